@@ -1,0 +1,2 @@
+//! What the probes say to user space.
+#![no_std]

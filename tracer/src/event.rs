@@ -1,0 +1,392 @@
+//! The portable vocabulary: what every source says and the engine understands.
+//!
+//! A source (Linux probes, Windows ETW, a recording) turns what its kernel did into these events;
+//! everything after that point is the same on every machine. Times are nanoseconds on the source's
+//! monotonic clock (on Linux `CLOCK_BOOTTIME`); [`Clock`] maps them to wall time for people.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Identifies one hold (one socket's possession of one local port) for as long as it exists.
+///
+/// On Linux the socket cookie, which the kernel never reuses until reboot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldId(pub u64);
+
+/// A network namespace, by inode number (`/proc/PID/ns/net`). Always 0 where there are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetNs(pub u32);
+
+/// A process: pid and start time together, so that a reused pid is another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessId {
+    /// The thread group id, as `ps` shows it.
+    pub pid: u32,
+    /// When the process started, in clock ticks (1/100 s) since boot: field 22 of `/proc/PID/stat`.
+    pub started_ticks: u64,
+}
+
+/// Who is answerable for a hold.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OwnerId {
+    /// A user process.
+    Process(ProcessId),
+    /// The kernel itself, split by module or driver where it can be named.
+    System {
+        /// The module or driver, `None` when it cannot be named.
+        module: Option<Arc<str>>,
+        /// The namespace that the kernel's socket lives in.
+        netns: NetNs,
+    },
+    /// Nobody: an orphan, a socket in flight between processes, or one whose owner is unknown.
+    Unowned,
+}
+
+/// What is known of a process. Absent facts are `None`, never made up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessFacts {
+    /// The command name (at most 15 bytes on Linux).
+    pub comm: Arc<str>,
+    /// The executable's path.
+    pub exe: Option<Arc<str>>,
+    /// The command line, arguments separated by a space; cut where the source had to.
+    pub cmdline: Option<Arc<str>>,
+    /// The real user id.
+    pub uid: Option<u32>,
+    /// The parent's pid.
+    pub ppid: Option<u32>,
+    /// The network namespace that the process runs in.
+    pub netns: Option<NetNs>,
+}
+
+/// The transport protocols whose ports are traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP over IPv4 or IPv6.
+    Tcp,
+    /// UDP over IPv4 or IPv6.
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// The ports that one (namespace, protocol) may hand out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolId {
+    /// The namespace.
+    pub netns: NetNs,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+/// The range a pool hands out from, both ends included, and how many of it are reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// The lowest port.
+    pub low: u16,
+    /// The highest port.
+    pub high: u16,
+    /// Ports inside the range that are never handed out (`ip_local_reserved_ports`).
+    pub reserved: u32,
+}
+
+impl PortRange {
+    /// How many ports the pool can hand out.
+    #[must_use]
+    pub fn usable(&self) -> u32 {
+        (u32::from(self.high) + 1)
+            .saturating_sub(u32::from(self.low))
+            .saturating_sub(self.reserved)
+    }
+}
+
+/// The states of a TCP socket that matter for a port's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SocketState {
+    /// Bound and nothing else.
+    Bound,
+    /// Waiting for connections.
+    Listen,
+    /// Connecting.
+    SynSent,
+    /// Connected (for UDP: has a default destination).
+    Connected,
+    /// The peer has closed, this side has not: the classic leak when it lasts.
+    CloseWait,
+    /// This side has closed and the connection is on its way out (FIN_WAIT, CLOSING, LAST_ACK).
+    Closing,
+}
+
+/// How a port came to be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// The system chose the port while the source watched.
+    Chosen,
+    /// The program asked for this port by number and it lies inside the pool.
+    Explicit,
+    /// It was held before tracing began; its age is unknown.
+    PreExisting,
+}
+
+/// A port was acquired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acquired {
+    /// The new hold.
+    pub hold: HoldId,
+    /// Who acquired it.
+    pub owner: OwnerId,
+    /// From which pool.
+    pub pool: PoolId,
+    /// The pool's range at that instant, where the source knows it.
+    pub range: Option<PortRange>,
+    /// How.
+    pub origin: Origin,
+    /// The local address, unspecified (`0.0.0.0`, `::`) when not bound to one.
+    pub local: IpAddr,
+    /// The local port; `None` when the kernel has chosen one that it does not show yet
+    /// (a UDP connect on Linux), followed by [`EventKind::PortLearnt`].
+    pub port: Option<u16>,
+    /// Where to, if it is for one destination.
+    pub remote: Option<SocketAddr>,
+    /// The socket's state.
+    pub state: SocketState,
+}
+
+/// Why no port could be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailureCode {
+    /// `connect()` found no port for the destination.
+    EADDRNOTAVAIL,
+    /// `bind(0)` or `listen()` found no port.
+    EADDRINUSE,
+    /// A UDP `connect()` or `sendto()` found no port; easily mistaken for "would block".
+    EAGAIN,
+}
+
+impl FailureCode {
+    /// The name users know it by.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EADDRNOTAVAIL => "EADDRNOTAVAIL",
+            Self::EADDRINUSE => "EADDRINUSE",
+            Self::EAGAIN => "EAGAIN",
+        }
+    }
+}
+
+/// An allocation failed for want of ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// The victim.
+    pub owner: OwnerId,
+    /// The pool that had none.
+    pub pool: PoolId,
+    /// The error that the victim got.
+    pub code: FailureCode,
+    /// The local address asked for.
+    pub local: Option<IpAddr>,
+    /// The destination asked for.
+    pub remote: Option<SocketAddr>,
+    /// The hold that had been announced for this attempt and is now known never to have existed
+    /// (a UDP connect on Linux); `None` when none was announced.
+    pub retracts: Option<HoldId>,
+}
+
+/// Where events got lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LossStage {
+    /// In the kernel: the buffer was full.
+    Kernel,
+    /// Between the source and the engine.
+    Queue,
+    /// A record that could not be decoded.
+    Decode,
+    /// In the Windows trace session.
+    Etw,
+}
+
+impl LossStage {
+    /// The name in the JSON contract.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Queue => "queue",
+            Self::Decode => "decode",
+            Self::Etw => "etw",
+        }
+    }
+}
+
+/// How many ports an owner has acquired and released since tracing began, counted in the kernel
+/// and therefore right even when events were lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Ports acquired.
+    pub acquired: u64,
+    /// Ports released, pre-existing ones included.
+    pub released: u64,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// What a process is called; repeated when it changes (exec).
+    Process {
+        /// Which process.
+        id: ProcessId,
+        /// What is known of it now.
+        facts: ProcessFacts,
+    },
+    /// A process was forked.
+    Forked {
+        /// The parent.
+        parent: ProcessId,
+        /// The child.
+        child: ProcessId,
+    },
+    /// A process ended. Its holds may live on.
+    Exited {
+        /// Which process.
+        id: ProcessId,
+    },
+    /// A port was acquired.
+    Acquired(Acquired),
+    /// The number of a hold's port became known.
+    PortLearnt {
+        /// Which hold.
+        hold: HoldId,
+        /// Its local port.
+        port: u16,
+    },
+    /// A hold's socket changed state, or got a destination.
+    State {
+        /// Which hold.
+        hold: HoldId,
+        /// The new state.
+        state: SocketState,
+        /// The destination, when it changed with the state.
+        remote: Option<SocketAddr>,
+    },
+    /// The port of a hold is free again, as far as this hold is concerned.
+    Released {
+        /// Which hold.
+        hold: HoldId,
+    },
+    /// A TIME_WAIT began on the port of a hold. The hold itself is released beside it.
+    TimeWaitBegan {
+        /// The hold whose connection it ends.
+        hold: HoldId,
+    },
+    /// That TIME_WAIT ended; directly followed by [`EventKind::TimeWaitBegan`] when it was only re-armed.
+    TimeWaitEnded {
+        /// The hold whose connection it ended.
+        hold: HoldId,
+    },
+    /// An allocation failed for want of ports.
+    Failed(Failed),
+    /// A pool's range, when it is first seen and when it changes.
+    Pool {
+        /// Which pool.
+        pool: PoolId,
+        /// Its range.
+        range: PortRange,
+    },
+    /// The kernel's own totals for an owner. Sent after a loss and at the end.
+    Totals {
+        /// The owner.
+        owner: OwnerId,
+        /// For which protocol.
+        protocol: Protocol,
+        /// The totals.
+        totals: Totals,
+    },
+    /// Events were lost.
+    Lost {
+        /// How many.
+        count: u64,
+        /// Where.
+        stage: LossStage,
+    },
+    /// A full list of what is held follows as [`EventKind::Confirmed`], after a loss.
+    ResyncBegan,
+    /// A hold exists now; carries all that is needed if its acquisition was lost.
+    Confirmed(Acquired),
+    /// The list is complete: a hold that was acquired before it began and not confirmed is gone.
+    ResyncEnded,
+}
+
+/// Something that happened, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Nanoseconds on the source's clock.
+    pub at_ns: u64,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// Maps a source's monotonic nanoseconds to wall time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// An instant on the source's clock, in nanoseconds.
+    pub monotonic_ns: u64,
+    /// The same instant in nanoseconds since 1970-01-01 UTC.
+    pub unix_ns: i128,
+}
+
+impl Clock {
+    /// Wall time of `at_ns`, in nanoseconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn unix_ns(&self, at_ns: u64) -> i128 {
+        self.unix_ns + i128::from(at_ns) - i128::from(self.monotonic_ns)
+    }
+}
+
+/// One hook and whether it works here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// The probe's name, as `bpftool prog` shows it.
+    pub name: String,
+    /// `None` when it is on; otherwise why it is off.
+    pub off_because: Option<String>,
+}
+
+/// A feature that does not work here as it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Degradation {
+    /// What is missing or inexact.
+    pub feature: String,
+    /// Why.
+    pub why: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// What a source can see, told before its first event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// `linux` or `windows`.
+    pub platform: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Every hook, on or off.
+    pub hooks: Vec<Hook>,
+    /// Everything that is inexact here.
+    pub degraded: Vec<Degradation>,
+    /// How to read the events' times.
+    pub clock: Clock,
+    /// Length of a started_ticks unit and its origin: wall time = clock at `ticks / 100` seconds.
+    pub ticks_per_s: u64,
+    /// The pools known at the start.
+    pub pools: BTreeMap<PoolId, PortRange>,
+}

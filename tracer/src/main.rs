@@ -1,0 +1,3 @@
+//! `portleak`: parse, choose the source, run, exit code.
+
+fn main() {}

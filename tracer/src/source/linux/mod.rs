@@ -1,0 +1,1 @@
+//! Linux: eBPF probes, merged with a snapshot of what was there before.

@@ -1,0 +1,48 @@
+//! Where events come from. `cfg(target_os)` is written here and nowhere else.
+
+use crate::event::{Capture, Event};
+use std::future::Future;
+
+#[cfg(target_os = "linux")]
+pub mod linux;
+
+/// What to capture and how.
+#[derive(Clone, Copy, Debug)]
+pub struct CaptureOptions {
+    /// Size of the kernel's event buffer in bytes.
+    pub buffer_bytes: u32,
+}
+
+/// A failure to open or read a source: a sentence and a remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}\n  remedy: {remedy}")]
+pub struct SourceError {
+    /// What went wrong, one sentence.
+    pub what: String,
+    /// What to do about it, one sentence.
+    pub remedy: String,
+}
+
+/// A stream of events with a clock.
+pub trait Source {
+    /// What this source sees.
+    fn capture(&self) -> &Capture;
+
+    /// Now, on the source's clock, in nanoseconds.
+    fn now_ns(&self) -> u64;
+
+    /// Completes when there is something to [`drain`](Self::drain).
+    fn ready(&mut self) -> impl Future<Output = ()>;
+
+    /// Appends everything that has happened up to now to `events`.
+    ///
+    /// # Errors
+    /// When the source broke and nothing more can come of it.
+    fn drain(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError>;
+
+    /// Stops capturing and appends what is left, the kernel's totals last.
+    ///
+    /// # Errors
+    /// When the source broke.
+    fn stop(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError>;
+}
