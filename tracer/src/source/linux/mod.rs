@@ -1,1 +1,4 @@
 //! Linux: eBPF probes, merged with a snapshot of what was there before.
+
+pub mod btf;
+pub mod layout;
