@@ -113,7 +113,9 @@ pub(crate) fn fail(cookie: u64, hold: Hold, errno: u8) {
 pub(crate) fn bury(cookie: u64) {
     if cookie != 0 && CONTROL.get(CONTROL_SNAPSHOT).is_some_and(|on| *on != 0) {
         let tombstone = Hold { flags: flag::TOMBSTONE, ..Hold::default() };
-        let _ = HOLDS.insert(cookie, tombstone, u64::from(BPF_NOEXIST));
+        if HOLDS.insert(cookie, tombstone, u64::from(BPF_NOEXIST)).is_ok() {
+            emit(header(kind::BURIED, cookie));
+        }
     }
 }
 

@@ -42,6 +42,8 @@ pub mod kind {
     pub const FORKED: u8 = 10;
     /// An owner ended: [`ForkRecord`](super::ForkRecord), `parent` unused.
     pub const EXITED: u8 = 11;
+    /// A socket that no hold is known of ended during the snapshot: [`ShortRecord`](super::ShortRecord).
+    pub const BURIED: u8 = 12;
 }
 
 /// Socket states on the wire; the kernel's numbers (`include/net/tcp_states.h`) where it has one.
@@ -228,6 +230,25 @@ pub mod counter {
 
 /// Index into the `CONTROL` map: nonzero while the start-up snapshot is being taken.
 pub const CONTROL_SNAPSHOT: u32 = 0;
+
+#[cfg(target_os = "linux")]
+mod pod {
+    // SAFETY: all of them are repr(C), Copy and 'static, hold integers only and have no padding
+    // (the asserts below add up), so every byte pattern is a value.
+    unsafe impl aya::Pod for super::OwnerKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Hold {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::OwnerTotals {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Header {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::HoldRecord {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::ProcessRecord {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::ForkRecord {}
+}
 
 // Both sides are compiled apart; this is where a change of layout shows.
 const _: () = {

@@ -24,7 +24,7 @@ const REQUIRED: [(&str, &str); 25] = [
     ("OFF_SK_RCV_SADDR", "sock_common.skc_rcv_saddr"),
     ("OFF_SK_V6_DADDR", "sock_common.skc_v6_daddr"),
     ("OFF_SK_V6_RCV_SADDR", "sock_common.skc_v6_rcv_saddr"),
-    ("OFF_SK_STATE", "sock_common.skc_state"),
+    ("OFF_INET_SPORT", "inet_sock.inet_sport"),
     ("OFF_SK_NET", "sock_common.skc_net.net"),
     ("OFF_NET_INUM", "net.ns.inum"),
     ("OFF_SK_PROTOCOL", "sock.sk_protocol"),
@@ -205,7 +205,6 @@ mod tests {
             ("OFF_SK_DPORT", 12),
             ("OFF_SK_NUM", 14),
             ("OFF_SK_FAMILY", 16),
-            ("OFF_SK_STATE", 18),
             ("OFF_SK_COOKIE", 88),
         ];
         for (name, offset) in known {

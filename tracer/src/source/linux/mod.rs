@@ -2,3 +2,5 @@
 
 pub mod btf;
 pub mod layout;
+pub mod probes;
+pub mod wire;
