@@ -2,3 +2,4 @@
 
 pub mod btf;
 pub mod layout;
+pub mod sock_diag;
