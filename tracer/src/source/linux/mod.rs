@@ -2,4 +2,6 @@
 
 pub mod btf;
 pub mod layout;
+pub mod netns;
+pub mod processes;
 pub mod sock_diag;
