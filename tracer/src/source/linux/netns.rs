@@ -1,7 +1,4 @@
 //! Network namespaces: which there are, how to look from inside one, and which ports it hands out.
-//!
-//! A namespace is entered by a thread of its own that ends afterwards, so the program itself never
-//! leaves the one it was started in.
 
 use super::processes;
 use crate::event::{NetNs, PortRange};
@@ -10,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -66,20 +62,7 @@ pub fn within<T: Send>(
     namespace: &Namespace,
     work: impl FnOnce() -> T + Send,
 ) -> Result<T, SourceError> {
-    let inside = || -> io::Result<T> {
-        // SAFETY: no pointers; the descriptor is open. Affects the calling thread only.
-        if unsafe { libc::setns(namespace.handle.as_raw_fd(), libc::CLONE_NEWNET) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(work())
-    };
-    let done = std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, inside)?;
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    });
-    done.map_err(|error: io::Error| SourceError {
+    super::namespace::within(&namespace.handle, work).map_err(|error| SourceError {
         what: format!(
             "network namespace {} cannot be entered: {error}",
             namespace.id.0
