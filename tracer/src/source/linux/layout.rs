@@ -52,7 +52,7 @@ const OPTIONAL: [(&str, &str); 3] = [
 
 /// Kernel sockets are told from users' by this bit.
 const KERN_SOCK: &str = "sock.sk_kern_sock";
-/// A bitfield up to some version, a `bool` of its own after it; missing without `CONFIG_MPTCP`.
+/// A bitfield or a `bool` of its own, by version; missing without `CONFIG_MPTCP`.
 const IS_MPTCP: &str = "tcp_sock.is_mptcp";
 /// `int range[2]`; since about 6.8 one `u32`, `high << 16 | low` (`inet_get_local_port_range`).
 const PORT_RANGE: &str = "net.ipv4.ip_local_ports.range";

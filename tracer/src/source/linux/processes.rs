@@ -52,8 +52,9 @@ pub fn facts(pid: u32) -> Option<(ProcessId, ProcessFacts)> {
     Some((id, facts))
 }
 
-/// The pid together with the start time of the process that has it now.
-fn id(pid: u32) -> Option<ProcessId> {
+/// The process that has that pid now; `None` if there is none.
+#[must_use]
+pub fn id(pid: u32) -> Option<ProcessId> {
     read_stat(pid).map(|stat| ProcessId {
         pid,
         started_ticks: stat.started_ticks,
