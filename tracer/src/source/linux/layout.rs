@@ -15,7 +15,7 @@ const KALLSYMS: &str = "/proc/kallsyms";
 pub const ABSENT: u32 = u32::MAX;
 
 /// Fields without which nothing can be traced: the global that takes the byte offset, the path.
-const REQUIRED: [(&str, &str); 25] = [
+const REQUIRED: [(&str, &str); 26] = [
     ("OFF_SK_NUM", "sock_common.skc_num"),
     ("OFF_SK_COOKIE", "sock_common.skc_cookie"),
     ("OFF_SK_FAMILY", "sock_common.skc_family"),
@@ -24,6 +24,7 @@ const REQUIRED: [(&str, &str); 25] = [
     ("OFF_SK_RCV_SADDR", "sock_common.skc_rcv_saddr"),
     ("OFF_SK_V6_DADDR", "sock_common.skc_v6_daddr"),
     ("OFF_SK_V6_RCV_SADDR", "sock_common.skc_v6_rcv_saddr"),
+    ("OFF_SK_STATE", "sock_common.skc_state"),
     ("OFF_INET_SPORT", "inet_sock.inet_sport"),
     ("OFF_SK_NET", "sock_common.skc_net.net"),
     ("OFF_NET_INUM", "net.ns.inum"),
@@ -52,7 +53,7 @@ const OPTIONAL: [(&str, &str); 3] = [
 
 /// Kernel sockets are told from users' by this bit.
 const KERN_SOCK: &str = "sock.sk_kern_sock";
-/// A bitfield up to some version, a `bool` of its own after it; missing without `CONFIG_MPTCP`.
+/// A bitfield or a `bool` of its own, by version; missing without `CONFIG_MPTCP`.
 const IS_MPTCP: &str = "tcp_sock.is_mptcp";
 /// `int range[2]`; since about 6.8 one `u32`, `high << 16 | low` (`inet_get_local_port_range`).
 const PORT_RANGE: &str = "net.ipv4.ip_local_ports.range";
@@ -193,7 +194,7 @@ mod tests {
         let names: std::collections::BTreeSet<_> =
             layout.globals().iter().map(|(name, _)| *name).collect();
         assert_eq!(names.len(), layout.globals().len());
-        assert_eq!(names.len(), 34);
+        assert_eq!(names.len(), 35);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Linux: eBPF probes, merged with a snapshot of what was there before.
 
 pub mod btf;
+pub mod cgroup;
 pub mod layout;
-pub mod probes;
-pub mod wire;
+pub mod namespace;
+pub mod netns;
+pub mod platform;
+pub mod processes;
+pub mod sock_diag;
