@@ -67,7 +67,7 @@ pub fn percent(share: f64) -> String {
     match share * 100.0 {
         p if p > 0.0 && p < 0.1 => "<0.1 %".to_owned(),
         p if p < 100.0 && p > 99.9 => ">99.9 %".to_owned(),
-        p if p >= 99.0 && p < 100.0 => format!("{p:.1} %"),
+        p if (99.0..100.0).contains(&p) => format!("{p:.1} %"),
         p => format!("{} %", short(p)),
     }
 }

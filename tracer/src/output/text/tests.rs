@@ -160,7 +160,7 @@ fn verbose_spells_out_the_limits() {
     let mut options = options();
     options.verbose = true;
     let text = written(options, |output| {
-        output.summary(&sample::summary(vec![])).unwrap()
+        output.summary(&sample::summary(vec![])).unwrap();
     });
     assert!(text.contains("limited: UDP ports of the kernel"), "{text}");
     assert!(text.contains("remedy: use a kernel with"), "{text}");
