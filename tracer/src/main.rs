@@ -1,7 +1,6 @@
 //! `portleak`: parse, choose the source, run, exit code.
 
 use anyhow::{Context, bail};
-use clap::Parser;
 use jiff::tz::TimeZone;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -19,7 +18,7 @@ use tracer::run::signals::OsSignals;
 use tracer::source::{self, CaptureOptions, LiveSource, Source};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::from_args(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to standard output with 0, wrong usage to standard error.

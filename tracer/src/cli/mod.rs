@@ -5,6 +5,7 @@ pub mod values;
 use crate::engine::Profile;
 use crate::engine::scope::Scope;
 use crate::event::Protocol;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,6 +20,43 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// Parses a command line, the program's name first.
+    ///
+    /// # Errors
+    /// Help and the version, which were asked for, or wrong usage; the error knows which.
+    pub fn from_args<T>(args: impl IntoIterator<Item = T>) -> Result<Self, clap::Error>
+    where
+        T: Into<OsString> + Clone,
+    {
+        Self::try_parse_from(args).map_err(show_the_dashes)
+    }
+}
+
+/// `portleak run foo` lacks only the dashes: shows where they go.
+fn show_the_dashes(mut error: clap::Error) -> clap::Error {
+    let command = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word)))
+            if !word.starts_with('-') =>
+        {
+            word.clone()
+        }
+        (ErrorKind::MissingRequiredArgument, _) => "./repro.sh".to_owned(),
+        _ => return error,
+    };
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string);
+    if usage.is_some_and(|usage| usage.contains(RUN_USAGE)) {
+        let tip = format!("the command goes after the dashes: portleak run -- {command}");
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![tip.into()]),
+        );
+    }
+    error
+}
+
+const RUN_USAGE: &str = "portleak run [OPTIONS] -- CMD [ARG]...";
+
 const EXAMPLES: &str = "\
 Examples:
   portleak run -- ./repro.sh           trace a reproduction, then say who leaks
@@ -29,7 +67,8 @@ Examples:
 const RUN_EXAMPLES: &str = "\
 CMD writes to the same standard output; --output FILE keeps the two apart.
 Exit status: that of CMD (128+N when signal N ended it); 125 when portleak itself failed,
-126 when CMD is not executable, 127 when it was not found.
+126 when CMD is not executable, 127 when it was not found; 3 with --fail-on-leak and a leak.
+The first Ctrl-C is for CMD to obey; a second one ends it.
 
 Examples:
   portleak run -- ./repro.sh
@@ -37,7 +76,7 @@ Examples:
   portleak run --format json --output ports.jsonl -- python3 client.py --once";
 
 const TRACE_EXAMPLES: &str = "\
-Exit status: 0; 1 when portleak itself failed; 2 on wrong usage.
+Exit status: 0; 1 when portleak itself failed; 2 on wrong usage; 3 with --fail-on-leak and a leak.
 
 Examples:
   portleak trace                       until Ctrl-C, then the summary
@@ -50,7 +89,7 @@ Examples:
 pub enum Command {
     /// Run a command and trace it and its descendants until it ends
     #[command(
-        override_usage = "portleak run [OPTIONS] -- CMD [ARG]...",
+        override_usage = RUN_USAGE,
         after_help = RUN_EXAMPLES
     )]
     Run(Run),
@@ -72,9 +111,15 @@ pub struct Run {
     pub output: OutputArgs,
     /// Go on for this long after CMD has ended, for children that outlive it
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = values::duration)]
+    #[arg(help_heading = "Capture")]
     pub linger: Duration,
-    /// The command and its arguments, after --
-    #[arg(last = true, required = true, value_name = "CMD")]
+    /// The command to run, and its arguments
+    #[arg(
+        last = true,
+        required = true,
+        value_name = "CMD",
+        help_heading = "Command, after --"
+    )]
     pub command: Vec<OsString>,
 }
 
@@ -93,7 +138,13 @@ pub struct Trace {
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// For a person, or one JSON object for a program
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "text|json",
+        hide_possible_values = true
+    )]
+    #[arg(default_value_t)]
     pub format: Format,
 }
 
@@ -108,10 +159,16 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "NAME")]
     pub comm: Option<String>,
     /// Report only this protocol
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "tcp|udp", hide_possible_values = true)]
     pub proto: Option<Proto>,
     /// How quick to judge: session speaks early, production does not page for nothing
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "session|production",
+        hide_possible_values = true
+    )]
+    #[arg(default_value_t)]
     pub profile: ProfileArg,
     /// The kernel's event buffer, such as 64K or 16M; rounded up to a power of two
     #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = values::size)]
@@ -126,7 +183,13 @@ pub struct CaptureArgs {
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// Text for a person, or one JSON object per line for a program
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "text|json",
+        hide_possible_values = true
+    )]
+    #[arg(default_value_t)]
     pub format: Format,
     /// Write to this file instead of standard output
     #[arg(long, value_name = "FILE")]
@@ -137,7 +200,7 @@ pub struct OutputArgs {
     /// No colours; the environment variable NO_COLOR does the same
     #[arg(long)]
     pub no_color: bool,
-    /// Only the summary
+    /// Only the summary, no findings as they happen
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Also say what is inexact on this machine, and the remedy

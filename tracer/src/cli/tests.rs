@@ -1,8 +1,7 @@
 use super::*;
-use clap::error::ErrorKind;
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
-    Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
+    Cli::from_args(line.split_whitespace()).map(|cli| cli.command)
 }
 
 fn refused(line: &str) -> String {
@@ -36,7 +35,10 @@ fn run_without_dashes_shows_the_right_form() {
             message.contains("portleak run [OPTIONS] -- CMD [ARG]..."),
             "{line}: {message}"
         );
+        assert!(message.contains("after the dashes"), "{line}: {message}");
     }
+    assert!(refused("portleak run foo -x").contains("portleak run -- foo"));
+    assert!(!refused("portleak run --bogus").contains("after the dashes"));
 }
 
 #[test]
@@ -66,7 +68,7 @@ fn bad_values_are_named_with_good_ones_beside_them() {
     );
     let message = refused("portleak trace --proto sctp");
     assert!(
-        message.contains("sctp") && message.contains("tcp, udp"),
+        message.contains("sctp") && message.contains("tcp|udp"),
         "{message}"
     );
     assert!(refused("portleak trace --pid banana").contains("banana"));
