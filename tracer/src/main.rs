@@ -1,3 +1,158 @@
 //! `portleak`: parse, choose the source, run, exit code.
 
-fn main() {}
+use anyhow::{Context, bail};
+use jiff::tz::TimeZone;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use tracer::cli::{CaptureArgs, Cli, Command, Doctor, Format, OutputArgs, Run, Trace};
+use tracer::engine::Config;
+use tracer::engine::report::Summary;
+use tracer::event::Capture;
+use tracer::exit;
+use tracer::output::json::JsonOutput;
+use tracer::output::text::{Paint, ProgressLine, TextOptions, TextOutput};
+use tracer::output::{Output, Sink, doctor};
+use tracer::run::os::{exit_code, page_bytes, process_exists};
+use tracer::run::session::{self, Plan, RunError};
+use tracer::run::signals::OsSignals;
+use tracer::source::{self, CaptureOptions, LiveSource, Source};
+
+fn main() -> ExitCode {
+    let cli = match Cli::from_args(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output with 0, wrong usage to standard error.
+            let _ = error.print();
+            return u8::try_from(error.exit_code())
+                .unwrap_or(exit::USAGE)
+                .into();
+        }
+    };
+    let (ended, own_failure) = match cli.command {
+        Command::Run(run) => (run_command(run), exit::RUN_FAILURE),
+        Command::Trace(trace) => (trace_machine(&trace), exit::FAILURE),
+        Command::Doctor(args) => (examine(&args), exit::FAILURE),
+    };
+    ended
+        .unwrap_or_else(|error| {
+            let _ = writeln!(io::stderr(), "portleak: {error:#}");
+            error
+                .downcast_ref()
+                .map_or(own_failure, RunError::exit_code)
+        })
+        .into()
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run_command(args: Run) -> anyhow::Result<u8> {
+    let sink = open_sink(&args.output)?;
+    let mut signals = listen()?;
+    let mut source = open_source(&args.capture)?;
+    // The terminal is the command's: no progress line.
+    let mut output = open_output(&args.output, &args.capture, sink, source.capture(), None);
+    let plan = Plan {
+        command: args.command,
+        linger: args.linger,
+        duration: args.capture.duration,
+    };
+    let config = config(&args.capture);
+    let (summary, status) =
+        session::run_command(&mut source, config, &plan, &mut signals, &mut *output).await?;
+    Ok(leak_or(&args.output, &summary, exit_code(status)))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn trace_machine(args: &Trace) -> anyhow::Result<u8> {
+    let sink = open_sink(&args.output)?;
+    let mut signals = listen()?;
+    let mut source = open_source(&args.capture)?;
+    let progress = progress_line(&args.output);
+    let mut output = open_output(
+        &args.output,
+        &args.capture,
+        sink,
+        source.capture(),
+        progress,
+    );
+    let config = config(&args.capture);
+    let duration = args.capture.duration;
+    let summary =
+        session::trace_machine(&mut source, config, duration, &mut signals, &mut *output).await?;
+    Ok(leak_or(&args.output, &summary, exit::OK))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn examine(args: &Doctor) -> anyhow::Result<u8> {
+    let mut sink = Sink::open(None)?;
+    let mut source = source::open(&CaptureOptions {
+        buffer_bytes: page_bytes(),
+    })?;
+    let now_ns = source.now_ns();
+    match args.format {
+        Format::Text => doctor::text(source.capture(), &mut sink)?,
+        Format::Json => doctor::json(source.capture(), now_ns, &mut sink)?,
+    }
+    source.stop(&mut Vec::new())?;
+    Ok(exit::OK)
+}
+
+/// Before anything starts: an output that cannot be written must not cost a trace.
+fn open_sink(args: &OutputArgs) -> anyhow::Result<Sink> {
+    Ok(Sink::open(args.output.as_deref())?)
+}
+
+fn listen() -> anyhow::Result<OsSignals> {
+    OsSignals::listen().context("cannot listen for Ctrl-C")
+}
+
+fn open_source(args: &CaptureArgs) -> anyhow::Result<LiveSource> {
+    if let Some(pid) = args.pid.iter().find(|pid| !process_exists(**pid)) {
+        bail!(
+            "no process has the pid {pid}\n  remedy: look it up (pgrep NAME), or use --comm NAME"
+        );
+    }
+    let buffer_bytes = args.buffer.max(page_bytes());
+    Ok(source::open(&CaptureOptions { buffer_bytes })?)
+}
+
+fn config(args: &CaptureArgs) -> Config {
+    Config {
+        profile: args.profile(),
+        scope: args.scope(),
+    }
+}
+
+fn open_output(
+    args: &OutputArgs,
+    capture_args: &CaptureArgs,
+    sink: Sink,
+    capture: &Capture,
+    progress: Option<ProgressLine>,
+) -> Box<dyn Output> {
+    if args.format == Format::Json {
+        return Box::new(JsonOutput::new(sink, capture, args.quiet));
+    }
+    let no_color = args.no_color || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let options = TextOptions {
+        paint: Paint::new(sink.is_terminal() && !no_color),
+        summary_only: args.quiet,
+        verbose: args.verbose,
+        buffer_bytes: capture_args.buffer,
+        zone: TimeZone::system(),
+    };
+    Box::new(TextOutput::new(sink, progress, capture, options))
+}
+
+fn progress_line(args: &OutputArgs) -> Option<ProgressLine> {
+    let wanted = args.format == Format::Text && !args.quiet && io::stderr().is_terminal();
+    wanted.then(|| ProgressLine::new(Box::new(io::stderr())))
+}
+
+/// `--fail-on-leak` outranks every other status.
+fn leak_or(args: &OutputArgs, summary: &Summary, code: u8) -> u8 {
+    if args.fail_on_leak && summary.worst().fails() {
+        exit::LEAK
+    } else {
+        code
+    }
+}

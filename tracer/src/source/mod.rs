@@ -5,6 +5,24 @@ use std::future::Future;
 
 #[cfg(target_os = "linux")]
 pub mod linux;
+mod unsupported;
+
+/// The source that traces this machine.
+pub type LiveSource = unsupported::Unsupported;
+
+/// Begins to trace this machine.
+///
+/// # Errors
+/// When this machine, or this user, cannot trace.
+pub fn open(_options: &CaptureOptions) -> Result<LiveSource, SourceError> {
+    #[cfg(target_os = "linux")]
+    return Err(SourceError {
+        what: "live tracing is not implemented yet".to_owned(),
+        remedy: "use a later version".to_owned(),
+    });
+    #[cfg(not(target_os = "linux"))]
+    Err(unsupported::error())
+}
 
 /// What to capture and how.
 #[derive(Clone, Copy, Debug)]

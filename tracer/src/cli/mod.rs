@@ -1,0 +1,266 @@
+//! The command line.
+
+pub mod values;
+
+use crate::engine::Profile;
+use crate::engine::scope::Scope;
+use crate::event::Protocol;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Names the process that leaks ephemeral ports, while it leaks.
+#[derive(Debug, Parser)]
+#[command(name = "portleak", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl Cli {
+    /// Parses a command line, the program's name first.
+    ///
+    /// # Errors
+    /// Help and the version, which were asked for, or wrong usage; the error knows which.
+    pub fn from_args<T>(args: impl IntoIterator<Item = T>) -> Result<Self, clap::Error>
+    where
+        T: Into<OsString> + Clone,
+    {
+        Self::try_parse_from(args).map_err(show_the_dashes)
+    }
+}
+
+/// `portleak run foo` lacks only the dashes: shows where they go.
+fn show_the_dashes(mut error: clap::Error) -> clap::Error {
+    let command = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word)))
+            if !word.starts_with('-') =>
+        {
+            word.clone()
+        }
+        (ErrorKind::MissingRequiredArgument, _) => "./repro.sh".to_owned(),
+        _ => return error,
+    };
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string);
+    if usage.is_some_and(|usage| usage.contains(RUN_USAGE)) {
+        let tip = format!("the command goes after the dashes: portleak run -- {command}");
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![tip.into()]),
+        );
+    }
+    error
+}
+
+const RUN_USAGE: &str = "portleak run [OPTIONS] -- CMD [ARG]...";
+
+const EXAMPLES: &str = "\
+Examples:
+  portleak run -- ./repro.sh           trace a reproduction, then say who leaks
+  portleak trace --duration 30s        trace the whole machine for half a minute
+  portleak trace --pid 4711            trace one process until Ctrl-C
+  portleak doctor                      what works on this machine, and what does not";
+
+const RUN_EXAMPLES: &str = "\
+CMD writes to the same standard output; --output FILE keeps the two apart.
+Exit status: that of CMD (128+N when signal N ended it); 125 when portleak itself failed,
+126 when CMD is not executable, 127 when it was not found; 3 with --fail-on-leak and a leak.
+The first Ctrl-C is for CMD to obey; a second one ends it.
+
+Examples:
+  portleak run -- ./repro.sh
+  portleak run --fail-on-leak -- cargo test
+  portleak run --format json --output ports.jsonl -- python3 client.py --once";
+
+const TRACE_EXAMPLES: &str = "\
+Exit status: 0; 1 when portleak itself failed; 2 on wrong usage; 3 with --fail-on-leak and a leak.
+
+Examples:
+  portleak trace                       until Ctrl-C, then the summary
+  portleak trace --comm nginx -v
+  portleak trace --duration 5m --fail-on-leak -q
+  portleak trace --format json | jq 'select(.type == \"finding\")'";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a command and trace it and its descendants until it ends
+    #[command(
+        override_usage = RUN_USAGE,
+        after_help = RUN_EXAMPLES
+    )]
+    Run(Run),
+    /// Trace this machine until Ctrl-C or --duration
+    #[command(after_help = TRACE_EXAMPLES)]
+    Trace(Trace),
+    /// Say what works on this machine, what does not, why, and the remedy
+    Doctor(Doctor),
+}
+
+/// `portleak run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// What to capture.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+    /// How to say it.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Go on for this long after CMD has ended, for children that outlive it
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = values::duration)]
+    #[arg(help_heading = "Capture")]
+    pub linger: Duration,
+    /// The command to run, and its arguments
+    #[arg(
+        last = true,
+        required = true,
+        value_name = "CMD",
+        help_heading = "Command, after --"
+    )]
+    pub command: Vec<OsString>,
+}
+
+/// `portleak trace`.
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// What to capture.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+    /// How to say it.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `portleak doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// For a person, or one JSON object for a program
+    #[arg(
+        long,
+        value_enum,
+        value_name = "text|json",
+        hide_possible_values = true
+    )]
+    #[arg(default_value_t)]
+    pub format: Format,
+}
+
+/// What to capture.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Capture")]
+pub struct CaptureArgs {
+    /// Report only this process; may be given several times
+    #[arg(long, value_name = "N")]
+    pub pid: Vec<u32>,
+    /// Report only processes of this name (as ps -o comm shows it)
+    #[arg(long, value_name = "NAME")]
+    pub comm: Option<String>,
+    /// Report only this protocol
+    #[arg(long, value_enum, value_name = "tcp|udp", hide_possible_values = true)]
+    pub proto: Option<Proto>,
+    /// How quick to judge: session speaks early, production does not page for nothing
+    #[arg(
+        long,
+        value_enum,
+        value_name = "session|production",
+        hide_possible_values = true
+    )]
+    #[arg(default_value_t)]
+    pub profile: ProfileArg,
+    /// The kernel's event buffer, such as 64K or 16M; rounded up to a power of two
+    #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = values::size)]
+    pub buffer: u32,
+    /// Stop after this long, such as 500ms, 30s, 5m, 2h; run then ends CMD too (SIGTERM)
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub duration: Option<Duration>,
+}
+
+/// How to say it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Text for a person, or one JSON object per line for a program
+    #[arg(
+        long,
+        value_enum,
+        value_name = "text|json",
+        hide_possible_values = true
+    )]
+    #[arg(default_value_t)]
+    pub format: Format,
+    /// Write to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Exit with 3 when anyone ends as suspected, leak or exhausted
+    #[arg(long)]
+    pub fail_on_leak: bool,
+    /// No colours; the environment variable NO_COLOR does the same
+    #[arg(long)]
+    pub no_color: bool,
+    /// Only the summary, no findings as they happen
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Also say what is inexact on this machine, and the remedy
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// For whom the output is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For a person.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// A protocol, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Proto {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A profile, as typed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProfileArg {
+    /// An engineer watches.
+    #[default]
+    Session,
+    /// Nobody watches.
+    Production,
+}
+
+impl CaptureArgs {
+    /// Whose ports to report.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope {
+            pids: self.pid.clone(),
+            comm: self.comm.clone(),
+            protocol: self.proto.map(|proto| match proto {
+                Proto::Tcp => Protocol::Tcp,
+                Proto::Udp => Protocol::Udp,
+            }),
+            descendants_of: None,
+        }
+    }
+
+    /// How quick to judge.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        match self.profile {
+            ProfileArg::Session => Profile::Session,
+            ProfileArg::Production => Profile::Production,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! What works on this machine, what does not, why, and the remedy.
+
+use super::json::{DegradationJson, HookJson, PoolJson, write_line};
+use super::setting::Setting;
+use super::sink::{OutputError, Sink};
+use super::text::{limited, pool_line, several};
+use crate::event::{Capture, Hook};
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+/// The body of the `doctor` object.
+#[derive(Debug, Serialize)]
+struct DoctorJson<'a> {
+    platform: &'a str,
+    kernel: &'a str,
+    hooks: Vec<HookJson<'a>>,
+    degraded: Vec<DegradationJson<'a>>,
+    pools: Vec<PoolJson>,
+}
+
+/// One JSON object.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn json(capture: &Capture, now_ns: u64, sink: &mut Sink) -> Result<(), OutputError> {
+    let at = Setting::new(capture, TimeZone::UTC).rfc3339(now_ns);
+    let body = DoctorJson {
+        platform: &capture.platform,
+        kernel: &capture.kernel,
+        hooks: HookJson::all(capture),
+        degraded: DegradationJson::all(capture),
+        pools: PoolJson::known_at_start(capture),
+    };
+    write_line(sink, "doctor", at, body)
+}
+
+/// For a person: the verdict first, then hooks, then pools.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn text(capture: &Capture, sink: &mut Sink) -> Result<(), OutputError> {
+    let verdict = if capture.degraded.is_empty() {
+        "everything works".to_owned()
+    } else {
+        "tracing works, with limits".to_owned()
+    };
+    let mut text = format!("{} {}: {verdict}\n", capture.platform, capture.kernel);
+    text.extend(capture.degraded.iter().map(limited));
+    text += "\nhooks\n";
+    text.extend(capture.hooks.iter().map(hook));
+    if !capture.pools.is_empty() {
+        text += "\npools\n";
+        let several = several(capture.pools.keys().copied());
+        for (id, range) in &capture.pools {
+            text += &format!("  {}\n", pool_line(*id, range, several));
+        }
+    }
+    sink.write(text.as_bytes())
+}
+
+fn hook(hook: &Hook) -> String {
+    match &hook.off_because {
+        None => format!("  on   {}\n", hook.name),
+        Some(why) => format!("  off  {}: {why}\n", hook.name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample::{self, Written};
+
+    #[test]
+    fn text_shows_what_is_off_and_the_remedy() {
+        let written = Written::default();
+        text(&sample::capture(), &mut written.sink()).unwrap();
+        assert_eq!(
+            written.text(),
+            "linux 6.8.0-45-generic: tracing works, with limits\n\
+             limited: UDP ports of the kernel: udp_lib_unhash is off\n\
+             \x20 remedy: use a kernel with CONFIG_FUNCTION_TRACER\n\
+             \n\
+             hooks\n\
+             \x20 on   inet_sock_set_state\n\
+             \x20 off  udp_lib_unhash: the kernel has no such function\n\
+             \n\
+             pools\n\
+             \x20 tcp 32768-60999: 28,232 ports\n\
+             \x20 udp 32768-60999: 28,232 ports\n"
+        );
+    }
+
+    #[test]
+    fn json_is_one_object() {
+        let written = Written::default();
+        json(&sample::capture(), sample::at(0.0), &mut written.sink()).unwrap();
+        let object: serde_json::Value = serde_json::from_str(&written.text()).unwrap();
+        assert_eq!(object["type"], "doctor");
+        assert_eq!(object["at"], "2026-05-01T09:12:04.000Z");
+        assert_eq!(object["hooks"][1]["state"], "off");
+        assert_eq!(object["degraded"][0]["feature"], "UDP ports of the kernel");
+        assert_eq!(object["pools"][0]["low"], 32768);
+        assert!(object["pools"][0]["used"].is_null());
+    }
+}

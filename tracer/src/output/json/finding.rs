@@ -1,0 +1,102 @@
+//! What is said as it happens, as JSON: `finding`, `exhausted`, `lost`.
+
+use super::owner::{EvidenceJson, OwnerJson};
+use super::pool::netns;
+use crate::engine::report::{Finding, Owner};
+use crate::output::setting::Setting;
+use serde::Serialize;
+
+/// The body of a finding; which one is told by the line's `type`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum FindingJson<'a> {
+    Verdict {
+        owner: OwnerJson<'a>,
+        verdict: &'static str,
+        previous: &'static str,
+        held: u64,
+        evidence: Vec<EvidenceJson>,
+    },
+    Exhausted {
+        owner: OwnerJson<'a>,
+        netns: Option<u32>,
+        protocol: String,
+        local: Option<String>,
+        remote: Option<String>,
+        errno: &'static str,
+        top_holders: Vec<HolderJson<'a>>,
+    },
+    Lost {
+        count: u64,
+        stage: &'static str,
+    },
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct HolderJson<'a> {
+    owner: OwnerJson<'a>,
+    held: u64,
+}
+
+impl<'a> HolderJson<'a> {
+    fn of((owner, held): &'a (Owner, u64), setting: &Setting) -> Self {
+        Self {
+            owner: OwnerJson::of(owner, setting),
+            held: *held,
+        }
+    }
+}
+
+/// The line's `type`, and when it happened.
+pub(super) fn head(finding: &Finding) -> (&'static str, u64) {
+    match finding {
+        Finding::Verdict { at_ns, .. } => ("finding", *at_ns),
+        Finding::Exhausted { at_ns, .. } => ("exhausted", *at_ns),
+        Finding::Lost { at_ns, .. } => ("lost", *at_ns),
+    }
+}
+
+impl<'a> FindingJson<'a> {
+    pub(super) fn of(finding: &'a Finding, setting: &Setting) -> Self {
+        match finding {
+            Finding::Verdict {
+                at_ns,
+                owner,
+                previous,
+                verdict,
+                held,
+                evidence,
+            } => Self::Verdict {
+                owner: OwnerJson::of(owner, setting),
+                verdict: verdict.name(),
+                previous: previous.name(),
+                held: *held,
+                evidence: EvidenceJson::all(evidence, owner, setting, *at_ns),
+            },
+            Finding::Exhausted {
+                owner,
+                pool,
+                code,
+                local,
+                remote,
+                top_holders,
+                ..
+            } => Self::Exhausted {
+                owner: OwnerJson::of(owner, setting),
+                netns: netns(pool.netns),
+                protocol: pool.protocol.to_string(),
+                local: local.map(|local| local.to_string()),
+                remote: remote.map(|remote| remote.to_string()),
+                errno: code.name(),
+                top_holders: top_holders
+                    .iter()
+                    .map(|holder| HolderJson::of(holder, setting))
+                    .collect(),
+            },
+            Finding::Lost { count, stage, .. } => Self::Lost {
+                count: *count,
+                stage: stage.name(),
+            },
+        }
+    }
+}

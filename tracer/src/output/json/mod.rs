@@ -1,0 +1,128 @@
+//! One JSON object per line, for programs. The shape is a contract: add to it, never rename or
+//! remove without a new [`SCHEMA`] number.
+
+mod capture;
+mod finding;
+mod owner;
+mod pool;
+mod summary;
+
+pub use capture::{CaptureJson, DegradationJson, HookJson};
+pub use pool::PoolJson;
+
+use super::setting::Setting;
+use super::{Output, OutputError, Sink};
+use crate::engine::report::{Finding, Progress, Summary};
+use crate::event::Capture;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+/// The version of the shape.
+pub const SCHEMA: u32 = 1;
+
+/// What every object has.
+#[derive(Debug, Serialize)]
+pub struct Line<T> {
+    /// The version of the shape.
+    pub schema: u32,
+    /// Which object it is.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// When, RFC 3339, UTC.
+    pub at: String,
+    /// The rest.
+    #[serde(flatten)]
+    pub body: T,
+}
+
+/// Writes one object and the end of its line.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn write_line(
+    sink: &mut Sink,
+    kind: &'static str,
+    at: String,
+    body: impl Serialize,
+) -> Result<(), OutputError> {
+    let line = Line {
+        schema: SCHEMA,
+        kind,
+        at,
+        body,
+    };
+    let mut text = serde_json::to_vec(&line).map_err(|error| sink.broken(error.into()))?;
+    text.push(b'\n');
+    sink.write(&text)
+}
+
+/// JSON lines.
+pub struct JsonOutput {
+    sink: Sink,
+    capture: Capture,
+    setting: Setting,
+    summary_only: bool,
+}
+
+impl JsonOutput {
+    /// Writes to `sink` what is seen under `capture`.
+    #[must_use]
+    pub fn new(sink: Sink, capture: &Capture, summary_only: bool) -> Self {
+        Self {
+            sink,
+            capture: capture.clone(),
+            setting: Setting::new(capture, TimeZone::UTC),
+            summary_only,
+        }
+    }
+
+    fn line(
+        &mut self,
+        kind: &'static str,
+        at_ns: u64,
+        body: impl Serialize,
+    ) -> Result<(), OutputError> {
+        write_line(&mut self.sink, kind, self.setting.rfc3339(at_ns), body)
+    }
+}
+
+impl Output for JsonOutput {
+    fn start(&mut self, now_ns: u64) -> Result<(), OutputError> {
+        if self.summary_only {
+            return Ok(());
+        }
+        let at = self.setting.rfc3339(now_ns);
+        let body = capture::StartJson::of(&self.capture);
+        write_line(&mut self.sink, "start", at, body)
+    }
+
+    fn finding(&mut self, finding: &Finding) -> Result<(), OutputError> {
+        if self.summary_only {
+            return Ok(());
+        }
+        let (kind, at_ns) = finding::head(finding);
+        let body = finding::FindingJson::of(finding, &self.setting);
+        self.line(kind, at_ns, body)
+    }
+
+    fn progress(&mut self, _progress: &Progress, _now_ns: u64) {}
+
+    fn summary(&mut self, summary: &Summary) -> Result<(), OutputError> {
+        let at = self.setting.rfc3339(summary.at_ns);
+        let body = summary::SummaryJson::of(summary, &self.capture, &self.setting);
+        write_line(&mut self.sink, "summary", at, body)
+    }
+}
+
+/// Seconds to the microsecond.
+fn seconds(s: f64) -> f64 {
+    round(s, 1e6)
+}
+
+/// To as many decimals as `scale` has zeros; never -0.
+fn round(value: f64, scale: f64) -> f64 {
+    (value * scale).round() / scale + 0.0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! Owners and the evidence against them, as JSON.
+
+use super::pool::netns;
+use super::round;
+use crate::engine::report::{Evidence, Owner};
+use crate::event::{OwnerId, ProcessFacts, ProcessId};
+use crate::output::setting::Setting;
+use crate::output::words;
+use serde::Serialize;
+
+/// An owner; `kind` tells which.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(super) enum OwnerJson<'a> {
+    Process(ProcessJson<'a>),
+    System {
+        module: Option<&'a str>,
+        netns: Option<u32>,
+    },
+    Unowned,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ProcessJson<'a> {
+    pid: u32,
+    started: Option<String>,
+    comm: Option<&'a str>,
+    exe: Option<&'a str>,
+    cmdline: Option<&'a str>,
+    uid: Option<u32>,
+    ppid: Option<u32>,
+    service: Option<&'a str>,
+    container: Option<&'a str>,
+    netns: Option<u32>,
+}
+
+impl<'a> OwnerJson<'a> {
+    pub(super) fn of(owner: &'a Owner, setting: &Setting) -> Self {
+        match &owner.id {
+            OwnerId::Process(id) => {
+                Self::Process(ProcessJson::of(*id, owner.facts.as_ref(), setting))
+            }
+            OwnerId::System { module, netns: ns } => Self::System {
+                module: module.as_deref(),
+                netns: netns(*ns),
+            },
+            OwnerId::Unowned => Self::Unowned,
+        }
+    }
+}
+
+impl<'a> ProcessJson<'a> {
+    fn of(id: ProcessId, facts: Option<&'a ProcessFacts>, setting: &Setting) -> Self {
+        Self {
+            pid: id.pid,
+            started: setting.started(id.started_ticks),
+            comm: facts.map(|f| &*f.comm).filter(|comm| !comm.is_empty()),
+            exe: facts.and_then(|f| f.exe.as_deref()),
+            cmdline: facts.and_then(|f| f.cmdline.as_deref()),
+            uid: facts.and_then(|f| f.uid),
+            ppid: facts.and_then(|f| f.ppid),
+            service: None,
+            container: None,
+            netns: facts.and_then(|f| f.netns).and_then(netns),
+        }
+    }
+}
+
+/// One piece of evidence.
+#[derive(Debug, Serialize)]
+pub(super) struct EvidenceJson {
+    kind: &'static str,
+    protocol: String,
+    since: String,
+    held: u64,
+    rate_per_s: f64,
+    released_share: f64,
+    exhaustion_in_s: Option<f64>,
+    remote: Option<String>,
+    /// Not captured yet.
+    call_site: Option<()>,
+    text: String,
+}
+
+impl EvidenceJson {
+    pub(super) fn all(
+        evidence: &[Evidence],
+        owner: &Owner,
+        setting: &Setting,
+        now_ns: u64,
+    ) -> Vec<Self> {
+        let one = |e| Self::of(e, words::evidence(e, owner, setting, now_ns), setting);
+        evidence.iter().map(one).collect()
+    }
+
+    fn of(evidence: &Evidence, text: String, setting: &Setting) -> Self {
+        Self {
+            kind: evidence.kind.name(),
+            protocol: evidence.protocol.to_string(),
+            since: setting.rfc3339(evidence.since_ns),
+            held: evidence.held,
+            rate_per_s: rate(evidence.rate_per_s),
+            released_share: round(evidence.released_share, 1e4),
+            exhaustion_in_s: evidence.exhaustion_in_s.map(|s| round(s, 1e1)),
+            remote: evidence.remote.map(|remote| remote.to_string()),
+            call_site: None,
+            text,
+        }
+    }
+}
+
+/// Two decimals, but a leak of one port an hour must not become zero.
+fn rate(per_s: f64) -> f64 {
+    round(per_s, if per_s.abs() < 1.0 { 1e6 } else { 1e2 })
+}

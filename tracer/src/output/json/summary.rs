@@ -1,0 +1,147 @@
+//! The summary, as JSON: the last line.
+
+use super::owner::{EvidenceJson, OwnerJson};
+use super::{DegradationJson, HookJson, PoolJson, seconds};
+use crate::engine::report::{LifetimeReport, OwnerReport, ProtocolReport, Summary};
+use crate::event::{Capture, FailureCode};
+use crate::output::setting::Setting;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Serialize)]
+pub(super) struct SummaryJson<'a> {
+    duration_s: f64,
+    capture: QualityJson<'a>,
+    owners: Vec<ReportJson<'a>>,
+    pools: Vec<PoolJson>,
+}
+
+/// How much was seen, and how well.
+#[derive(Debug, Serialize)]
+struct QualityJson<'a> {
+    events: u64,
+    lost: u64,
+    hooks: Vec<HookJson<'a>>,
+    degraded: Vec<DegradationJson<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReportJson<'a> {
+    owner: OwnerJson<'a>,
+    tcp: TcpJson,
+    udp: UdpJson,
+    lifetime_s: LifetimeJson,
+    oldest_held_s: Option<f64>,
+    verdict: &'static str,
+    evidence: Vec<EvidenceJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct TcpJson {
+    acquired: u64,
+    released: u64,
+    held: u64,
+    held_bound_only: u64,
+    close_wait: u64,
+    syn_sent: u64,
+    time_wait: u64,
+    failed: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct UdpJson {
+    acquired: u64,
+    released: u64,
+    held: u64,
+    held_bound_only: u64,
+    failed: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct LifetimeJson {
+    count: u64,
+    p50: Option<f64>,
+    p90: Option<f64>,
+    p99: Option<f64>,
+    max: Option<f64>,
+}
+
+impl<'a> SummaryJson<'a> {
+    pub(super) fn of(summary: &'a Summary, capture: &'a Capture, setting: &Setting) -> Self {
+        let report = |owner| ReportJson::of(owner, setting, summary.at_ns);
+        Self {
+            duration_s: seconds(summary.duration_s),
+            capture: QualityJson {
+                events: summary.events,
+                lost: summary.lost,
+                hooks: HookJson::all(capture),
+                degraded: DegradationJson::all(capture),
+            },
+            owners: summary.owners.iter().map(report).collect(),
+            pools: summary.pools.iter().map(PoolJson::of).collect(),
+        }
+    }
+}
+
+impl<'a> ReportJson<'a> {
+    fn of(report: &'a OwnerReport, setting: &Setting, now_ns: u64) -> Self {
+        let owner = &report.owner;
+        Self {
+            owner: OwnerJson::of(owner, setting),
+            tcp: TcpJson::of(&report.tcp),
+            udp: UdpJson::of(&report.udp),
+            lifetime_s: LifetimeJson::of(&report.lifetime),
+            oldest_held_s: report.oldest_held_s.map(seconds),
+            verdict: report.verdict.name(),
+            evidence: EvidenceJson::all(&report.evidence, owner, setting, now_ns),
+        }
+    }
+}
+
+impl TcpJson {
+    fn of(report: &ProtocolReport) -> Self {
+        use FailureCode::{EADDRINUSE, EADDRNOTAVAIL};
+        Self {
+            acquired: report.acquired,
+            released: report.released,
+            held: report.held,
+            held_bound_only: report.held_bound_only,
+            close_wait: report.close_wait,
+            syn_sent: report.syn_sent,
+            time_wait: report.time_wait,
+            failed: failed(report, [EADDRNOTAVAIL, EADDRINUSE]),
+        }
+    }
+}
+
+impl UdpJson {
+    fn of(report: &ProtocolReport) -> Self {
+        use FailureCode::{EADDRINUSE, EAGAIN};
+        Self {
+            acquired: report.acquired,
+            released: report.released,
+            held: report.held,
+            held_bound_only: report.held_bound_only,
+            failed: failed(report, [EAGAIN, EADDRINUSE]),
+        }
+    }
+}
+
+/// The failures that happened, and of `always` also those that did not.
+fn failed(report: &ProtocolReport, always: [FailureCode; 2]) -> BTreeMap<&'static str, u64> {
+    let zeros = always.iter().map(|code| (code.name(), 0));
+    let counts = report.failed.iter().map(|(code, n)| (code.name(), *n));
+    zeros.chain(counts).collect()
+}
+
+impl LifetimeJson {
+    fn of(lifetime: &LifetimeReport) -> Self {
+        Self {
+            count: lifetime.count,
+            p50: lifetime.p50.map(seconds),
+            p90: lifetime.p90.map(seconds),
+            p99: lifetime.p99.map(seconds),
+            max: lifetime.max.map(seconds),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+use super::*;
+use crate::engine::report::{OwnerReport, Verdict};
+use crate::event::{FailureCode, LossStage, NetNs, OwnerId, Protocol};
+use crate::output::sample::{self, Written};
+use serde_json::Value;
+
+const GOLDEN: &str = include_str!("../../../../tests/golden/session.jsonl");
+
+fn written(tell: impl FnOnce(&mut JsonOutput)) -> String {
+    let written = Written::default();
+    let mut output = JsonOutput::new(written.sink(), &sample::capture(), false);
+    tell(&mut output);
+    written.text()
+}
+
+fn findings() -> [Finding; 3] {
+    [
+        Finding::Verdict {
+            at_ns: sample::at(10.0),
+            owner: sample::python(),
+            previous: Verdict::Growing,
+            verdict: Verdict::Suspected,
+            held: 601,
+            evidence: vec![sample::evidence()],
+        },
+        Finding::Exhausted {
+            at_ns: sample::at(11.0),
+            owner: sample::process(5000, "curl"),
+            pool: sample::pool(Protocol::Tcp),
+            code: FailureCode::EADDRNOTAVAIL,
+            local: None,
+            remote: Some(([127, 0, 0, 1], 9999).into()),
+            top_holders: vec![(sample::python(), 28_000)],
+        },
+        Finding::Lost {
+            at_ns: sample::at(11.5),
+            count: 120,
+            stage: LossStage::Kernel,
+        },
+    ]
+}
+
+/// `PORTLEAK_BLESS=1 cargo test` writes the golden file anew.
+#[test]
+fn a_session_is_told_as_in_the_golden_file() {
+    let actual = written(|output| {
+        output.start(sample::at(0.0)).unwrap();
+        for finding in findings() {
+            output.finding(&finding).unwrap();
+        }
+        let owners = vec![sample::leaker(), sample::innocent(4800)];
+        output.summary(&sample::summary(owners)).unwrap();
+    });
+    sample::golden("session.jsonl", GOLDEN, &actual);
+}
+
+#[test]
+fn quiet_leaves_the_summary() {
+    let written = Written::default();
+    let mut output = JsonOutput::new(written.sink(), &sample::capture(), true);
+    output.start(0).unwrap();
+    output.finding(&findings()[2]).unwrap();
+    output.summary(&sample::summary(vec![])).unwrap();
+    let text = written.text();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains(r#""type":"summary""#), "{text}");
+}
+
+#[test]
+fn absent_facts_are_null() {
+    let mut owner = sample::innocent(1);
+    owner.owner.facts = None;
+    let summary = sample::summary(vec![owner]);
+    let text = written(|output| output.summary(&summary).unwrap());
+    let line: Value = serde_json::from_str(&text).unwrap();
+    let owner = &line["owners"][0]["owner"];
+    for field in [
+        "comm",
+        "exe",
+        "cmdline",
+        "uid",
+        "ppid",
+        "service",
+        "container",
+        "netns",
+    ] {
+        assert_eq!(owner.get(field), Some(&Value::Null), "{field}");
+    }
+    assert_eq!(line["owners"][0]["lifetime_s"]["p50"], Value::Null);
+    assert_eq!(line["owners"][0]["oldest_held_s"], Value::Null);
+}
+
+#[test]
+fn system_and_nobody_are_owners_too() {
+    let owner = |id| OwnerReport {
+        owner: crate::engine::report::Owner { id, facts: None },
+        ..sample::innocent(1)
+    };
+    let system = OwnerId::System {
+        module: Some("wireguard".into()),
+        netns: NetNs(7),
+    };
+    let summary = sample::summary(vec![owner(system), owner(OwnerId::Unowned)]);
+    let text = written(|output| output.summary(&summary).unwrap());
+    assert!(
+        text.contains(r#""owner":{"kind":"system","module":"wireguard","netns":7}"#),
+        "{text}"
+    );
+    assert!(text.contains(r#""owner":{"kind":"unowned"}"#), "{text}");
+}
+
+#[test]
+fn numbers_have_no_false_precision() {
+    let text = |n| serde_json::to_string(&n).unwrap();
+    assert_eq!(text(seconds(0.001_234_567)), "0.001235");
+    assert_eq!(text(round(50.123_45, 1e2)), "50.12");
+    assert_eq!(text(round(-0.000_1, 1e2)), "0.0");
+    assert_eq!(text(round(f64::NAN, 1e2)), "null");
+}

@@ -1,0 +1,40 @@
+//! What users read: text for a person, JSON lines for a program. The engine's numbers come in,
+//! sentences go out; nothing is judged here.
+
+pub mod doctor;
+pub mod json;
+pub mod names;
+pub mod numbers;
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod setting;
+pub mod sink;
+pub mod text;
+pub mod words;
+
+use crate::engine::report::{Finding, Progress, Summary};
+pub use sink::{OutputError, Sink};
+
+/// A way to tell what the engine found. Everything is written and flushed at once.
+pub trait Output {
+    /// Tracing begins.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    fn start(&mut self, now_ns: u64) -> Result<(), OutputError>;
+
+    /// Something worth saying at once.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    fn finding(&mut self, finding: &Finding) -> Result<(), OutputError>;
+
+    /// How it goes; called several times a second.
+    fn progress(&mut self, progress: &Progress, now_ns: u64);
+
+    /// The end.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    fn summary(&mut self, summary: &Summary) -> Result<(), OutputError>;
+}

@@ -1,0 +1,107 @@
+//! What owners are called.
+
+use crate::engine::report::Owner;
+use crate::event::OwnerId;
+
+/// Short, for tables and lists: `python3[4711]`, `System/wireguard`, `(unowned)`.
+#[must_use]
+pub fn label(owner: &Owner) -> String {
+    match &owner.id {
+        OwnerId::Process(id) => match comm(owner) {
+            Some(comm) => format!("{comm}[{}]", id.pid),
+            None => format!("pid {}", id.pid),
+        },
+        OwnerId::System { module, .. } => match module {
+            Some(module) => format!("System/{}", printable(module)),
+            None => "System".to_owned(),
+        },
+        OwnerId::Unowned => "(unowned)".to_owned(),
+    }
+}
+
+/// For sentences: `python3 (pid 4711)`, `System (wireguard)`, `sockets without an owner`.
+#[must_use]
+pub fn full(owner: &Owner) -> String {
+    match &owner.id {
+        OwnerId::Process(id) => match comm(owner) {
+            Some(comm) => format!("{comm} (pid {})", id.pid),
+            None => format!("a process of unknown name (pid {})", id.pid),
+        },
+        OwnerId::System { module, .. } => match module {
+            Some(module) => format!("System ({})", printable(module)),
+            None => "System (module unknown)".to_owned(),
+        },
+        OwnerId::Unowned => "nobody (sockets without an owner)".to_owned(),
+    }
+}
+
+fn comm(owner: &Owner) -> Option<String> {
+    let comm = &owner.facts.as_ref()?.comm;
+    (!comm.is_empty()).then(|| printable(comm))
+}
+
+/// Without control characters: a process may call itself anything, terminal escapes included.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// At most `width` characters, the cut shown as `…`.
+#[must_use]
+pub fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    kept + "…"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{NetNs, ProcessFacts};
+    use crate::output::sample;
+
+    #[test]
+    fn everyone_has_a_name() {
+        let python = sample::python();
+        assert_eq!(label(&python), "python3[4711]");
+        assert_eq!(full(&python), "python3 (pid 4711)");
+        let unknown = Owner {
+            facts: None,
+            ..python
+        };
+        assert_eq!(label(&unknown), "pid 4711");
+        let system = |module: Option<&str>| Owner {
+            id: OwnerId::System {
+                module: module.map(Into::into),
+                netns: NetNs(1),
+            },
+            facts: None,
+        };
+        assert_eq!(label(&system(Some("wireguard"))), "System/wireguard");
+        assert_eq!(full(&system(Some("nfs"))), "System (nfs)");
+        assert_eq!(label(&system(None)), "System");
+    }
+
+    #[test]
+    fn a_name_cannot_steer_the_terminal() {
+        let facts = ProcessFacts {
+            comm: "\u{1b}[2Jx".into(),
+            ..ProcessFacts::default()
+        };
+        let owner = Owner {
+            facts: Some(facts),
+            ..sample::python()
+        };
+        assert_eq!(label(&owner), "\u{fffd}[2Jx[4711]");
+    }
+
+    #[test]
+    fn cutting_counts_characters() {
+        assert_eq!(cut("äöü", 3), "äöü");
+        assert_eq!(cut("äöüß", 3), "äö…");
+    }
+}

@@ -1,0 +1,215 @@
+//! A hand-made leak, for the tests of every output.
+
+use super::setting::Setting;
+use super::sink::Sink;
+use crate::engine::report::{
+    DestinationReport, Evidence, LeakKind, LifetimeReport, Owner, OwnerReport, PoolReport,
+    ProtocolReport, Summary, Verdict,
+};
+use crate::event::{
+    Capture, Clock, Degradation, Hook, NetNs, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId,
+    Protocol,
+};
+use jiff::tz::TimeZone;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::rc::Rc;
+
+/// One second before the trace began.
+pub(crate) const STARTED_TICKS: u64 = 99_900;
+/// When the trace began: 1,000 s after boot, which is 2026-05-01 09:12:04 UTC.
+const BEGAN_NS: u64 = 1_000_000_000_000;
+const NETNS: NetNs = NetNs(4_026_531_840);
+
+/// `seconds` after the trace began.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small and positive"
+)]
+pub(crate) fn at(seconds: f64) -> u64 {
+    BEGAN_NS + (seconds * 1e9) as u64
+}
+
+pub(crate) fn pool(protocol: Protocol) -> PoolId {
+    PoolId {
+        netns: NETNS,
+        protocol,
+    }
+}
+
+pub(crate) fn range() -> PortRange {
+    PortRange {
+        low: 32768,
+        high: 60999,
+        reserved: 0,
+    }
+}
+
+pub(crate) fn capture() -> Capture {
+    Capture {
+        platform: "linux".to_owned(),
+        kernel: "6.8.0-45-generic".to_owned(),
+        hooks: vec![
+            Hook {
+                name: "inet_sock_set_state".to_owned(),
+                off_because: None,
+            },
+            Hook {
+                name: "udp_lib_unhash".to_owned(),
+                off_because: Some("the kernel has no such function".to_owned()),
+            },
+        ],
+        degraded: vec![Degradation {
+            feature: "UDP ports of the kernel".to_owned(),
+            why: "udp_lib_unhash is off".to_owned(),
+            remedy: "use a kernel with CONFIG_FUNCTION_TRACER".to_owned(),
+        }],
+        clock: Clock {
+            monotonic_ns: BEGAN_NS,
+            unix_ns: 1_777_626_724_000_000_000,
+        },
+        ticks_per_s: 100,
+        pools: BTreeMap::from([
+            (pool(Protocol::Tcp), range()),
+            (pool(Protocol::Udp), range()),
+        ]),
+    }
+}
+
+pub(crate) fn setting() -> Setting {
+    Setting::new(&capture(), TimeZone::UTC)
+}
+
+pub(crate) fn process(pid: u32, comm: &str) -> Owner {
+    Owner {
+        id: OwnerId::Process(ProcessId {
+            pid,
+            started_ticks: STARTED_TICKS,
+        }),
+        facts: Some(ProcessFacts {
+            comm: comm.into(),
+            exe: Some(format!("/usr/bin/{comm}").into()),
+            cmdline: Some(format!("{comm} leak.py").into()),
+            uid: Some(0),
+            ppid: Some(4709),
+            netns: Some(NETNS),
+        }),
+    }
+}
+
+pub(crate) fn python() -> Owner {
+    process(4711, "python3")
+}
+
+pub(crate) fn evidence() -> Evidence {
+    Evidence {
+        kind: LeakKind::Total,
+        protocol: Protocol::Tcp,
+        since_ns: at(0.0),
+        held: 600,
+        rate_per_s: 50.1,
+        released_share: 0.0,
+        exhaustion_in_s: Some(551.0),
+        remote: Some(([127, 0, 0, 1], 9999).into()),
+    }
+}
+
+pub(crate) fn leaker() -> OwnerReport {
+    OwnerReport {
+        owner: python(),
+        tcp: ProtocolReport {
+            acquired: 620,
+            released: 20,
+            held: 600,
+            ..ProtocolReport::default()
+        },
+        udp: ProtocolReport::default(),
+        lifetime: LifetimeReport {
+            count: 20,
+            p50: Some(0.002),
+            p90: Some(0.004),
+            p99: Some(0.005),
+            max: Some(0.006),
+        },
+        oldest_held_s: Some(11.8),
+        verdict: Verdict::Leak,
+        evidence: vec![evidence()],
+    }
+}
+
+/// One that took ports and gave them back.
+pub(crate) fn innocent(pid: u32) -> OwnerReport {
+    OwnerReport {
+        owner: process(pid, "curl"),
+        tcp: ProtocolReport {
+            acquired: 5,
+            released: 4,
+            held: 1,
+            time_wait: 4,
+            ..ProtocolReport::default()
+        },
+        udp: ProtocolReport::default(),
+        lifetime: LifetimeReport::default(),
+        oldest_held_s: None,
+        verdict: Verdict::Clean,
+        evidence: vec![],
+    }
+}
+
+pub(crate) fn summary(owners: Vec<OwnerReport>) -> Summary {
+    Summary {
+        at_ns: at(12.1),
+        duration_s: 12.1,
+        events: 48_211,
+        lost: 0,
+        owners,
+        pools: vec![PoolReport {
+            id: pool(Protocol::Tcp),
+            range: Some(range()),
+            used: 600,
+            peak: 610,
+            time_wait: 4,
+            destinations: vec![DestinationReport {
+                remote: ([127, 0, 0, 1], 9999).into(),
+                used: 600,
+                usable: 28_232,
+            }],
+        }],
+    }
+}
+
+/// What an output wrote, to look at afterwards.
+#[derive(Clone, Default)]
+pub(crate) struct Written(Rc<RefCell<Vec<u8>>>);
+
+impl Written {
+    pub(crate) fn sink(&self) -> Sink {
+        Sink::new("test", Box::new(self.clone()))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.borrow().clone()).unwrap()
+    }
+}
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Compares with a file of `tests/golden`, or writes it when `PORTLEAK_BLESS` is set.
+pub(crate) fn golden(name: &str, expected: &str, actual: &str) {
+    if std::env::var_os("PORTLEAK_BLESS").is_some() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
+        std::fs::write(format!("{folder}/{name}"), actual).unwrap();
+        return;
+    }
+    assert_eq!(expected, actual, "{name}; PORTLEAK_BLESS=1 writes it anew");
+}

@@ -1,0 +1,106 @@
+//! What turns bare numbers into sentences: wall time, and how large the pools are.
+
+use crate::engine::report::Owner;
+use crate::event::{Capture, Clock, OwnerId, PoolId, PortRange, Protocol};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+use std::collections::BTreeMap;
+
+/// The circumstances of a capture that output needs.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    clock: Clock,
+    ticks_per_s: u64,
+    zone: TimeZone,
+    pools: BTreeMap<PoolId, PortRange>,
+}
+
+impl Setting {
+    /// The setting of `capture`, with times of day in `zone`.
+    #[must_use]
+    pub fn new(capture: &Capture, zone: TimeZone) -> Self {
+        Self {
+            clock: capture.clock,
+            ticks_per_s: capture.ticks_per_s,
+            zone,
+            pools: capture.pools.clone(),
+        }
+    }
+
+    /// An instant in UTC, to the millisecond.
+    #[must_use]
+    pub fn rfc3339(&self, at_ns: u64) -> String {
+        let at = self.zoned(at_ns).timestamp();
+        at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+    }
+
+    /// When a process started, from its ticks since boot; `None` when the source has no ticks.
+    #[must_use]
+    pub fn started(&self, ticks: u64) -> Option<String> {
+        let at_ns = u128::from(ticks)
+            .checked_mul(1_000_000_000)?
+            .checked_div(u128::from(self.ticks_per_s))?;
+        u64::try_from(at_ns).ok().map(|at_ns| self.rfc3339(at_ns))
+    }
+
+    /// The time of day, with the date when it was not the day of `now_ns`.
+    #[must_use]
+    pub fn time_of_day(&self, at_ns: u64, now_ns: u64) -> String {
+        let (at, now) = (self.zoned(at_ns), self.zoned(now_ns));
+        let form = if at.date() == now.date() {
+            "%H:%M:%S"
+        } else {
+            "%Y-%m-%d %H:%M:%S"
+        };
+        at.strftime(form).to_string()
+    }
+
+    /// How many ports the owner's pool can hand out, if that was known at the start.
+    #[must_use]
+    pub fn usable(&self, owner: &Owner, protocol: Protocol) -> Option<u64> {
+        let netns = match &owner.id {
+            OwnerId::System { netns, .. } => *netns,
+            OwnerId::Process(_) => owner.facts.as_ref()?.netns?,
+            OwnerId::Unowned => return None,
+        };
+        let range = self.pools.get(&PoolId { netns, protocol })?;
+        Some(u64::from(range.usable()))
+    }
+
+    fn zoned(&self, at_ns: u64) -> Zoned {
+        Timestamp::from_nanosecond(self.clock.unix_ns(at_ns))
+            .unwrap_or_default()
+            .to_zoned(self.zone.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::output::sample;
+
+    const DAY_NS: u64 = 86_400_000_000_000;
+
+    #[test]
+    fn wall_time_comes_from_the_clock() {
+        let setting = sample::setting();
+        assert_eq!(
+            setting.rfc3339(sample::at(0.25)),
+            "2026-05-01T09:12:04.250Z"
+        );
+        assert_eq!(
+            setting.started(sample::STARTED_TICKS).unwrap(),
+            "2026-05-01T09:12:03.000Z"
+        );
+    }
+
+    #[test]
+    fn another_day_is_named() {
+        let setting = sample::setting();
+        let now = sample::at(1.0);
+        assert_eq!(setting.time_of_day(now, now), "09:12:05");
+        assert_eq!(
+            setting.time_of_day(now, now + DAY_NS),
+            "2026-05-01 09:12:05"
+        );
+    }
+}

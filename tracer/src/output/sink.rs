@@ -1,0 +1,140 @@
+//! Where the output goes: standard output or a file, and what to say when it does not.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::Path;
+
+/// The output could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The reader went away, as `| head -1` does.
+    #[error("the output was closed early ({name}): stopped tracing")]
+    Closed {
+        /// The output's name.
+        name: String,
+    },
+    /// The file could not be created.
+    #[error(
+        "cannot write to {name}: {error}\n  remedy: give --output a file in a folder that you may write to"
+    )]
+    Create {
+        /// The output's name.
+        name: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// It broke while being written.
+    #[error(
+        "cannot write to {name}: {error}\n  remedy: free space there, or choose another --output"
+    )]
+    Write {
+        /// The output's name.
+        name: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// A named writer; each write is flushed, so that readers of a pipe see it at once.
+pub struct Sink {
+    name: String,
+    writer: Box<dyn Write>,
+    terminal: bool,
+}
+
+impl Sink {
+    /// A sink for `writer`, called `name` in errors.
+    #[must_use]
+    pub fn new(name: &str, writer: Box<dyn Write>) -> Self {
+        Self {
+            name: name.to_owned(),
+            writer,
+            terminal: false,
+        }
+    }
+
+    /// The file at `path`, or standard output.
+    ///
+    /// # Errors
+    /// When the file cannot be created.
+    pub fn open(path: Option<&Path>) -> Result<Self, OutputError> {
+        let Some(path) = path else {
+            let stdout = io::stdout();
+            let terminal = stdout.is_terminal();
+            let sink = Self::new("standard output", Box::new(stdout));
+            return Ok(Self { terminal, ..sink });
+        };
+        let name = path.display().to_string();
+        match File::create(path) {
+            Ok(file) => Ok(Self::new(&name, Box::new(file))),
+            Err(error) => Err(OutputError::Create { name, error }),
+        }
+    }
+
+    /// Whether a person's terminal is on the other end.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Writes and flushes.
+    ///
+    /// # Errors
+    /// When the reader is gone or the write failed.
+    pub fn write(&mut self, text: &[u8]) -> Result<(), OutputError> {
+        self.writer
+            .write_all(text)
+            .and_then(|()| self.writer.flush())
+            .map_err(|error| self.broken(error))
+    }
+
+    /// What `error` means for this sink.
+    #[must_use]
+    pub fn broken(&self, error: io::Error) -> OutputError {
+        let name = self.name.clone();
+        match error.kind() {
+            ErrorKind::BrokenPipe => OutputError::Closed { name },
+            _ => OutputError::Write { name, error },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Broken(ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn message(kind: ErrorKind) -> String {
+        let mut sink = Sink::new("standard output", Box::new(Broken(kind)));
+        sink.write(b"x").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_accident() {
+        assert_eq!(
+            message(ErrorKind::BrokenPipe),
+            "the output was closed early (standard output): stopped tracing"
+        );
+        assert!(message(ErrorKind::StorageFull).contains("remedy: free space"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_created_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("absent/report.txt");
+        let error = Sink::open(Some(&path)).err().unwrap().to_string();
+        assert!(error.contains("absent/report.txt"), "{error}");
+        assert!(error.contains("remedy: give --output"), "{error}");
+    }
+}

@@ -1,0 +1,117 @@
+//! A finding, the moment it happens: the time, the verdict, who, and the evidence.
+
+use super::{TextOptions, quality};
+use crate::engine::report::{Evidence, Finding, Owner, Verdict};
+use crate::event::{FailureCode, LossStage, PoolId};
+use crate::output::names::label;
+use crate::output::numbers::{count, counted};
+use crate::output::setting::Setting;
+use crate::output::words;
+use std::net::{IpAddr, SocketAddr};
+
+/// Where the second line begins: under the verdict.
+const INDENT: &str = "         ";
+
+pub(super) fn text(finding: &Finding, setting: &Setting, options: &TextOptions) -> String {
+    let (at_ns, said) = match finding {
+        Finding::Verdict {
+            at_ns,
+            owner,
+            previous,
+            verdict,
+            held,
+            evidence,
+        } => {
+            let facts = if evidence.is_empty() {
+                changed(*previous, *held)
+            } else {
+                sentences(evidence, owner, setting, *at_ns)
+            };
+            let name = options.paint.verdict(*verdict, &upper(*verdict));
+            (*at_ns, format!("{name} {} {facts}", label(owner)))
+        }
+        Finding::Exhausted {
+            at_ns,
+            owner,
+            pool,
+            code,
+            local,
+            remote,
+            top_holders,
+        } => {
+            let verdict = Verdict::Exhausted;
+            let name = options.paint.verdict(verdict, &upper(verdict));
+            let refusal = refusal(*pool, *code, *local, *remote);
+            let holders = holders(top_holders);
+            (
+                *at_ns,
+                format!("{name} {} {refusal}{holders}", label(owner)),
+            )
+        }
+        Finding::Lost {
+            at_ns,
+            count,
+            stage,
+        } => (*at_ns, lost(*count, *stage, options)),
+    };
+    format!("{} {said}\n", setting.time_of_day(at_ns, at_ns))
+}
+
+/// `SUSPECTED`.
+pub(super) fn upper(verdict: Verdict) -> String {
+    verdict.name().to_ascii_uppercase()
+}
+
+fn changed(previous: Verdict, held: u64) -> String {
+    format!(
+        "was {}; holds {} now",
+        previous.name(),
+        counted(held, "port")
+    )
+}
+
+fn sentences(evidence: &[Evidence], owner: &Owner, setting: &Setting, now_ns: u64) -> String {
+    let sentence = |e| words::evidence(e, owner, setting, now_ns);
+    let sentences: Vec<String> = evidence.iter().map(sentence).collect();
+    sentences.join(&format!("\n{INDENT}"))
+}
+
+/// `found no TCP port to 127.0.0.1:9999: EADDRNOTAVAIL`.
+fn refusal(
+    pool: PoolId,
+    code: FailureCode,
+    local: Option<IpAddr>,
+    remote: Option<SocketAddr>,
+) -> String {
+    let protocol = pool.protocol.to_string().to_ascii_uppercase();
+    let from = local
+        .filter(|local| !local.is_unspecified())
+        .map_or_else(String::new, |local| format!(" on {local}"));
+    let to = remote.map_or_else(String::new, |remote| format!(" to {remote}"));
+    let trap = match code {
+        FailureCode::EAGAIN => " (looks like \"would block\", is a port shortage)",
+        FailureCode::EADDRNOTAVAIL | FailureCode::EADDRINUSE => "",
+    };
+    format!("found no {protocol} port{from}{to}: {}{trap}", code.name())
+}
+
+fn holders(top: &[(Owner, u64)]) -> String {
+    if top.is_empty() {
+        return String::new();
+    }
+    let holder = |(owner, held): &(Owner, u64)| format!("{} {}", label(owner), count(*held));
+    let holders: Vec<String> = top.iter().map(holder).collect();
+    format!("\n{INDENT}most are held by {}", holders.join(", "))
+}
+
+fn lost(lost: u64, stage: LossStage, options: &TextOptions) -> String {
+    let place = match stage {
+        LossStage::Kernel => "in the kernel's buffer",
+        LossStage::Queue => "on the way to the engine",
+        LossStage::Decode => "because they could not be decoded",
+        LossStage::Etw => "in the trace session",
+    };
+    let name = options.paint.warning("LOST");
+    let events = counted(lost, "event");
+    format!("{name} {events} {place}: {}", quality::consequence(options))
+}

@@ -1,0 +1,182 @@
+//! The verdict: who, how many, since when, where to, how long until the pool is empty.
+
+use super::paint::Paint;
+use super::{WIDTH, finding};
+use crate::engine::report::{Evidence, LeakKind, OwnerReport, Summary, Verdict};
+use crate::event::{FailureCode, Protocol};
+use crate::output::names::{cut, full, printable};
+use crate::output::numbers::{count, counted, duration, percent, rate};
+use crate::output::setting::Setting;
+use crate::output::words;
+use std::collections::BTreeMap;
+
+/// How many owners get a headline of their own; the table has the rest.
+const HEADLINES_MAX: usize = 4;
+/// How many pieces of evidence are spelled out for the gravest owner.
+const EVIDENCE_MAX: usize = 4;
+
+pub(super) fn text(summary: &Summary, setting: &Setting, paint: &Paint) -> String {
+    let worst = summary.worst();
+    let mut text = String::new();
+    if !worst.fails() {
+        text += &paint.verdict(Verdict::Clean, &no_leak(summary));
+        text.push('\n');
+    }
+    let accused = summary
+        .owners
+        .iter()
+        .filter(|report| report.verdict != Verdict::Clean)
+        .filter(|report| report.verdict.fails() || !worst.fails())
+        .take(HEADLINES_MAX);
+    for (i, report) in accused.enumerate() {
+        let name = paint.verdict(report.verdict, &finding::upper(report.verdict));
+        text += &format!("{name}: {}\n", accusation(report));
+        if i == 0 {
+            text += &details(report, setting, summary.at_ns, paint);
+        }
+    }
+    text
+}
+
+/// `No leak: 3 owners hold 12 ports`; with lost events nobody can know.
+fn no_leak(summary: &Summary) -> String {
+    let seen = if summary.lost > 0 { " seen" } else { "" };
+    let traced = duration(summary.duration_s);
+    if summary.owners.is_empty() {
+        return format!("No leak{seen}: nobody took a port in {traced}");
+    }
+    let owners = summary.owners.len() as u64;
+    let held = summary.owners.iter().map(|o| o.tcp.held + o.udp.held).sum();
+    let verb = if owners == 1 { "holds" } else { "hold" };
+    format!(
+        "No leak{seen}: {} {verb} {} after {traced}",
+        counted(owners, "owner"),
+        counted(held, "port")
+    )
+}
+
+/// `python3 (pid 4711) holds 600 TCP ports to 127.0.0.1:9999 and releases none`.
+fn accusation(report: &OwnerReport) -> String {
+    let who = full(&report.owner);
+    match report.evidence.first() {
+        Some(evidence) => format!("{who} {}", deed(evidence)),
+        None if report.verdict == Verdict::Exhausted => {
+            format!("{who} found no free port {}", times(failures(report)))
+        }
+        None => {
+            let held = report.tcp.held + report.udp.held;
+            format!("{who} holds {}", counted(held, "port"))
+        }
+    }
+}
+
+fn deed(evidence: &Evidence) -> String {
+    let protocol = match evidence.protocol {
+        Protocol::Tcp => "TCP",
+        Protocol::Udp => "UDP",
+    };
+    let ports = counted(evidence.held, &format!("{protocol} port"));
+    let to = evidence
+        .remote
+        .map_or_else(String::new, |remote| format!(" to {remote}"));
+    match evidence.kind {
+        LeakKind::Total if evidence.released_share > 0.0 => {
+            let released = percent(evidence.released_share);
+            format!("holds {ports}{to} and releases {released} of what it takes")
+        }
+        LeakKind::Total => format!("holds {ports}{to} and releases none"),
+        LeakKind::Partial => {
+            let kept = percent(1.0 - evidence.released_share);
+            format!(
+                "never releases {kept} of its {protocol} ports{to}; it holds {}",
+                count(evidence.held)
+            )
+        }
+        LeakKind::CloseWait => {
+            format!("holds {ports}{to} whose connections the peer has closed")
+        }
+        LeakKind::SynSent => {
+            format!("holds {ports} for connection attempts{to} that nobody answers")
+        }
+        LeakKind::Slow => {
+            format!(
+                "holds {ports}{to} and takes {} more",
+                rate(evidence.rate_per_s)
+            )
+        }
+        LeakKind::Bound => format!("holds {ports}, bound and not connected"),
+        LeakKind::Churn => format!("leaves {ports}{to} in TIME_WAIT; not a leak"),
+    }
+}
+
+/// The lines below the first headline.
+fn details(report: &OwnerReport, setting: &Setting, now_ns: u64, paint: &Paint) -> String {
+    let mut lines: Vec<String> = report
+        .evidence
+        .iter()
+        .take(EVIDENCE_MAX)
+        .map(|e| words::evidence(e, &report.owner, setting, now_ns))
+        .collect();
+    lines.push(balance(report));
+    if let Some(failed) = failed(report) {
+        lines.push(failed);
+    }
+    let facts = report.owner.facts.as_ref();
+    if let Some(cmdline) = facts.and_then(|facts| facts.cmdline.as_deref()) {
+        lines.push(paint.dim(&cut(&format!("command: {}", printable(cmdline)), WIDTH - 2)));
+    }
+    lines.iter().map(|line| format!("  {line}\n")).collect()
+}
+
+/// `620 acquired, 20 released; growing by 50 a second; oldest held for 12 s`.
+fn balance(report: &OwnerReport) -> String {
+    let (tcp, udp) = (&report.tcp, &report.udp);
+    let mut text = format!(
+        "{} acquired, {} released",
+        count(tcp.acquired + udp.acquired),
+        count(tcp.released + udp.released)
+    );
+    let growth: f64 = report
+        .evidence
+        .iter()
+        .filter(|e| e.kind != LeakKind::Churn)
+        .map(|e| e.rate_per_s)
+        .sum();
+    if growth > 0.0 {
+        text += &format!("; growing by {}", rate(growth));
+    }
+    if let Some(oldest_s) = report.oldest_held_s {
+        text += &format!("; oldest held for {}", duration(oldest_s));
+    }
+    text
+}
+
+/// `found no free port: EADDRNOTAVAIL 12 times`.
+fn failed(report: &OwnerReport) -> Option<String> {
+    let mut by_code: BTreeMap<FailureCode, u64> = BTreeMap::new();
+    for (code, n) in report.tcp.failed.iter().chain(&report.udp.failed) {
+        *by_code.entry(*code).or_default() += n;
+    }
+    by_code.retain(|_, n| *n > 0);
+    let one = |(code, n): (&FailureCode, &u64)| format!("{} {}", code.name(), times(*n));
+    let codes: Vec<String> = by_code.iter().map(one).collect();
+    (!codes.is_empty()).then(|| format!("found no free port: {}", codes.join(", ")))
+}
+
+/// All allocations of an owner that failed for want of ports.
+pub(super) fn failures(report: &OwnerReport) -> u64 {
+    report
+        .tcp
+        .failed
+        .values()
+        .chain(report.udp.failed.values())
+        .sum()
+}
+
+fn times(n: u64) -> String {
+    match n {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        n => format!("{} times", count(n)),
+    }
+}

@@ -1,0 +1,88 @@
+//! The pools: how full, and which destinations are close to their end.
+
+use crate::engine::report::{DestinationReport, PoolReport};
+use crate::event::{NetNs, PoolId, PortRange};
+use crate::output::numbers::{count, counted, percent, share};
+
+const POOLS_MAX: usize = 4;
+const DESTINATIONS_MAX: usize = 3;
+
+pub(super) fn text(pools: &[PoolReport]) -> String {
+    let mut used: Vec<&PoolReport> = pools
+        .iter()
+        .filter(|pool| pool.peak > 0 || pool.time_wait > 0)
+        .collect();
+    used.sort_by_key(|pool| std::cmp::Reverse(pool.used + pool.time_wait));
+    let several = several(used.iter().map(|pool| pool.id));
+    let mut text = String::new();
+    for pool in used.iter().take(POOLS_MAX) {
+        text += &usage(pool, several);
+        let busiest = pool.destinations.iter().filter(|d| d.used > 0);
+        for destination in busiest.take(DESTINATIONS_MAX) {
+            text += &headroom(destination);
+        }
+    }
+    if used.len() > POOLS_MAX {
+        let more = (used.len() - POOLS_MAX) as u64;
+        text += &format!("… and {}\n", counted(more, "more pool"));
+    }
+    text
+}
+
+/// `tcp 32768-60999: 28,232 ports`; the namespace is named when there are `several`.
+pub(in crate::output) fn pool_line(id: PoolId, range: &PortRange, several: bool) -> String {
+    let reserved = match range.reserved {
+        0 => String::new(),
+        n => format!(", {} reserved", count(u64::from(n))),
+    };
+    let usable = counted(u64::from(range.usable()), "port");
+    format!("{}: {usable}{reserved}", name(id, Some(range), several))
+}
+
+/// Whether the pools are of more than one namespace.
+pub(in crate::output) fn several(mut ids: impl Iterator<Item = PoolId>) -> bool {
+    let first = ids.next();
+    ids.any(|id| Some(id.netns) != first.map(|first| first.netns))
+}
+
+fn name(id: PoolId, range: Option<&PortRange>, several: bool) -> String {
+    let range = range.map_or_else(
+        || "(range unknown)".to_owned(),
+        |range| format!("{}-{}", range.low, range.high),
+    );
+    match id.netns {
+        NetNs(netns) if several => format!("{} {range} netns {netns}", id.protocol),
+        _ => format!("{} {range}", id.protocol),
+    }
+}
+
+fn usage(pool: &PoolReport, several: bool) -> String {
+    let name = name(pool.id, pool.range.as_ref(), several);
+    let used = match &pool.range {
+        Some(range) => {
+            let usable = u64::from(range.usable());
+            let part = percent(share(pool.used, usable));
+            format!(
+                "{} of {} ports held ({part})",
+                count(pool.used),
+                count(usable)
+            )
+        }
+        None => format!("{} held", counted(pool.used, "port")),
+    };
+    let (peak, time_wait) = (count(pool.peak), count(pool.time_wait));
+    format!("{name}: {used}, peak {peak}, {time_wait} in TIME_WAIT\n")
+}
+
+fn headroom(destination: &DestinationReport) -> String {
+    let left = match destination.usable.saturating_sub(destination.used) {
+        0 => "none left".to_owned(),
+        left => format!("{} left", count(left)),
+    };
+    format!(
+        "  to {}: {} of {} used, {left}\n",
+        destination.remote,
+        count(destination.used),
+        count(destination.usable)
+    )
+}

@@ -1,0 +1,52 @@
+//! How well was seen: what was lost, and what is inexact here.
+
+use super::TextOptions;
+use crate::engine::report::Summary;
+use crate::event::Degradation;
+use crate::output::numbers::{count, counted, duration, percent, share, size};
+
+/// By how much a larger buffer should be larger.
+const GROWTH: u64 = 4;
+
+pub(super) fn text(summary: &Summary, degraded: &[Degradation], options: &TextOptions) -> String {
+    let traced = duration(summary.duration_s);
+    let mut text = if summary.lost == 0 {
+        format!(
+            "{}, 0 lost, in {traced}\n",
+            counted(summary.events, "event")
+        )
+    } else {
+        let all = summary.events.saturating_add(summary.lost);
+        format!(
+            "{} {} of {} lost ({}) in {traced}: {}\n",
+            options.paint.warning("WARN"),
+            count(summary.lost),
+            counted(all, "event"),
+            percent(share(summary.lost, all)),
+            consequence(options)
+        )
+    };
+    if options.verbose {
+        text.extend(degraded.iter().map(limited));
+    } else if !degraded.is_empty() {
+        let features = counted(degraded.len() as u64, "feature");
+        text += &format!("{features} limited here: portleak doctor\n");
+    }
+    text
+}
+
+/// What a loss means, and the remedy.
+pub(super) fn consequence(options: &TextOptions) -> String {
+    let larger = size(u64::from(options.buffer_bytes) * GROWTH);
+    format!("totals are exact, single holds may be missing; remedy: --buffer {larger}")
+}
+
+/// One inexact thing with its remedy.
+pub(in crate::output) fn limited(degradation: &Degradation) -> String {
+    let Degradation {
+        feature,
+        why,
+        remedy,
+    } = degradation;
+    format!("limited: {feature}: {why}\n  remedy: {remedy}\n")
+}

@@ -1,0 +1,211 @@
+use super::*;
+use crate::engine::report::{Evidence, LeakKind, Owner, OwnerReport, ProtocolReport, Verdict};
+use crate::event::{FailureCode, LossStage, Protocol};
+use crate::output::sample::{self, Written};
+use std::collections::BTreeMap;
+
+fn options() -> TextOptions {
+    TextOptions {
+        paint: Paint::new(false),
+        summary_only: false,
+        verbose: false,
+        buffer_bytes: 4 << 20,
+        zone: TimeZone::UTC,
+    }
+}
+
+fn written(options: TextOptions, tell: impl FnOnce(&mut TextOutput)) -> String {
+    let written = Written::default();
+    let mut output = TextOutput::new(written.sink(), None, &sample::capture(), options);
+    tell(&mut output);
+    written.text()
+}
+
+fn summary(summary: &Summary) -> String {
+    written(options(), |output| output.summary(summary).unwrap())
+}
+
+fn first_line(owners: Vec<OwnerReport>) -> String {
+    let text = summary(&sample::summary(owners));
+    text.lines().next().unwrap().to_owned()
+}
+
+fn suspected(owner: Owner, evidence: Vec<Evidence>) -> Finding {
+    Finding::Verdict {
+        at_ns: sample::at(10.0),
+        owner,
+        previous: Verdict::Growing,
+        verdict: Verdict::Suspected,
+        held: 600,
+        evidence,
+    }
+}
+
+#[test]
+fn a_leak_is_told_as_in_the_golden_file() {
+    let owners = (4800..4815).map(sample::innocent);
+    let owners = [sample::leaker()].into_iter().chain(owners).collect();
+    let actual = summary(&sample::summary(owners));
+    sample::golden(
+        "summary-leak.txt",
+        include_str!("../../../../tests/golden/summary-leak.txt"),
+        &actual,
+    );
+}
+
+#[test]
+fn findings_are_told_as_in_the_golden_file() {
+    let back = Finding::Verdict {
+        at_ns: sample::at(15.0),
+        owner: sample::python(),
+        previous: Verdict::Suspected,
+        verdict: Verdict::Clean,
+        held: 1,
+        evidence: vec![],
+    };
+    let exhausted = Finding::Exhausted {
+        at_ns: sample::at(11.0),
+        owner: sample::process(5000, "curl"),
+        pool: sample::pool(Protocol::Udp),
+        code: FailureCode::EAGAIN,
+        local: Some([10, 0, 0, 1].into()),
+        remote: Some(([127, 0, 0, 1], 9999).into()),
+        top_holders: vec![(sample::python(), 28_000), (sample::process(9, "x"), 12)],
+    };
+    let lost = Finding::Lost {
+        at_ns: sample::at(12.0),
+        count: 1,
+        stage: LossStage::Kernel,
+    };
+    let mut bound = sample::evidence();
+    bound.kind = LeakKind::Bound;
+    bound.protocol = Protocol::Udp;
+    bound.exhaustion_in_s = None;
+    let first = suspected(sample::python(), vec![sample::evidence(), bound]);
+    let actual = written(options(), |output| {
+        for finding in [first, exhausted, lost, back] {
+            output.finding(&finding).unwrap();
+        }
+    });
+    sample::golden(
+        "findings.txt",
+        include_str!("../../../../tests/golden/findings.txt"),
+        &actual,
+    );
+}
+
+#[test]
+fn the_first_line_is_the_verdict() {
+    assert_eq!(
+        first_line(vec![sample::leaker()]),
+        "LEAK: python3 (pid 4711) holds 600 TCP ports to 127.0.0.1:9999 and releases none"
+    );
+    assert_eq!(
+        first_line(vec![sample::innocent(1), sample::innocent(2)]),
+        "No leak: 2 owners hold 2 ports after 12 s"
+    );
+    assert_eq!(first_line(vec![]), "No leak: nobody took a port in 12 s");
+}
+
+#[test]
+fn churn_is_no_leak() {
+    let mut owner = sample::leaker();
+    owner.verdict = Verdict::Churn;
+    owner.evidence[0].kind = LeakKind::Churn;
+    let text = summary(&sample::summary(vec![owner]));
+    assert!(
+        text.starts_with("No leak: 1 owner holds 600 ports"),
+        "{text}"
+    );
+    assert!(
+        text.contains("CHURN: python3 (pid 4711) leaves 600 TCP ports to 127.0.0.1:9999 in TIME_WAIT; not a leak"),
+        "{text}"
+    );
+    assert!(text.contains("reuse connections"), "{text}");
+}
+
+#[test]
+fn a_victim_is_told_with_its_error() {
+    let mut owner = sample::innocent(5000);
+    owner.verdict = Verdict::Exhausted;
+    owner.tcp.failed = BTreeMap::from([(FailureCode::EADDRNOTAVAIL, 12)]);
+    let text = summary(&sample::summary(vec![owner, sample::leaker()]));
+    assert!(
+        text.starts_with("EXHAUSTED: curl (pid 5000) found no free port 12 times\n"),
+        "{text}"
+    );
+    assert!(text.contains("EADDRNOTAVAIL 12 times"), "{text}");
+    assert!(text.contains("\nLEAK: python3 (pid 4711) holds"), "{text}");
+}
+
+#[test]
+fn a_loss_says_what_it_means_and_the_remedy() {
+    let lossy = Summary {
+        lost: 120,
+        ..sample::summary(vec![sample::innocent(1)])
+    };
+    let text = summary(&lossy);
+    assert!(text.starts_with("No leak seen:"), "{text}");
+    assert!(
+        text.contains(
+            "WARN 120 of 48,331 events lost (0.2 %) in 12 s: \
+             totals are exact, single holds may be missing; remedy: --buffer 16M"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn verbose_spells_out_the_limits() {
+    let mut options = options();
+    options.verbose = true;
+    let text = written(options, |output| {
+        output.summary(&sample::summary(vec![])).unwrap();
+    });
+    assert!(text.contains("limited: UDP ports of the kernel"), "{text}");
+    assert!(text.contains("remedy: use a kernel with"), "{text}");
+    assert!(!text.contains("portleak doctor"), "{text}");
+}
+
+#[test]
+fn quiet_leaves_the_summary() {
+    let mut options = options();
+    options.summary_only = true;
+    let text = written(options, |output| {
+        output
+            .finding(&suspected(sample::python(), vec![]))
+            .unwrap();
+    });
+    assert_eq!(text, "");
+}
+
+#[test]
+fn no_line_of_the_table_is_too_long() {
+    let mut owner = sample::leaker();
+    owner.owner = sample::process(4_194_304, "a-very-long-na\u{1b}e-that-goes-on-and-on");
+    let busy = ProtocolReport {
+        acquired: 1_234_567,
+        released: 1_234_567,
+        held: 200_000,
+        time_wait: 28_232,
+        ..ProtocolReport::default()
+    };
+    owner.tcp = busy.clone();
+    owner.udp = busy;
+    let text = table::text(&[owner, sample::innocent(1)], &Paint::new(false));
+    for line in text.lines() {
+        assert!(line.chars().count() <= WIDTH, "{line}");
+        assert!(!line.contains('\u{1b}'), "{line:?}");
+    }
+}
+
+#[test]
+fn colours_do_not_disturb_the_columns() {
+    let plain = table::text(&[sample::leaker()], &Paint::new(false));
+    let painted = table::text(&[sample::leaker()], &Paint::new(true));
+    assert!(painted.contains("\x1b[1;31mleak\x1b[0m"), "{painted:?}");
+    let bare = ["\x1b[1;31m", "\x1b[2m", "\x1b[0m"]
+        .iter()
+        .fold(painted, |text, escape| text.replace(escape, ""));
+    assert_eq!(bare, plain);
+}

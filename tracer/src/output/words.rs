@@ -1,0 +1,207 @@
+//! Evidence in plain words: what is held, since when, to where, and how long it can go on.
+
+use super::numbers::{count, counted, duration, percent, rate};
+use super::setting::Setting;
+use crate::engine::report::{Evidence, LeakKind, Owner};
+use crate::event::Protocol;
+
+/// A forecast beyond this says nothing: a year.
+const FORECAST_MAX_S: f64 = 365.0 * 86400.0;
+
+/// The sentence for one piece of evidence against `owner`, as of `now_ns`.
+#[must_use]
+pub fn evidence(evidence: &Evidence, owner: &Owner, setting: &Setting, now_ns: u64) -> String {
+    let since = setting.time_of_day(evidence.since_ns, now_ns);
+    let held = ports(evidence);
+    let to = to(evidence);
+    let fact = match evidence.kind {
+        LeakKind::Total => format!("{held}{to} held since {since}, {}", released(evidence)),
+        LeakKind::Partial => format!(
+            "{} of the {}ports{to} acquired since {since} are never released; {} held",
+            percent(1.0 - evidence.released_share),
+            protocol(evidence),
+            count(evidence.held),
+        ),
+        LeakKind::CloseWait => format!(
+            "{} in CLOSE_WAIT{to} since {since}: the peer has closed, this process has not",
+            counted(evidence.held, "socket"),
+        ),
+        LeakKind::SynSent => format!(
+            "{}{to} without an answer since {since}: each holds a port until it gives up",
+            counted(evidence.held, "connection attempt"),
+        ),
+        LeakKind::Slow => format!(
+            "{held}{to} held since {since}, growing by {}, {}",
+            rate(evidence.rate_per_s),
+            released(evidence)
+        ),
+        LeakKind::Bound => format!(
+            "{held} bound and not connected since {since}, {}",
+            released(evidence)
+        ),
+        LeakKind::Churn => return churn(evidence, setting.usable(owner, evidence.protocol)),
+    };
+    fact + &outlook(evidence)
+}
+
+/// TIME_WAIT is not held by anyone: the remedy is the useful part.
+fn churn(evidence: &Evidence, usable: Option<u64>) -> String {
+    let of = usable.map_or_else(String::new, |usable| format!(" of {}", count(usable)));
+    let are = if evidence.held == 1 { "is" } else { "are" };
+    let noun = match usable.unwrap_or(evidence.held) {
+        1 => "port",
+        _ => "ports",
+    };
+    format!(
+        "{}{of} {}{noun}{} {are} in TIME_WAIT: connections are closed faster than their ports \
+         come back (60 s on Linux); reuse connections{}",
+        count(evidence.held),
+        protocol(evidence),
+        to(evidence),
+        outlook(evidence)
+    )
+}
+
+/// `600 ports`, `40 UDP ports`. TCP goes without saying.
+fn ports(evidence: &Evidence) -> String {
+    counted(evidence.held, &format!("{}port", protocol(evidence)))
+}
+
+fn protocol(evidence: &Evidence) -> &'static str {
+    match evidence.protocol {
+        Protocol::Tcp => "",
+        Protocol::Udp => "UDP ",
+    }
+}
+
+fn to(evidence: &Evidence) -> String {
+    evidence
+        .remote
+        .map_or_else(String::new, |remote| format!(" to {remote}"))
+}
+
+fn released(evidence: &Evidence) -> String {
+    if evidence.released_share > 0.0 {
+        format!("{} released", percent(evidence.released_share))
+    } else if evidence.held == 1 {
+        "not released".to_owned()
+    } else {
+        "none released".to_owned()
+    }
+}
+
+/// How long it can go on, if that can be said.
+fn outlook(evidence: &Evidence) -> String {
+    match evidence.exhaustion_in_s {
+        Some(s) if s <= 0.0 => "; no port is left".to_owned(),
+        Some(s) if s <= FORECAST_MAX_S => format!("; the pool is empty in {}", duration(s)),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample;
+
+    fn say(change: impl FnOnce(&mut Evidence)) -> String {
+        let mut e = sample::evidence();
+        change(&mut e);
+        evidence(&e, &sample::python(), &sample::setting(), sample::at(12.0))
+    }
+
+    #[test]
+    fn total() {
+        assert_eq!(
+            say(|_| ()),
+            "600 ports to 127.0.0.1:9999 held since 09:12:04, none released; \
+             the pool is empty in 9 min"
+        );
+        assert_eq!(
+            say(|e| {
+                e.held = 1;
+                e.remote = None;
+                e.exhaustion_in_s = None;
+            }),
+            "1 port held since 09:12:04, not released"
+        );
+        assert_eq!(
+            say(|e| {
+                e.released_share = 0.03;
+                e.exhaustion_in_s = Some(0.0);
+            }),
+            "600 ports to 127.0.0.1:9999 held since 09:12:04, 3 % released; no port is left"
+        );
+    }
+
+    #[test]
+    fn partial() {
+        assert_eq!(
+            say(|e| {
+                e.kind = LeakKind::Partial;
+                e.held = 24;
+                e.released_share = 0.98;
+                e.exhaustion_in_s = Some(10_800.0);
+            }),
+            "2 % of the ports to 127.0.0.1:9999 acquired since 09:12:04 are never released; \
+             24 held; the pool is empty in 3 h"
+        );
+    }
+
+    #[test]
+    fn stuck_states() {
+        assert_eq!(
+            say(|e| {
+                e.kind = LeakKind::CloseWait;
+                e.held = 12;
+                e.exhaustion_in_s = None;
+            }),
+            "12 sockets in CLOSE_WAIT to 127.0.0.1:9999 since 09:12:04: \
+             the peer has closed, this process has not"
+        );
+        assert_eq!(
+            say(|e| {
+                e.kind = LeakKind::SynSent;
+                e.held = 1;
+            }),
+            "1 connection attempt to 127.0.0.1:9999 without an answer since 09:12:04: \
+             each holds a port until it gives up; the pool is empty in 9 min"
+        );
+    }
+
+    #[test]
+    fn slow_and_bound() {
+        assert_eq!(
+            say(|e| {
+                e.kind = LeakKind::Slow;
+                e.held = 14;
+                e.rate_per_s = 2.0 / 3600.0;
+                e.exhaustion_in_s = Some(1e9);
+            }),
+            "14 ports to 127.0.0.1:9999 held since 09:12:04, growing by 2 an hour, none released"
+        );
+        assert_eq!(
+            say(|e| {
+                e.kind = LeakKind::Bound;
+                e.protocol = Protocol::Udp;
+                e.held = 40;
+                e.remote = None;
+                e.exhaustion_in_s = None;
+            }),
+            "40 UDP ports bound and not connected since 09:12:04, none released"
+        );
+    }
+
+    #[test]
+    fn churn_names_the_remedy() {
+        assert_eq!(
+            say(|e| {
+                e.kind = LeakKind::Churn;
+                e.held = 27_000;
+                e.exhaustion_in_s = None;
+            }),
+            "27,000 of 28,232 ports to 127.0.0.1:9999 are in TIME_WAIT: connections are closed \
+             faster than their ports come back (60 s on Linux); reuse connections"
+        );
+    }
+}

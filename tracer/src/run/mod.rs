@@ -1,0 +1,124 @@
+//! The one loop: the source's events go into the engine, its findings to the output, until
+//! something says that it is enough.
+//!
+//! Surprising: the loop waits a little after each turn even when the source has more. A storm of
+//! events is then read in batches, and the wake-ups cost the same for ten events as for ten
+//! thousand.
+
+pub mod child;
+pub mod os;
+pub mod session;
+pub mod signals;
+
+use crate::engine::Engine;
+use crate::engine::report::Summary;
+use crate::event::Event;
+use crate::output::{Output, OutputError};
+use crate::source::{Source, SourceError};
+use std::pin::pin;
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+/// How often the engine judges and the progress is shown when nothing happens.
+const TICK: Duration = Duration::from_millis(250);
+/// The shortest time between two reads of the source.
+const BATCH: Duration = Duration::from_millis(10);
+
+/// Tracing failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The source broke.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The output cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// Traces until `until` completes, then writes the summary; returns it with what `until` said.
+///
+/// A source that breaks still gets its summary written: what was seen so far is worth having.
+///
+/// # Errors
+/// When the source broke or the output cannot be written.
+pub async fn trace<S: Source, T>(
+    source: &mut S,
+    engine: &mut Engine,
+    output: &mut dyn Output,
+    until: impl Future<Output = T>,
+) -> Result<(Summary, T), TraceError> {
+    let ended = follow(source, engine, output, until).await;
+    if let Err(TraceError::Output(error)) = ended {
+        return Err(error.into());
+    }
+    let summary = finish(source, engine, output)?;
+    Ok((summary, ended?))
+}
+
+async fn follow<S: Source, T>(
+    source: &mut S,
+    engine: &mut Engine,
+    output: &mut dyn Output,
+    until: impl Future<Output = T>,
+) -> Result<T, TraceError> {
+    output.start(source.now_ns())?;
+    let mut events = Vec::new();
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut until = pin!(until);
+    loop {
+        let ticked = tokio::select! {
+            biased;
+            why = &mut until => return Ok(why),
+            _ = tick.tick() => true,
+            () = batch(source) => false,
+        };
+        source.drain(&mut events)?;
+        let now_ns = source.now_ns();
+        digest(&mut events, now_ns, engine, output)?;
+        if ticked {
+            output.progress(&engine.progress(), now_ns);
+        }
+    }
+}
+
+/// Completes when the source has something, but not at once again.
+async fn batch<S: Source>(source: &mut S) {
+    sleep(BATCH).await;
+    source.ready().await;
+}
+
+/// Applies `events`, which leaves them empty, and tells what follows from them.
+fn digest(
+    events: &mut Vec<Event>,
+    now_ns: u64,
+    engine: &mut Engine,
+    output: &mut dyn Output,
+) -> Result<(), OutputError> {
+    for event in events.drain(..) {
+        engine.apply(&event);
+    }
+    engine.advance(now_ns);
+    for finding in engine.take_findings() {
+        output.finding(&finding)?;
+    }
+    Ok(())
+}
+
+fn finish<S: Source>(
+    source: &mut S,
+    engine: &mut Engine,
+    output: &mut dyn Output,
+) -> Result<Summary, TraceError> {
+    let mut events = Vec::new();
+    let stopped = source.stop(&mut events);
+    let now_ns = source.now_ns();
+    digest(&mut events, now_ns, engine, output)?;
+    let summary = engine.summary(now_ns);
+    output.summary(&summary)?;
+    stopped?;
+    Ok(summary)
+}
+
+#[cfg(test)]
+mod tests;

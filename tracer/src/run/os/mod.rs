@@ -1,0 +1,14 @@
+//! Processes and signals, where systems differ.
+
+#[cfg(not(unix))]
+mod other;
+#[cfg(unix)]
+mod unix;
+
+#[cfg(not(unix))]
+use other as system;
+#[cfg(unix)]
+use unix as system;
+
+pub(super) use system::{Listener, has_terminal, restore_default_signals, send};
+pub use system::{exit_code, page_bytes, process_exists};

@@ -1,0 +1,54 @@
+//! What a person, or a service manager, says to portleak while it traces.
+
+use super::os;
+use std::io;
+
+/// A wish to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// Where signals come from: the system, or a test's script.
+pub trait Signals {
+    /// The next signal.
+    fn next(&mut self) -> impl Future<Output = Signal>;
+
+    /// From now on a signal ends portleak at once, also in the middle of a blocked write.
+    fn release(&mut self);
+
+    /// Whether a Ctrl-C reaches the traced command as well. A terminal sends it to everyone in
+    /// the foreground; without a terminal somebody sent it to portleak alone.
+    fn shared_with_child(&self) -> bool;
+}
+
+/// The system's signals.
+#[derive(Debug)]
+pub struct OsSignals(os::Listener);
+
+impl OsSignals {
+    /// Signals no longer end portleak; they are told by [`Signals::next`].
+    ///
+    /// # Errors
+    /// When the system does not let us.
+    pub fn listen() -> io::Result<Self> {
+        os::Listener::new().map(Self)
+    }
+}
+
+impl Signals for OsSignals {
+    fn next(&mut self) -> impl Future<Output = Signal> {
+        self.0.next()
+    }
+
+    fn release(&mut self) {
+        os::restore_default_signals();
+    }
+
+    fn shared_with_child(&self) -> bool {
+        os::has_terminal()
+    }
+}

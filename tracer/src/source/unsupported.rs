@@ -1,0 +1,43 @@
+//! The source of a platform that has none: it never exists.
+
+use super::{Source, SourceError};
+use crate::event::{Capture, Event};
+use std::future::Future;
+
+/// Has no values, so nothing below can ever be called.
+#[derive(Debug)]
+pub enum Unsupported {}
+
+/// Why there is no live source here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn error() -> SourceError {
+    SourceError {
+        what: format!(
+            "live tracing works on Linux; this is {}",
+            std::env::consts::OS
+        ),
+        remedy: "run portleak on the Linux machine whose ports leak".to_owned(),
+    }
+}
+
+impl Source for Unsupported {
+    fn capture(&self) -> &Capture {
+        match *self {}
+    }
+
+    fn now_ns(&self) -> u64 {
+        match *self {}
+    }
+
+    fn ready(&mut self) -> impl Future<Output = ()> {
+        std::future::pending()
+    }
+
+    fn drain(&mut self, _events: &mut Vec<Event>) -> Result<(), SourceError> {
+        match *self {}
+    }
+
+    fn stop(&mut self, _events: &mut Vec<Event>) -> Result<(), SourceError> {
+        match *self {}
+    }
+}
