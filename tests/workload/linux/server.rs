@@ -202,14 +202,14 @@ impl Poll {
 
     /// Waits for descriptors that can be read.
     fn wait(&self) -> io::Result<Vec<RawFd>> {
-        const BATCH: usize = 256;
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
+        const BATCH: u16 = 256;
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH as usize];
         // SAFETY: the kernel writes at most BATCH events, which is the length of `events`.
         let ready = unsafe {
             libc::epoll_wait(
                 self.0.as_raw_fd(),
                 events.as_mut_ptr(),
-                BATCH as libc::c_int,
+                libc::c_int::from(BATCH),
                 -1,
             )
         };

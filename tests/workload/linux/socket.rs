@@ -48,8 +48,8 @@ pub(super) fn udp_unbound(family: Family) -> io::Result<std::net::UdpSocket> {
 pub(super) fn tcp_bound_only(family: Family) -> io::Result<OwnedFd> {
     let socket = open(family, libc::SOCK_STREAM)?;
     match family {
-        Family::V4 => bind(&socket, &loopback_v4())?,
-        Family::V6 => bind(&socket, &loopback_v6())?,
+        Family::V4 => bind(&socket, &loopback_v4()?)?,
+        Family::V6 => bind(&socket, &loopback_v6()?)?,
     }
     Ok(socket)
 }
@@ -105,20 +105,20 @@ fn bind<A>(socket: &OwnedFd, address: &A) -> io::Result<()> {
     })
 }
 
-fn loopback_v4() -> libc::sockaddr_in {
+fn loopback_v4() -> io::Result<libc::sockaddr_in> {
     // SAFETY: sockaddr_in is plain data for which zeros are valid.
     let mut address: libc::sockaddr_in = unsafe { std::mem::zeroed() };
-    address.sin_family = libc::AF_INET as libc::sa_family_t;
+    address.sin_family = libc::AF_INET.try_into().map_err(io::Error::other)?;
     address.sin_addr.s_addr = u32::from(Ipv4Addr::LOCALHOST).to_be();
-    address
+    Ok(address)
 }
 
-fn loopback_v6() -> libc::sockaddr_in6 {
+fn loopback_v6() -> io::Result<libc::sockaddr_in6> {
     // SAFETY: sockaddr_in6 is plain data for which zeros are valid.
     let mut address: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
-    address.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+    address.sin6_family = libc::AF_INET6.try_into().map_err(io::Error::other)?;
     address.sin6_addr.s6_addr = Ipv6Addr::LOCALHOST.octets();
-    address
+    Ok(address)
 }
 
 fn length_of<T>(value: &T) -> libc::socklen_t {
