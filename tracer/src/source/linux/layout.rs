@@ -15,7 +15,7 @@ const KALLSYMS: &str = "/proc/kallsyms";
 pub const ABSENT: u32 = u32::MAX;
 
 /// Fields without which nothing can be traced: the global that takes the byte offset, the path.
-const REQUIRED: [(&str, &str); 26] = [
+const REQUIRED: [(&str, &str); 25] = [
     ("OFF_SK_NUM", "sock_common.skc_num"),
     ("OFF_SK_COOKIE", "sock_common.skc_cookie"),
     ("OFF_SK_FAMILY", "sock_common.skc_family"),
@@ -24,7 +24,6 @@ const REQUIRED: [(&str, &str); 26] = [
     ("OFF_SK_RCV_SADDR", "sock_common.skc_rcv_saddr"),
     ("OFF_SK_V6_DADDR", "sock_common.skc_v6_daddr"),
     ("OFF_SK_V6_RCV_SADDR", "sock_common.skc_v6_rcv_saddr"),
-    ("OFF_SK_STATE", "sock_common.skc_state"),
     ("OFF_INET_SPORT", "inet_sock.inet_sport"),
     ("OFF_SK_NET", "sock_common.skc_net.net"),
     ("OFF_NET_INUM", "net.ns.inum"),

@@ -61,6 +61,13 @@ pub fn id(pid: u32) -> Option<ProcessId> {
     })
 }
 
+/// The executable's path of a process, while it lives.
+#[must_use]
+pub fn exe(process: ProcessId) -> Option<Arc<str>> {
+    let path = link(process.pid, "exe")?;
+    (id(process.pid) == Some(process)).then(|| path.into())
+}
+
 fn read_stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
