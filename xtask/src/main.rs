@@ -10,7 +10,7 @@
 )]
 #![cfg_attr(
     test,
-    expect(clippy::unwrap_used, reason = "a test that panics has failed")
+    allow(clippy::unwrap_used, reason = "a test that panics has failed")
 )]
 
 mod bench;
