@@ -47,12 +47,11 @@ pub(crate) fn compiler() -> Result<(Rustc, Core)> {
 fn look() -> Seen {
     let active = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let candidates = [PathBuf::from("/usr/bin/rustc"), PathBuf::from(active)];
-    let llvm = llvm_prefix().join("bin");
+    let llvm = llvm_prefix();
+    let needed = ["bin/llvm-config", "bin/llvm-strip", "include/llvm-c/Core.h"];
     Seen {
         compilers: candidates.iter().filter_map(|path| rustc(path)).collect(),
-        llvm: ["llvm-config", "llvm-strip"]
-            .iter()
-            .all(|tool| llvm.join(tool).exists()),
+        llvm: needed.iter().all(|file| llvm.join(file).exists()),
         may_install: is_root() && Path::new("/usr/bin/apt-get").exists(),
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::digest;
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,23 +69,15 @@ impl Record {
     }
 
     fn other_tools(&self, here: &BTreeMap<String, String>) -> Vec<String> {
-        let none = String::from("none");
-        let names = self.tools.keys().chain(here.keys());
-        let mut lines: Vec<_> = names
-            .map(|name| {
-                let of = |tools: &BTreeMap<String, String>| tools.get(name).cloned();
-                let (then, now) = (of(&self.tools), of(here));
-                let differ = then != now;
-                let shown = [then, now].map(|version| version.unwrap_or_else(|| none.clone()));
-                (
-                    differ,
-                    format!("{name}: {} then, {} here", shown[0], shown[1]),
-                )
-            })
-            .filter_map(|(differ, line)| differ.then_some(line))
-            .collect();
-        lines.sort();
-        lines.dedup();
+        let names: BTreeSet<_> = self.tools.keys().chain(here.keys()).collect();
+        let mut lines = Vec::new();
+        for name in names {
+            let [then, now] = [&self.tools, here].map(|tools| tools.get(name));
+            if then != now {
+                let [then, now] = [then, now].map(|version| version.map_or("none", String::as_str));
+                lines.push(format!("{name}: {then} then, {now} here"));
+            }
+        }
         lines
     }
 }

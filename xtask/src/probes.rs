@@ -78,6 +78,7 @@ fn cargo_build(
     target_dir: &Path,
 ) -> Result<Command> {
     let mut cargo = command::cargo(root);
+    forget_settings(&mut cargo);
     cargo.args(["build", "--locked", "--release", "--target", TARGET]);
     cargo.args([
         "--package",
@@ -102,16 +103,25 @@ fn cargo_build(
         "CARGO_ENCODED_RUSTFLAGS",
         rustflags(root, rustc, target_dir)?,
     );
-    // What the user set for other builds: none of it may change the bytes.
-    for name in [
-        "RUSTFLAGS",
-        "RUSTC_WRAPPER",
-        "RUSTC_WORKSPACE_WRAPPER",
-        "LD_LIBRARY_PATH",
-    ] {
-        cargo.env_remove(name);
-    }
     Ok(cargo)
+}
+
+/// What the user set for other builds, and the libraries of another compiler: none of it may change
+/// the bytes.
+fn forget_settings(cargo: &mut Command) {
+    const SETTINGS: [&str; 5] = [
+        "CARGO_BUILD_",
+        "CARGO_PROFILE_",
+        "LD_LIBRARY_PATH",
+        "RUSTC_",
+        "RUSTFLAGS",
+    ];
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if SETTINGS.iter().any(|setting| text.starts_with(setting)) {
+            cargo.env_remove(name);
+        }
+    }
 }
 
 /// The last matching path wins, so the folders that may lie inside of others come last.
