@@ -22,26 +22,18 @@ fn the_sources_keep_to_the_architecture() {
     for folder in ["tracer", "tracer-ebpf", "xtask", "tests"] {
         for file in rust_files(&root.join(folder)) {
             let text = fs::read_to_string(&file).expect("sources are readable");
-            let name = file
-                .strip_prefix(root)
-                .expect("it was found below the root");
+            let name = file.strip_prefix(root).expect("it was found below the root");
             violations.extend(check(&name.to_string_lossy().replace('\\', "/"), &text));
             files += 1;
         }
     }
-    assert!(
-        files > 10,
-        "only {files} sources found: the test looks in the wrong place"
-    );
+    assert!(files > 10, "only {files} sources found: the test looks in the wrong place");
     assert!(violations.is_empty(), "\n\n{}\n", violations.join("\n\n"));
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder)
-        .expect("the folder is readable")
-        .flatten()
-    {
+    for entry in fs::read_dir(folder).expect("the folder is readable").flatten() {
         let path = entry.path();
         if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
             files.extend(rust_files(&path));
@@ -111,12 +103,8 @@ fn imports(file: &str, code: &Code, found: &mut Vec<Violation>) {
     };
     for (line, name) in code.crate_imports(module.len()) {
         if !stage.imports.contains(&name.as_str()) {
-            let rule = format!(
-                "`{}` may import {} only: {}.",
-                stage.name,
-                stage.imports.join(", "),
-                stage.why
-            );
+            let rule =
+                format!("`{}` may import {} only: {}.", stage.name, stage.imports.join(", "), stage.why);
             found.push((line, format!("uses crate::{name}"), rule));
         }
     }
@@ -177,8 +165,8 @@ struct Token {
 
 impl Code {
     fn read(file: &str, text: &str) -> Self {
-        let stream = TokenStream::from_str(text)
-            .unwrap_or_else(|error| unreachable!("{file} compiles, yet: {error}"));
+        let stream =
+            TokenStream::from_str(text).unwrap_or_else(|error| unreachable!("{file} compiles, yet: {error}"));
         let mut code = Self { tokens: Vec::new() };
         code.flatten(stream, 0);
         code
@@ -207,20 +195,12 @@ impl Code {
 
     fn push(&mut self, line: usize, modules: usize, text: &str) {
         let text = text.to_owned();
-        self.tokens.push(Token {
-            line,
-            modules,
-            text,
-        });
+        self.tokens.push(Token { line, modules, text });
     }
 
     /// Whether the last two tokens are `mod name`.
     fn at_module(&self) -> bool {
-        self.tokens
-            .iter()
-            .rev()
-            .nth(1)
-            .is_some_and(|token| token.text == "mod")
+        self.tokens.iter().rev().nth(1).is_some_and(|token| token.text == "mod")
     }
 
     fn lines_of(&self, word: &str) -> impl Iterator<Item = usize> {
@@ -301,8 +281,7 @@ mod checker {
             assert!(rule.ends_with('.'), "{rule}");
             let rest = place.strip_prefix(file).expect("the file's name first");
             let line = rest.trim_start_matches(':').split(':').next();
-            line.and_then(|line| line.parse().ok())
-                .expect("a line number")
+            line.and_then(|line| line.parse().ok()).expect("a line number")
         };
         check(file, text).into_iter().map(line).collect()
     }
@@ -382,9 +361,6 @@ mod checker {
     #[test]
     fn long_files_are_seen() {
         assert_eq!(lines("tests/x.rs", &"\n".repeat(LINES_MAX)), NONE);
-        assert_eq!(
-            lines("tests/x.rs", &"\n".repeat(LINES_MAX + 1)),
-            [LINES_MAX + 1]
-        );
+        assert_eq!(lines("tests/x.rs", &"\n".repeat(LINES_MAX + 1)), [LINES_MAX + 1]);
     }
 }

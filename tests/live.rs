@@ -5,11 +5,7 @@
 //! load have the machine to themselves; those that only watch over time share it.
 
 #![cfg(target_os = "linux")]
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a failing test says so by panicking"
-)]
+#![expect(clippy::expect_used, clippy::panic, reason = "a failing test says so by panicking")]
 
 #[path = "live/commands.rs"]
 mod commands;

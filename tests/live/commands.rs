@@ -102,14 +102,7 @@ fn a_closed_pipe_leaves_no_child() {
     command
         .arg(&pid_file)
         .arg(workload_path())
-        .args([
-            "--own-netns",
-            "leak",
-            "--per-second",
-            "50",
-            "--seconds",
-            "300",
-        ])
+        .args(["--own-netns", "leak", "--per-second", "50", "--seconds", "300"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let mut process = Process::start(&mut command);
@@ -119,9 +112,7 @@ fn a_closed_pipe_leaves_no_child() {
     // The next line to write says that the leak is growing.
     process.end("portleak run", Duration::from_secs(60));
     let folder = format!("/proc/{pid}");
-    until("the command to be gone", PATIENCE, || {
-        (!Path::new(&folder).exists()).then_some(())
-    });
+    until("the command to be gone", PATIENCE, || (!Path::new(&folder).exists()).then_some(()));
 }
 
 /// The pid, once the line is complete.

@@ -139,10 +139,7 @@ fn totals_survive_a_loss() {
     workload.end();
     let trace = tracer.finish();
     trace.check(&report);
-    let told: u64 = trace
-        .of_type("lost")
-        .filter_map(|line| line["count"].as_u64())
-        .sum();
+    let told: u64 = trace.of_type("lost").filter_map(|line| line["count"].as_u64()).sum();
     assert_eq!(told > 0, trace.lost() > 0, "a loss is told as it happens");
 }
 

@@ -38,10 +38,7 @@ pub(crate) fn until<T>(what: &str, bound: Duration, mut check: impl FnMut() -> O
         if let Some(answer) = check() {
             return answer;
         }
-        assert!(
-            Instant::now() < patience_ends,
-            "waited {bound:?} in vain for {what}"
-        );
+        assert!(Instant::now() < patience_ends, "waited {bound:?} in vain for {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -60,11 +57,7 @@ pub(crate) fn workload_path() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/live-…");
     let path = profile.join("examples/workload");
-    assert!(
-        path.is_file(),
-        "{} is missing: cargo build -p tracer --example workload",
-        path.display()
-    );
+    assert!(path.is_file(), "{} is missing: cargo build -p tracer --example workload", path.display());
     path
 }
 
@@ -141,12 +134,7 @@ impl Tracer {
     }
 
     /// Waits until its output says something.
-    pub(crate) fn wait_for<T>(
-        &self,
-        what: &str,
-        bound: Duration,
-        check: impl Fn(&Trace) -> Option<T>,
-    ) -> T {
+    pub(crate) fn wait_for<T>(&self, what: &str, bound: Duration, check: impl Fn(&Trace) -> Option<T>) -> T {
         until(what, bound, || check(&Trace::so_far(&self.output())))
     }
 
@@ -159,12 +147,7 @@ impl Tracer {
     pub(crate) fn finish_with(mut self, code: i32) -> Trace {
         self.process.interrupt();
         let status = self.process.end("portleak", PATIENCE);
-        assert_eq!(
-            status.code(),
-            Some(code),
-            "portleak ended with {status}\n{}",
-            self.errors()
-        );
+        assert_eq!(status.code(), Some(code), "portleak ended with {status}\n{}", self.errors());
         Trace::complete(&self.output())
     }
 
@@ -191,11 +174,7 @@ impl Workload {
     /// Starts it.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(workload_path());
-        command
-            .arg("--own-netns")
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+        command.arg("--own-netns").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(&mut command);
         let lines = lines_of(process.stdout(), usize::MAX);
         Self { process, lines }
@@ -240,11 +219,7 @@ pub(crate) fn parse_report(line: &str) -> Value {
 pub(crate) fn lines_of(output: ChildStdout, most: usize) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        for line in BufReader::new(output)
-            .lines()
-            .take(most)
-            .map_while(Result::ok)
-        {
+        for line in BufReader::new(output).lines().take(most).map_while(Result::ok) {
             if sender.send(line).is_err() {
                 break;
             }

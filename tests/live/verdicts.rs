@@ -21,10 +21,7 @@ fn a_leak_is_told_in_steps_and_counted_exactly() {
     let workload = Workload::start(&LEAK);
     let report = workload.reports(1, TWO_MINUTES).remove(0);
     tracer.wait_for("the verdict leak", PATIENCE, |trace| {
-        trace
-            .verdicts(&report["pid"])
-            .contains(&"leak")
-            .then_some(())
+        trace.verdicts(&report["pid"]).contains(&"leak").then_some(())
     });
     let trace = tracer.finish();
     check_steps(&trace, &report);
@@ -67,10 +64,7 @@ fn check_steps(trace: &Trace, report: &Value) {
     let verdicts = trace.verdicts(&report["pid"]);
     let step = |name| verdicts.iter().position(|verdict| *verdict == name);
     let steps = ["growing", "suspected", "leak"].map(step);
-    assert!(
-        steps.iter().all(Option::is_some) && steps.is_sorted(),
-        "verdicts in their order: {verdicts:?}"
-    );
+    assert!(steps.iter().all(Option::is_some) && steps.is_sorted(), "verdicts in their order: {verdicts:?}");
 }
 
 #[test]
@@ -85,9 +79,7 @@ fn healthy_programs_are_left_alone() {
     let tracer = Tracer::start(&[]);
     let start = |line: &str| Workload::start(&line.split(' ').collect::<Vec<_>>());
     let workloads = healthy.map(start);
-    let reports = workloads
-        .each_ref()
-        .map(|workload| workload.reports(1, TWO_MINUTES).remove(0));
+    let reports = workloads.each_ref().map(|workload| workload.reports(1, TWO_MINUTES).remove(0));
     let trace = tracer.finish();
     for (line, report) in healthy.iter().zip(&reports) {
         trace.check(report);

@@ -5,15 +5,14 @@
 
 use crate::kernel::Address;
 use crate::ring::{count, emit, header};
+use crate::socket::Common;
 use crate::{process, socket};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap};
 use aya_log_ebpf::warn;
-use tracer_ebpf::{
-    CONTROL_SNAPSHOT, Header, Hold, HoldRecord, OwnerKey, OwnerTotals, counter, flag, kind,
-};
+use tracer_ebpf::{CONTROL_SNAPSHOT, Header, Hold, HoldRecord, OwnerKey, OwnerTotals, counter, flag, kind};
 
 /// `IPPROTO_TCP`.
 pub(crate) const TCP: u8 = 6;
@@ -40,15 +39,18 @@ pub(crate) fn find(cookie: u64) -> Option<&'static mut Hold> {
     }
     // SAFETY: the map's own memory. A hold is changed only by hooks that run under its socket's
     // lock, and removed last; an entry reused under a late reader shows another hold's integers.
-    HOLDS.get_ptr_mut(cookie).map(|hold| unsafe { &mut *hold }).filter(|hold| hold.flags & flag::TOMBSTONE == 0)
+    HOLDS
+        .get_ptr_mut(cookie)
+        .map(|hold| unsafe { &mut *hold })
+        .filter(|hold| hold.flags & flag::TOMBSTONE == 0)
 }
 
 /// Enters a hold if its port lies in the pool, charges its owner and tells user space.
 ///
 /// `hold` comes with protocol, state, flags, endpoints and port set.
 #[inline(always)]
-pub(crate) fn acquire(ctx: &impl EbpfContext, sk: Address, cookie: u64, mut hold: Hold) {
-    let (net, netns) = socket::namespace(sk);
+pub(crate) fn acquire(ctx: &impl EbpfContext, sk: Address, common: &Common, cookie: u64, mut hold: Hold) {
+    let (net, netns) = common.namespace();
     let (low, high) = socket::range(net);
     let unconfirmed = hold.flags & flag::UNCONFIRMED != 0;
     if !unconfirmed && (hold.port < low || hold.port > high || socket::is_reserved(net, hold.port)) {
@@ -77,7 +79,14 @@ pub(crate) fn release(cookie: u64, hold: &Hold) {
     if let Some(totals) = OWNERS.get_ptr_mut(owner) {
         // SAFETY: the map's own memory; the field is only ever added to atomically.
         unsafe {
-            add(if protocol == TCP { &raw mut (*totals).tcp_released } else { &raw mut (*totals).udp_released }, 1);
+            add(
+                if protocol == TCP {
+                    &raw mut (*totals).tcp_released
+                } else {
+                    &raw mut (*totals).udp_released
+                },
+                1,
+            );
         }
     }
     emit(header(kind::RELEASED, cookie));
@@ -148,7 +157,11 @@ fn charge(ctx: &impl EbpfContext, hold: &Hold, change: u64) {
         // SAFETY: the map's own memory; the field is only ever added to atomically.
         unsafe {
             add(
-                if hold.protocol == TCP { &raw mut (*totals).tcp_acquired } else { &raw mut (*totals).udp_acquired },
+                if hold.protocol == TCP {
+                    &raw mut (*totals).tcp_acquired
+                } else {
+                    &raw mut (*totals).udp_acquired
+                },
                 change,
             );
         }

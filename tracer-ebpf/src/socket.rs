@@ -1,17 +1,79 @@
 //! What a `struct sock` says of itself, read by its address.
 
-use crate::kernel::{ABSENT, Address, global, read};
+use crate::kernel::{ABSENT, Address, global, load, read};
 use tracer_ebpf::{Hold, OwnerKey};
 
 const AF_INET6: u16 = 10;
 
-/// The generic socket cookie; 0 while nobody has asked for it.
+/// How much of a socket [`Common`] takes: `struct sock_common` is its start and no longer.
+const COMMON_BYTES: usize = 128;
+
+/// The start of a `struct sock`, copied at once: it holds the endpoints and the port.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(crate) struct Common([u8; COMMON_BYTES]);
+
+impl Common {
+    #[inline(always)]
+    pub(crate) fn of(sk: Address) -> Self {
+        read(sk, 0)
+    }
+
+    #[inline(always)]
+    fn at<T: Copy>(&self, offset: u32) -> T {
+        // SAFETY: the verifier knows the offset and refuses one outside of the copy; T is an
+        // integer or an array of them at every call.
+        unsafe { self.0.as_ptr().add(offset as usize).cast::<T>().read_unaligned() }
+    }
+
+    /// The local port as the port tables know it; 0 when the socket has none.
+    #[inline(always)]
+    pub(crate) fn port(&self) -> u16 {
+        self.at(global!(OFF_SK_NUM))
+    }
+
+    /// Family, addresses and remote port.
+    #[inline(always)]
+    pub(crate) fn endpoints(&self, hold: &mut Hold) {
+        hold.remote_port = u16::from_be(self.at(global!(OFF_SK_DPORT)));
+        if self.at::<u16>(global!(OFF_SK_FAMILY)) == AF_INET6 {
+            hold.family = 6;
+            hold.local = self.at(global!(OFF_SK_V6_RCV_SADDR));
+            hold.remote = self.at(global!(OFF_SK_V6_DADDR));
+        } else {
+            hold.family = 4;
+            hold.local = v4(self.at(global!(OFF_SK_RCV_SADDR)));
+            hold.remote = v4(self.at(global!(OFF_SK_DADDR)));
+        }
+    }
+
+    /// The network namespace's address and inode.
+    #[inline(always)]
+    pub(crate) fn namespace(&self) -> (Address, u32) {
+        let net = self.at(global!(OFF_SK_NET));
+        (net, read(net, global!(OFF_NET_INUM)))
+    }
+}
+
+/// The cookie of a tracepoint's socket; 0 while nobody has asked for it.
+#[inline(always)]
+pub(crate) fn loaded_cookie(sk: Address) -> u64 {
+    load(sk, global!(OFF_SK_COOKIE))
+}
+
+/// The local port of a tracepoint's socket.
+#[inline(always)]
+pub(crate) fn loaded_port(sk: Address) -> u16 {
+    load(sk, global!(OFF_SK_NUM))
+}
+
+/// The cookie of a socket; 0 while nobody has asked for it.
 #[inline(always)]
 pub(crate) fn cookie(sk: Address) -> u64 {
     read(sk, global!(OFF_SK_COOKIE))
 }
 
-/// The local port as the port tables know it; 0 when the socket has none.
+/// The local port of a socket.
 #[inline(always)]
 pub(crate) fn port(sk: Address) -> u16 {
     read(sk, global!(OFF_SK_NUM))
@@ -28,20 +90,12 @@ pub(crate) fn protocol(sk: Address) -> u16 {
 #[inline(always)]
 pub(crate) fn is_kernels(sk: Address, protocol: u8) -> bool {
     bit(sk, global!(OFF_SK_KERN), global!(SK_KERN_SHIFT))
-        && !(protocol == crate::ledger::TCP
-            && bit(sk, global!(OFF_TCP_MPTCP), global!(TCP_MPTCP_SHIFT)))
+        && !(protocol == crate::ledger::TCP && bit(sk, global!(OFF_TCP_MPTCP), global!(TCP_MPTCP_SHIFT)))
 }
 
 #[inline(always)]
 fn bit(sk: Address, offset: u32, shift: u32) -> bool {
     offset != ABSENT && (read::<u8>(sk, offset) >> (shift & 7)) & 1 == 1
-}
-
-/// The network namespace's address and inode.
-#[inline(always)]
-pub(crate) fn namespace(sk: Address) -> (Address, u32) {
-    let net = read(sk, global!(OFF_SK_NET));
-    (net, read(net, global!(OFF_NET_INUM)))
 }
 
 /// `ip_local_port_range` of a namespace, as it is now.
@@ -67,21 +121,6 @@ pub(crate) fn is_reserved(net: Address, port: u16) -> bool {
     }
     let bitmap: Address = read(net, global!(OFF_NET_RESERVED));
     bitmap != 0 && (read::<u8>(bitmap, u32::from(port / 8)) >> (port % 8)) & 1 == 1
-}
-
-/// Fills in family, addresses and remote port.
-#[inline(always)]
-pub(crate) fn endpoints(sk: Address, hold: &mut Hold) {
-    hold.remote_port = u16::from_be(read(sk, global!(OFF_SK_DPORT)));
-    if read::<u16>(sk, global!(OFF_SK_FAMILY)) == AF_INET6 {
-        hold.family = 6;
-        hold.local = read(sk, global!(OFF_SK_V6_RCV_SADDR));
-        hold.remote = read(sk, global!(OFF_SK_V6_DADDR));
-    } else {
-        hold.family = 4;
-        hold.local = v4(read(sk, global!(OFF_SK_RCV_SADDR)));
-        hold.remote = v4(read(sk, global!(OFF_SK_DADDR)));
-    }
 }
 
 /// An IPv4 address in network byte order as the wire carries it.

@@ -3,11 +3,11 @@
 use crate::kernel::{Address, global, read};
 use crate::ledger::{self, EADDRINUSE, EADDRNOTAVAIL, TCP};
 use crate::ring::{emit, header};
-use crate::socket;
+use crate::socket::{self, Common};
 use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, sock_ops};
 use aya_ebpf::programs::{BtfTracePointContext, SockContext, SockOpsContext};
-use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use tracer_ebpf::{Header, Hold, HoldRecord, kind, state};
 
 // include/net/tcp_states.h
@@ -59,9 +59,11 @@ fn post_bind(ctx: &SockContext) {
     if ledger::find(cookie).is_some() {
         return;
     }
-    let mut hold = Hold { protocol: protocol as u8, state: state::BOUND, port: socket::port(sk), ..Hold::default() };
-    socket::endpoints(sk, &mut hold);
-    ledger::acquire(ctx, sk, cookie, hold);
+    let common = Common::of(sk);
+    let mut hold =
+        Hold { protocol: protocol as u8, state: state::BOUND, port: common.port(), ..Hold::default() };
+    common.endpoints(&mut hold);
+    ledger::acquire(ctx, sk, &common, cookie, hold);
 }
 
 /// `connect()` or `listen()` has its port: the first hook that sees the number when the kernel
@@ -84,9 +86,10 @@ fn sock_ops(ctx: SockOpsContext) -> u32 {
         return 1; // Bound before: inet_sock_set_state has told the change.
     }
     let sk = crate::kernel::address(sk);
-    let mut hold = Hold { protocol: TCP, state, port: socket::port(sk), ..Hold::default() };
-    socket::endpoints(sk, &mut hold);
-    ledger::acquire(&ctx, sk, cookie, hold);
+    let common = Common::of(sk);
+    let mut hold = Hold { protocol: TCP, state, port: common.port(), ..Hold::default() };
+    common.endpoints(&mut hold);
+    ledger::acquire(&ctx, sk, &common, cookie, hold);
     1
 }
 
@@ -98,9 +101,9 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let sk: Address = ctx.arg(0);
     let old: u32 = ctx.arg(1);
     let new: u32 = ctx.arg(2);
-    let cookie = socket::cookie(sk);
+    let cookie = socket::loaded_cookie(sk);
     match ledger::find(cookie) {
-        Some(hold) if new == CLOSE && socket::port(sk) == 0 => ledger::release(cookie, hold),
+        Some(hold) if new == CLOSE && socket::loaded_port(sk) == 0 => ledger::release(cookie, hold),
         Some(hold) => follow(sk, cookie, hold, new),
         None if new == CLOSE => ended_unheld(&ctx, sk, cookie, old),
         None => {}
@@ -125,7 +128,7 @@ fn follow(sk: Address, cookie: u64, hold: &mut Hold, new: u32) {
     }
     hold.state = next;
     if new == SYN_SENT || new == CLOSE {
-        socket::endpoints(sk, hold);
+        Common::of(sk).endpoints(hold);
         emit(HoldRecord { header: header(kind::UPDATED, cookie), hold: *hold });
     } else {
         emit(Header { code: next, ..header(kind::STATE, cookie) });
@@ -141,13 +144,14 @@ fn ended_unheld(ctx: &BtfTracePointContext, sk: Address, cookie: u64, old: u32) 
         LISTEN => EADDRINUSE,
         _ => return ledger::bury(cookie),
     };
-    let never_had_one = socket::port(sk) == 0 && read::<u16>(sk, global!(OFF_INET_SPORT)) == 0;
+    let never_had_one = socket::loaded_port(sk) == 0 && read::<u16>(sk, global!(OFF_INET_SPORT)) == 0;
     if !never_had_one || socket::protocol(sk) != u16::from(TCP) {
         return ledger::bury(cookie);
     }
     let mut hold = Hold { protocol: TCP, state: state::BOUND, ..Hold::default() };
-    socket::endpoints(sk, &mut hold);
-    let (net, netns) = socket::namespace(sk);
+    let common = Common::of(sk);
+    common.endpoints(&mut hold);
+    let (net, netns) = common.namespace();
     (hold.range_low, hold.range_high) = socket::range(net);
     hold.netns = netns;
     hold.owner = socket::owner(sk, TCP, netns);
@@ -160,7 +164,7 @@ fn ended_unheld(ctx: &BtfTracePointContext, sk: Address, cookie: u64, old: u32) 
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
     let sk: Address = ctx.arg(0);
-    let cookie = socket::cookie(sk);
+    let cookie = socket::loaded_cookie(sk);
     match ledger::find(cookie) {
         Some(hold) => ledger::release(cookie, hold),
         None => ledger::bury(cookie),

@@ -3,9 +3,9 @@
 //! The timer is part of `struct inet_timewait_sock`, whose cookie is the dead socket's. A
 //! cancelled timer ends the TIME_WAIT, unless it is started again at once (a late FIN re-arms it).
 
-use crate::kernel::{ABSENT, Address, global, read};
+use crate::kernel::{ABSENT, Address, global, load};
 use crate::ring::{emit, header};
-use crate::socket;
+use crate::socket::{self, Common};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use tracer_ebpf::kind;
@@ -29,7 +29,7 @@ fn told(timer: Address, kind: u8) {
     if global!(OFF_TW_TIMER) == ABSENT || global!(TW_TIMER_HANDLER) == 0 {
         return;
     }
-    if read::<u64>(timer, global!(OFF_TIMER_FUNCTION)) != global!(TW_TIMER_HANDLER) {
+    if load::<u64>(timer, global!(OFF_TIMER_FUNCTION)) != global!(TW_TIMER_HANDLER) {
         return;
     }
     let tw = timer.wrapping_sub(u64::from(global!(OFF_TW_TIMER)));
@@ -37,8 +37,9 @@ fn told(timer: Address, kind: u8) {
     if cookie == 0 {
         return; // Nobody ever asked for it, so no hold was its own.
     }
-    let port = socket::port(tw);
-    let (net, _) = socket::namespace(tw);
+    let common = Common::of(tw);
+    let port = common.port();
+    let (net, _) = common.namespace();
     let (low, high) = socket::range(net);
     if port >= low && port <= high {
         emit(header(kind, cookie));

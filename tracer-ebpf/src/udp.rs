@@ -3,7 +3,7 @@
 use crate::kernel::{Address, address};
 use crate::ledger::{self, UDP};
 use crate::ring::{emit, header};
-use crate::socket;
+use crate::socket::{self, Common};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
@@ -80,12 +80,13 @@ fn connect(ctx: &SockAddrContext, family: u8) {
             Port::None => ledger::retract(ctx, cookie, hold),
         }
     }
-    let port = socket::port(sk);
+    let common = Common::of(sk);
+    let port = common.port();
     let flags = if port == 0 { flag::UNCONFIRMED } else { 0 };
     let mut hold = Hold { protocol: UDP, state: state::CONNECTED, port, flags, ..Hold::default() };
-    socket::endpoints(sk, &mut hold);
+    common.endpoints(&mut hold);
     set_remote(ctx, family, &mut hold);
-    ledger::acquire(ctx, sk, cookie, hold);
+    ledger::acquire(ctx, sk, &common, cookie, hold);
 }
 
 #[inline(always)]
@@ -97,10 +98,11 @@ fn sendmsg(ctx: &SockAddrContext, family: u8) {
         learn(sk, cookie, hold);
         return;
     }
-    let mut hold = Hold { protocol: UDP, state: state::BOUND, port: socket::port(sk), ..Hold::default() };
-    socket::endpoints(sk, &mut hold);
+    let common = Common::of(sk);
+    let mut hold = Hold { protocol: UDP, state: state::BOUND, port: common.port(), ..Hold::default() };
+    common.endpoints(&mut hold);
     set_remote(ctx, family, &mut hold);
-    ledger::acquire(ctx, sk, cookie, hold);
+    ledger::acquire(ctx, sk, &common, cookie, hold);
 }
 
 /// The socket and cookie, if it is UDP.
@@ -150,8 +152,14 @@ fn set_remote(ctx: &SockAddrContext, family: u8, hold: &mut Hold) {
             // An IPv6 socket that talks IPv4: ::ffff:a.b.c.d.
             (4, _) => [0, words(0xffff_0000, (*addr).user_ip4)],
             _ => [
-                words(read_volatile(&raw const (*addr).user_ip6[0]), read_volatile(&raw const (*addr).user_ip6[1])),
-                words(read_volatile(&raw const (*addr).user_ip6[2]), read_volatile(&raw const (*addr).user_ip6[3])),
+                words(
+                    read_volatile(&raw const (*addr).user_ip6[0]),
+                    read_volatile(&raw const (*addr).user_ip6[1]),
+                ),
+                words(
+                    read_volatile(&raw const (*addr).user_ip6[2]),
+                    read_volatile(&raw const (*addr).user_ip6[3]),
+                ),
             ],
         };
     }

@@ -103,9 +103,7 @@ impl PortRange {
     /// How many ports the pool can hand out.
     #[must_use]
     pub fn usable(&self) -> u32 {
-        (u32::from(self.high) + 1)
-            .saturating_sub(u32::from(self.low))
-            .saturating_sub(self.reserved)
+        (u32::from(self.high) + 1).saturating_sub(u32::from(self.low)).saturating_sub(self.reserved)
     }
 }
 

@@ -20,10 +20,7 @@ const DESTINATIONS: u64 = 64;
 
 /// Measures and prints the table.
 pub(crate) fn storm(root: &Path, rounds: u32) -> Result<()> {
-    ensure!(
-        machine::is_root(),
-        "tracing needs root: sudo -E cargo xtask bench storm"
-    );
+    ensure!(machine::is_root(), "tracing needs root: sudo -E cargo xtask bench storm");
     let programs = Programs::build(root)?;
     let mut variants = Variant::on_this_machine(&programs.portleak);
     let mut measurements = Vec::new();
@@ -37,17 +34,8 @@ pub(crate) fn storm(root: &Path, rounds: u32) -> Result<()> {
 }
 
 /// One storm for each variant. One that does not start is said so and left out from then on.
-fn measure_round(
-    programs: &Programs,
-    round: u32,
-    variants: &mut Vec<Variant>,
-) -> Result<Vec<Measurement>> {
-    let mut measurements = vec![Measurement {
-        variant: "none",
-        round,
-        storm: programs.storm()?,
-        cost: None,
-    }];
+fn measure_round(programs: &Programs, round: u32, variants: &mut Vec<Variant>) -> Result<Vec<Measurement>> {
+    let mut measurements = vec![Measurement { variant: "none", round, storm: programs.storm()?, cost: None }];
     let mut broken = Vec::new();
     for variant in variants.iter() {
         let tracer = match Tracer::start(variant) {
@@ -60,12 +48,7 @@ fn measure_round(
         };
         let storm = programs.storm();
         let cost = tracer.stop()?;
-        measurements.push(Measurement {
-            variant: variant.name,
-            round,
-            storm: storm?,
-            cost: Some(cost),
-        });
+        measurements.push(Measurement { variant: variant.name, round, storm: storm?, cost: Some(cost) });
     }
     variants.retain(|variant| !broken.contains(&variant.name));
     Ok(measurements)
@@ -82,10 +65,7 @@ impl Programs {
         cargo.args(["build", "--release", "--locked", "--package", "tracer"]);
         command::run(cargo.args(["--bin", "portleak", "--example", "workload"]))?;
         let release = command::target_dir(root).join("release");
-        Ok(Self {
-            portleak: release.join("portleak"),
-            workload: release.join("examples/workload"),
-        })
+        Ok(Self { portleak: release.join("portleak"), workload: release.join("examples/workload") })
     }
 
     fn storm(&self) -> Result<Storm> {
@@ -108,10 +88,7 @@ struct Said {
 fn parse_storm(line: &str) -> Result<Storm> {
     let said: Said = serde_json::from_str(line).with_context(|| format!("not a result: {line}"))?;
     let connections = f64::from(said.connections);
-    ensure!(
-        connections > 0.0 && said.seconds > 0.0,
-        "an empty storm: {line}"
-    );
+    ensure!(connections > 0.0 && said.seconds > 0.0, "an empty storm: {line}");
     Ok(Storm {
         connections_per_s: connections / said.seconds,
         cpu_us_per_connection: said.cpu_s * 1e6 / connections,

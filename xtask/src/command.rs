@@ -29,9 +29,7 @@ pub(crate) fn shown(command: &Command) -> String {
 
 /// Runs to the end with our stdout and stderr; failure is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{}`", shown(command)))?;
+    let status = command.status().with_context(|| format!("cannot start `{}`", shown(command)))?;
     if !status.success() {
         bail!("`{}` failed: {status}", shown(command));
     }
@@ -40,9 +38,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// What the command wrote to stdout, without the last line end; failure is an error.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start `{}`", shown(command)))?;
+    let output = command.output().with_context(|| format!("cannot start `{}`", shown(command)))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("`{}` failed: {}", shown(command), said.trim_end());
@@ -71,10 +67,7 @@ pub(crate) fn run_teed(mut command: Command) -> Result<Teed> {
     // Our own copies of the writing end: the pipe ends when the child's are closed too.
     drop(command);
     let output = pass_on(BufReader::new(reader))?;
-    Ok(Teed {
-        output,
-        success: child.wait()?.success(),
-    })
+    Ok(Teed { output, success: child.wait()?.success() })
 }
 
 fn pass_on(mut from: impl BufRead) -> Result<String> {

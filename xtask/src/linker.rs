@@ -57,10 +57,7 @@ fn build(folder: &Path) -> Result<()> {
     cargo.env_remove("CARGO_TARGET_DIR");
     if command::run(&mut cargo).is_err() {
         let packages = toolchain::LLVM_PACKAGES;
-        bail!(
-            "cannot build bpf-linker; {}",
-            toolchain::instructions(&packages)
-        );
+        bail!("cannot build bpf-linker; {}", toolchain::instructions(&packages));
     }
     Ok(())
 }

@@ -58,15 +58,10 @@ fn look() -> Seen {
 
 fn rustc(path: &Path) -> Option<Rustc> {
     // cargo points this at its own toolchain's libraries, which are not this compiler's.
-    let ask = |args: &[&str]| {
-        command::read(Command::new(path).args(args).env_remove("LD_LIBRARY_PATH")).ok()
-    };
+    let ask = |args: &[&str]| command::read(Command::new(path).args(args).env_remove("LD_LIBRARY_PATH")).ok();
     let sysroot = PathBuf::from(ask(&["--print", "sysroot"])?);
     let rustc = Rustc::parse(path, &sysroot, &ask(&["-vV"])?)?;
-    Some(Rustc {
-        core: core_in(&sysroot),
-        ..rustc
-    })
+    Some(Rustc { core: core_in(&sysroot), ..rustc })
 }
 
 fn core_in(sysroot: &Path) -> Option<Core> {

@@ -8,10 +8,7 @@
     clippy::print_stderr,
     reason = "a command line tool for developers: printing is its output"
 )]
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, reason = "a test that panics has failed")
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that panics has failed"))]
 
 mod bench;
 mod command;
@@ -83,9 +80,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::CheckProbes => probes::check(&root)?,
         Task::Test => return Ok(test::run(&root)),
         Task::Deny => licences::check(&root)?,
-        Task::Bench {
-            bench: Bench::Storm { rounds },
-        } => bench::storm(&root, *rounds)?,
+        Task::Bench { bench: Bench::Storm { rounds } } => bench::storm(&root, *rounds)?,
     }
     Ok(ExitCode::SUCCESS)
 }

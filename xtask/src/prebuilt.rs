@@ -49,11 +49,7 @@ pub(crate) enum Comparison {
 impl Record {
     /// Describes an object built just now.
     pub(crate) fn of(root: &Path, object: &[u8], tools: BTreeMap<String, String>) -> Result<Self> {
-        Ok(Self {
-            tools,
-            sources: digest::of_probe_sources(root)?,
-            object: digest::of_bytes(object),
-        })
+        Ok(Self { tools, sources: digest::of_probe_sources(root)?, object: digest::of_bytes(object) })
     }
 
     /// Compares the committed build with a fresh one.
@@ -102,16 +98,8 @@ impl FromStr for Record {
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let mut take = |name| {
-            tools
-                .remove(name)
-                .with_context(|| format!("no line `{name}`"))
-        };
-        Ok(Self {
-            sources: take(SOURCES)?,
-            object: take(OBJECT)?,
-            tools,
-        })
+        let mut take = |name| tools.remove(name).with_context(|| format!("no line `{name}`"));
+        Ok(Self { sources: take(SOURCES)?, object: take(OBJECT)?, tools })
     }
 }
 

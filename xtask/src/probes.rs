@@ -21,11 +21,7 @@ const REBUILD: &str = "run `cargo xtask build-probes` and commit tracer-ebpf/pre
 pub(crate) fn build(root: &Path) -> Result<()> {
     let (object, record) = compile(root)?;
     prebuilt::write(root, &object, &record)?;
-    println!(
-        "{} ({} bytes)",
-        prebuilt::object_path(root).display(),
-        object.len()
-    );
+    println!("{} ({} bytes)", prebuilt::object_path(root).display(), object.len());
     print!("{record}");
     Ok(())
 }
@@ -80,42 +76,23 @@ fn cargo_build(
     let mut cargo = command::cargo(root);
     forget_settings(&mut cargo);
     cargo.args(["build", "--locked", "--release", "--target", TARGET]);
-    cargo.args([
-        "--package",
-        "tracer-ebpf",
-        "--bin",
-        "probes",
-        "--features",
-        "probes",
-    ]);
+    cargo.args(["--package", "tracer-ebpf", "--bin", "probes", "--features", "probes"]);
     cargo.arg("--target-dir").arg(target_dir);
-    cargo.arg("--config").arg(format!(
-        "target.{TARGET}.linker={:?}",
-        linker.path.to_string_lossy()
-    ));
+    cargo.arg("--config").arg(format!("target.{TARGET}.linker={:?}", linker.path.to_string_lossy()));
     if core == Core::FromSource {
         cargo.args(["-Z", "build-std=core"]);
     }
     cargo.env("RUSTC", &rustc.path);
     // aya-ebpf uses unstable features, and so does build-std.
     cargo.env("RUSTC_BOOTSTRAP", "1");
-    cargo.env(
-        "CARGO_ENCODED_RUSTFLAGS",
-        rustflags(root, rustc, target_dir)?,
-    );
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", rustflags(root, rustc, target_dir)?);
     Ok(cargo)
 }
 
 /// What the user set for other builds, and the libraries of another compiler: none of it may change
 /// the bytes.
 fn forget_settings(cargo: &mut Command) {
-    const SETTINGS: [&str; 5] = [
-        "CARGO_BUILD_",
-        "CARGO_PROFILE_",
-        "LD_LIBRARY_PATH",
-        "RUSTC_",
-        "RUSTFLAGS",
-    ];
+    const SETTINGS: [&str; 5] = ["CARGO_BUILD_", "CARGO_PROFILE_", "LD_LIBRARY_PATH", "RUSTC_", "RUSTFLAGS"];
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if SETTINGS.iter().any(|setting| text.starts_with(setting)) {
@@ -137,9 +114,7 @@ fn rustflags(root: &Path, rustc: &Rustc, target_dir: &Path) -> Result<String> {
 
 fn cargo_home() -> Result<PathBuf> {
     let default = || env::home_dir().map(|home| home.join(".cargo"));
-    let home = env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(default);
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(default);
     home.context("HOME is not set")
 }
 
@@ -147,22 +122,11 @@ fn cargo_home() -> Result<PathBuf> {
 fn strip(linked: &Path, stripped: &Path) -> Result<()> {
     let llvm = machine::llvm_prefix().join("bin");
     let mut strip = Command::new(llvm.join("llvm-strip"));
-    command::run(
-        strip
-            .arg("--strip-debug")
-            .arg("-o")
-            .args([stripped, linked]),
-    )?;
-    let sections = Command::new(llvm.join("llvm-readelf"))
-        .arg("-SW")
-        .arg(stripped)
-        .output()?;
+    command::run(strip.arg("--strip-debug").arg("-o").args([stripped, linked]))?;
+    let sections = Command::new(llvm.join("llvm-readelf")).arg("-SW").arg(stripped).output()?;
     let sections = String::from_utf8_lossy(&sections.stdout);
     for section in [" .BTF ", " .BTF.ext "] {
-        ensure!(
-            sections.contains(section),
-            "the stripped object has no{section}section"
-        );
+        ensure!(sections.contains(section), "the stripped object has no{section}section");
     }
     Ok(())
 }
@@ -178,28 +142,18 @@ fn refuse_paths(object: &[u8], paths: &[&Path]) -> Result<()> {
 }
 
 /// Everything that decides the bytes. cargo and the host are among it: both go into symbol names.
-fn tools(
-    root: &Path,
-    rustc: &Rustc,
-    core: Core,
-    linker: &Linker,
-) -> Result<BTreeMap<String, String>> {
+fn tools(root: &Path, rustc: &Rustc, core: Core, linker: &Linker) -> Result<BTreeMap<String, String>> {
     let llvm_config = machine::llvm_prefix().join("bin/llvm-config");
     let llvm = command::read(Command::new(llvm_config).arg("--version"))?;
     let prebuilt = (core == Core::Prebuilt).then_some("rustc-web");
     let tools = [
         ("bpf-linker", linker.version.clone()),
-        (
-            "cargo",
-            command::read(command::cargo(root).arg("--version"))?,
-        ),
+        ("cargo", command::read(command::cargo(root).arg("--version"))?),
         ("host", rustc.host.clone()),
         ("llvm", packaged(llvm, Some("llvm-22-dev"))),
         ("rustc", packaged(rustc.version.clone(), prebuilt)),
     ];
-    Ok(tools
-        .map(|(name, version)| (name.to_owned(), version))
-        .into())
+    Ok(tools.map(|(name, version)| (name.to_owned(), version)).into())
 }
 
 fn packaged(version: String, package: Option<&str>) -> String {
@@ -231,11 +185,7 @@ mod tests {
             sysroot: "/usr".into(),
             core: None,
         };
-        let flags = rustflags(
-            Path::new("/usr/src/p"),
-            &rustc,
-            Path::new("/usr/src/p/target"),
-        );
+        let flags = rustflags(Path::new("/usr/src/p"), &rustc, Path::new("/usr/src/p/target"));
         let flags = flags.unwrap();
         let at = |to| flags.find(to).unwrap();
         assert!(at("/usr=/rust") < at("/usr/src/p=/portleak"));

@@ -40,12 +40,11 @@ pub(crate) fn parse(output: &str) -> Vec<Suite> {
 pub(crate) fn sum(all: &[Suite], again: &[Suite]) -> Counts {
     let repeated = |suite: &&Suite| again.iter().any(|other| other.name == suite.name);
     let once = all.iter().filter(|suite| !repeated(suite));
-    once.chain(again)
-        .fold(Counts::default(), |sum, suite| Counts {
-            passed: sum.passed + suite.counts.passed,
-            failed: sum.failed + suite.counts.failed,
-            skipped: sum.skipped + suite.counts.skipped,
-        })
+    once.chain(again).fold(Counts::default(), |sum, suite| Counts {
+        passed: sum.passed + suite.counts.passed,
+        failed: sum.failed + suite.counts.failed,
+        skipped: sum.skipped + suite.counts.skipped,
+    })
 }
 
 /// `Running ../tests/live.rs (target/debug/deps/live-0b1c2d)`, `Doc-tests tracer`.
@@ -68,11 +67,7 @@ fn result(line: &str) -> Option<Counts> {
         let (part, name) = numbers.next()?;
         part.strip_suffix(name)?.trim_end().parse().ok()
     };
-    Some(Counts {
-        passed: next()?,
-        failed: next()?,
-        skipped: next()?,
-    })
+    Some(Counts { passed: next()?, failed: next()?, skipped: next()? })
 }
 
 #[cfg(test)]
@@ -99,22 +94,14 @@ test result: ok. 6 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
 ";
 
     fn counts(passed: u32, failed: u32, skipped: u32) -> Counts {
-        Counts {
-            passed,
-            failed,
-            skipped,
-        }
+        Counts { passed, failed, skipped }
     }
 
     #[test]
     fn every_binary_has_its_result() {
         let suites = parse(ALL);
         let results: Vec<_> = suites.iter().map(|s| (s.name.as_str(), s.counts)).collect();
-        let expected = [
-            ("tracer", counts(12, 0, 1)),
-            ("live", counts(1, 2, 3)),
-            ("tracer", counts(4, 0, 0)),
-        ];
+        let expected = [("tracer", counts(12, 0, 1)), ("live", counts(1, 2, 3)), ("tracer", counts(4, 0, 0))];
         assert_eq!(results, expected);
     }
 
@@ -136,9 +123,6 @@ test result: ok. 6 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
 
     #[test]
     fn other_lines_are_nothing() {
-        assert_eq!(
-            parse("test result: unknown\ntest a ... ok\nRunning late\n"),
-            []
-        );
+        assert_eq!(parse("test result: unknown\ntest a ... ok\nRunning late\n"), []);
     }
 }

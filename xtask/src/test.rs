@@ -20,10 +20,7 @@ pub(crate) fn run(root: &Path) -> ExitCode {
         eprintln!("error: {error:#}");
     }
     let sum = suites::sum(&session.all, &session.live);
-    println!(
-        "{} passed, {} failed, {} skipped",
-        sum.passed, sum.failed, sum.skipped
-    );
+    println!("{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.skipped);
     ExitCode::from(u8::from(outcome.is_err()))
 }
 
@@ -77,15 +74,8 @@ impl Session {
 }
 
 /// The tests that load probes into the running kernel, one at a time: they share its ports.
-const LIVE: [&str; 7] = [
-    "--package",
-    "tracer",
-    "--test",
-    "live",
-    "--",
-    "--include-ignored",
-    "--test-threads=1",
-];
+const LIVE: [&str; 7] =
+    ["--package", "tracer", "--test", "live", "--", "--include-ignored", "--test-threads=1"];
 
 fn format(root: &Path) -> Result<()> {
     need_component("fmt", "rustfmt", root)?;

@@ -15,13 +15,8 @@ pub(crate) const LLVM_MAJOR: u32 = 22;
 const RUSTC_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 
 /// Debian packages that bpf-linker is built with.
-pub(crate) const LLVM_PACKAGES: [&str; 5] = [
-    "llvm-22-dev",
-    "libpolly-22-dev",
-    "zlib1g-dev",
-    "libzstd-dev",
-    "libxml2-dev",
-];
+pub(crate) const LLVM_PACKAGES: [&str; 5] =
+    ["llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libzstd-dev", "libxml2-dev"];
 
 /// A compiler of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,11 +85,7 @@ pub(crate) fn choose(seen: &Seen) -> Choice<'_> {
     if !seen.llvm {
         packages.extend(LLVM_PACKAGES);
     }
-    if seen.may_install {
-        Choice::Install(packages)
-    } else {
-        Choice::Ask(packages)
-    }
+    if seen.may_install { Choice::Install(packages) } else { Choice::Ask(packages) }
 }
 
 /// What to type where we may not install.
@@ -141,11 +132,7 @@ LLVM version: 22.1.8";
     }
 
     fn seen(compilers: Vec<Rustc>) -> Seen {
-        Seen {
-            compilers,
-            llvm: true,
-            may_install: false,
-        }
+        Seen { compilers, llvm: true, may_install: false }
     }
 
     #[test]
@@ -172,23 +159,14 @@ LLVM version: 22.1.8";
     #[test]
     fn sources_of_core_will_do_and_nothing_is_installed_then() {
         let source = rustc("/rustup/rustc", Some(Core::FromSource));
-        let seen = Seen {
-            may_install: true,
-            ..seen(vec![rustc("/usr/bin/rustc", None), source.clone()])
-        };
+        let seen = Seen { may_install: true, ..seen(vec![rustc("/usr/bin/rustc", None), source.clone()]) };
         assert_eq!(choose(&seen), Choice::Use(&source, Core::FromSource));
     }
 
     #[test]
     fn a_compiler_newer_than_the_linker_is_no_use() {
-        let nightly = Rustc {
-            llvm_major: LLVM_MAJOR + 1,
-            ..rustc("/rustup/rustc", Some(Core::FromSource))
-        };
-        assert_eq!(
-            choose(&seen(vec![nightly])),
-            Choice::Ask(RUSTC_PACKAGES.to_vec())
-        );
+        let nightly = Rustc { llvm_major: LLVM_MAJOR + 1, ..rustc("/rustup/rustc", Some(Core::FromSource)) };
+        assert_eq!(choose(&seen(vec![nightly])), Choice::Ask(RUSTC_PACKAGES.to_vec()));
     }
 
     #[test]
@@ -203,10 +181,7 @@ LLVM version: 22.1.8";
 
     #[test]
     fn where_nothing_may_be_installed_the_user_is_told_what_to_type() {
-        let seen = Seen {
-            llvm: false,
-            ..seen(Vec::new())
-        };
+        let seen = Seen { llvm: false, ..seen(Vec::new()) };
         let packages = [RUSTC_PACKAGES.as_slice(), LLVM_PACKAGES.as_slice()].concat();
         let text = instructions(&packages);
         assert_eq!(choose(&seen), Choice::Ask(packages));

@@ -97,10 +97,7 @@ pub(super) fn exec(connections: u32) -> Result<()> {
 /// The usual cast: one server, one client that is told how many connections to make.
 fn one_client(manner: Manner, role: &str, connections: u32) -> Result<()> {
     let connections = ["--connections".to_owned(), connections.to_string()];
-    crew::perform(
-        &[server(manner, &any(PORT_V4))],
-        &[client(role, connections)],
-    )
+    crew::perform(&[server(manner, &any(PORT_V4))], &[client(role, connections)])
 }
 
 fn any(port: u16) -> [String; 1] {
@@ -120,9 +117,7 @@ fn client(role: &str, arguments: impl IntoIterator<Item = String>) -> Vec<String
 fn hold_open(to: &str, connections: u32, then: &str) -> Vec<String> {
     let (connections, spread) = (connections.to_string(), SPREAD.to_string());
     let arguments = ["--to", to, "--connections", &connections];
-    let arguments = arguments
-        .into_iter()
-        .chain(["--spread", &spread, "--then", then]);
+    let arguments = arguments.into_iter().chain(["--spread", &spread, "--then", then]);
     client("hold", arguments.map(str::to_owned))
 }
 

@@ -85,12 +85,7 @@ struct Failed {
 pub(super) fn run(role: Role) -> Result<()> {
     match role {
         Role::Exact(plan) => exact::run(&plan),
-        Role::Hold {
-            to,
-            spread,
-            connections,
-            then,
-        } => hold(to, spread, connections, then),
+        Role::Hold { to, spread, connections, then } => hold(to, spread, connections, then),
         Role::Reset { connections } => reset(connections),
         Role::TimeWait { connections } => time_wait(connections),
         Role::CloseWait { connections } => close_wait(connections),
@@ -130,12 +125,11 @@ fn reset(connections: u32) -> Result<()> {
     let mut tally = Tally::default();
     let mut open = Vec::new();
     for _ in 0..connections {
-        let outcome =
-            TcpStream::connect(Family::V4.loopback(PORT_V4)).and_then(|mut connection| {
-                let outcome = connection.read(&mut [0]);
-                open.push(connection);
-                outcome
-            });
+        let outcome = TcpStream::connect(Family::V4.loopback(PORT_V4)).and_then(|mut connection| {
+            let outcome = connection.read(&mut [0]);
+            open.push(connection);
+            outcome
+        });
         ensure!(
             outcome.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset),
             "the server did not reset"
@@ -154,10 +148,7 @@ fn close_wait(connections: u32) -> Result<()> {
     let mut held = Vec::new();
     for _ in 0..connections {
         let mut connection = TcpStream::connect(Family::V4.loopback(PORT_V4))?;
-        ensure!(
-            connection.read(&mut [0])? == 0,
-            "the server did not close but spoke"
-        );
+        ensure!(connection.read(&mut [0])? == 0, "the server did not close but spoke");
         tally.took();
         held.push(connection);
     }
@@ -190,10 +181,7 @@ fn wait_for_time_waits(expected: u32) -> Result<()> {
         if listed == expected as usize {
             return Ok(());
         }
-        ensure!(
-            Instant::now() < patience_ends,
-            "{listed} connections in TIME_WAIT, expected {expected}"
-        );
+        ensure!(Instant::now() < patience_ends, "{listed} connections in TIME_WAIT, expected {expected}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -224,9 +212,7 @@ fn exhaust(attempts: u32) -> Result<()> {
             Err(error) => return Err(error).context("neither connected nor out of ports"),
         }
     }
-    let failed = Failures {
-        address_not_available,
-    };
+    let failed = Failures { address_not_available };
     Report::tcp(tally).with(Failed { failed }).print()?;
     limits::wait_for_observer()?;
     drop(held);

@@ -24,11 +24,7 @@ impl Member {
             .context("starting a process of the crew")?;
         let input = child.stdin.take().context("its standard input")?;
         let output = child.stdout.take().context("its standard output")?;
-        Ok(Self {
-            child,
-            input,
-            output: BufReader::new(output),
-        })
+        Ok(Self { child, input, output: BufReader::new(output) })
     }
 
     /// Its pid.
@@ -40,26 +36,16 @@ impl Member {
     pub(super) fn report(&mut self) -> Result<String> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        ensure!(
-            !line.is_empty(),
-            "process {} ended without a report",
-            self.pid()
-        );
+        ensure!(!line.is_empty(), "process {} ended without a report", self.pid());
         Ok(line)
     }
 
     /// Lets it end, and waits until it has.
     pub(super) fn dismiss(self) -> Result<()> {
-        let Self {
-            mut child, input, ..
-        } = self;
+        let Self { mut child, input, .. } = self;
         drop(input);
         let status = child.wait()?;
-        ensure!(
-            status.success(),
-            "process {} ended with {status}",
-            child.id()
-        );
+        ensure!(status.success(), "process {} ended with {status}", child.id());
         Ok(())
     }
 }

@@ -115,10 +115,7 @@ fn repeat<S>(
     Ok(held)
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "beside the other way to close, which can fail"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "beside the other way to close, which can fail")]
 fn drop_it<S>(socket: S) -> io::Result<()> {
     drop(socket);
     Ok(())

@@ -20,18 +20,13 @@ pub(super) fn end_after(time: Duration) {
 /// Waits for a line or the end of standard input.
 pub(super) fn wait_for_observer() -> Result<()> {
     end_after(WAIT_MAX);
-    io::stdin()
-        .read_line(&mut String::new())
-        .context("waiting for standard input to end")?;
+    io::stdin().read_line(&mut String::new()).context("waiting for standard input to end")?;
     Ok(())
 }
 
 /// Raises the limit of open files as far as it goes.
 pub(super) fn allow_many_files() -> Result<()> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid rlimit that the kernel fills.
     let got = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
     limit.rlim_cur = limit.rlim_max;

@@ -148,10 +148,7 @@ pub(crate) fn main() -> Result<()> {
 /// Before any thread starts: a namespace is a thread's.
 fn prepare_netns(cli: &Cli) -> Result<()> {
     let exhaust = matches!(cli.command, Command::Exhaust { .. });
-    ensure!(
-        cli.own_netns || !exhaust,
-        "exhaust needs --own-netns: it would exhaust this machine's ports"
-    );
+    ensure!(cli.own_netns || !exhaust, "exhaust needs --own-netns: it would exhaust this machine's ports");
     if cli.own_netns {
         let range = cli.range.or(exhaust.then_some(netns::FOUR_PORTS));
         netns::enter_new(range)?;
@@ -161,19 +158,11 @@ fn prepare_netns(cli: &Cli) -> Result<()> {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Storm {
-            connections,
-            destinations,
-        } => storm::run(connections, destinations),
+        Command::Storm { connections, destinations } => storm::run(connections, destinations),
         Command::Steady { pace, hold_ms } => paced::steady(pace, Duration::from_millis(hold_ms)),
         Command::Leak { pace } => paced::leak(pace),
         Command::Pool { size, pace } => paced::pool(size, pace),
-        Command::Burst {
-            size,
-            every_s,
-            hold_s,
-            seconds,
-        } => paced::burst(
+        Command::Burst { size, every_s, hold_s, seconds } => paced::burst(
             size,
             Duration::from_secs(every_s),
             Duration::from_secs(hold_s),
@@ -181,10 +170,7 @@ fn run(command: Command) -> Result<()> {
         ),
         Command::Exact { processes, plan } => cases::exact(processes, &plan),
         Command::Reset { connections } => cases::reset(connections),
-        Command::Hold {
-            connections,
-            processes,
-        } => cases::hold(connections, processes),
+        Command::Hold { connections, processes } => cases::hold(connections, processes),
         Command::Accept { connections } => cases::accept(connections),
         Command::ExitHolding { connections } => cases::exit_holding(connections),
         Command::Exec { connections } => cases::exec(connections),

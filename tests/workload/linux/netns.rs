@@ -15,20 +15,14 @@ pub(super) struct Range {
 }
 
 /// The smallest range worth exhausting.
-pub(super) const FOUR_PORTS: Range = Range {
-    low: 40_000,
-    high: 40_003,
-};
+pub(super) const FOUR_PORTS: Range = Range { low: 40_000, high: 40_003 };
 
 impl FromStr for Range {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
         let (low, high) = text.split_once('-').context("expected LOW-HIGH")?;
-        let range = Self {
-            low: low.parse()?,
-            high: high.parse()?,
-        };
+        let range = Self { low: low.parse()?, high: high.parse()? };
         ensure!(range.low <= range.high, "LOW is above HIGH");
         Ok(range)
     }
@@ -65,9 +59,5 @@ fn raise_loopback() -> io::Result<()> {
     request.ifr_ifru.ifru_flags = libc::IFF_UP.try_into().map_err(io::Error::other)?;
     // SAFETY: SIOCSIFFLAGS reads one ifreq, which `request` is.
     let set = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
-    if set == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

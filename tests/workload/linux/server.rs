@@ -78,11 +78,7 @@ pub(super) fn listen(address: SocketAddr) -> Result<TcpListener> {
 
 /// Serves in a thread, for as long as the process lives. A server that fails takes the process
 /// down: figures of a half-served client would be wrong.
-#[expect(
-    clippy::exit,
-    clippy::print_stderr,
-    reason = "a thread of a test program has nobody else to tell"
-)]
+#[expect(clippy::exit, clippy::print_stderr, reason = "a thread of a test program has nobody else to tell")]
 pub(super) fn in_background(listeners: Vec<TcpListener>, manner: Manner) {
     thread::spawn(move || {
         let served = Server::new(listeners, manner).and_then(Server::serve);
@@ -186,18 +182,11 @@ impl Poll {
 
     /// Tells when `fd` can be read, until it is closed.
     fn watch(&self, fd: RawFd) -> io::Result<()> {
-        let mut event = libc::epoll_event {
-            events: libc::EPOLLIN.cast_unsigned(),
-            u64: u64::from(fd.cast_unsigned()),
-        };
+        let mut event =
+            libc::epoll_event { events: libc::EPOLLIN.cast_unsigned(), u64: u64::from(fd.cast_unsigned()) };
         // SAFETY: `event` is one epoll_event that the kernel reads.
-        let added =
-            unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) };
-        if added == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        let added = unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) };
+        if added == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Waits for descriptors that can be read.
@@ -206,19 +195,12 @@ impl Poll {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; BATCH as usize];
         // SAFETY: the kernel writes at most BATCH events, which is the length of `events`.
         let ready = unsafe {
-            libc::epoll_wait(
-                self.0.as_raw_fd(),
-                events.as_mut_ptr(),
-                libc::c_int::from(BATCH),
-                -1,
-            )
+            libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), libc::c_int::from(BATCH), -1)
         };
         let Ok(ready) = usize::try_from(ready) else {
             return Err(io::Error::last_os_error());
         };
-        let fds = events[..ready]
-            .iter()
-            .map(|event| RawFd::try_from(event.u64));
+        let fds = events[..ready].iter().map(|event| RawFd::try_from(event.u64));
         fds.collect::<Result<_, _>>().map_err(io::Error::other)
     }
 }

@@ -15,11 +15,7 @@ pub(super) enum Family {
 impl Family {
     /// IPv4 first, then in turn.
     pub(super) fn of_turn(turn: u32) -> Self {
-        if turn.is_multiple_of(2) {
-            Self::V4
-        } else {
-            Self::V6
-        }
+        if turn.is_multiple_of(2) { Self::V4 } else { Self::V6 }
     }
 
     /// This family's loopback address with a port.
@@ -56,10 +52,7 @@ pub(super) fn tcp_bound_only(family: Family) -> io::Result<OwnedFd> {
 
 /// Lets `close` send a reset instead of a FIN: no TIME_WAIT, the port is free at once.
 pub(super) fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     // SAFETY: `linger` is what SO_LINGER reads, with its own size.
     checked(unsafe {
         libc::setsockopt(
@@ -96,13 +89,7 @@ fn open(family: Family, kind: libc::c_int) -> io::Result<OwnedFd> {
 
 fn bind<A>(socket: &OwnedFd, address: &A) -> io::Result<()> {
     // SAFETY: `address` is a sockaddr_in or sockaddr_in6 with its own size.
-    checked(unsafe {
-        libc::bind(
-            socket.as_raw_fd(),
-            (&raw const *address).cast(),
-            length_of(address),
-        )
-    })
+    checked(unsafe { libc::bind(socket.as_raw_fd(), (&raw const *address).cast(), length_of(address)) })
 }
 
 fn loopback_v4() -> io::Result<libc::sockaddr_in> {
@@ -126,9 +113,5 @@ fn length_of<T>(value: &T) -> libc::socklen_t {
 }
 
 fn checked(result: libc::c_int) -> io::Result<()> {
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -62,6 +62,5 @@ fn cpu_time() -> io::Result<Duration> {
 }
 
 fn duration(time: libc::timeval) -> Duration {
-    Duration::from_secs(time.tv_sec.cast_unsigned())
-        + Duration::from_micros(time.tv_usec.cast_unsigned())
+    Duration::from_secs(time.tv_sec.cast_unsigned()) + Duration::from_micros(time.tv_usec.cast_unsigned())
 }

@@ -49,34 +49,19 @@ impl Report {
 
     /// Of a client that used both protocols.
     pub(super) fn both(tcp: Tally, udp: Tally) -> Self {
-        Self {
-            pid: std::process::id(),
-            role: "client",
-            tcp,
-            udp,
-            more: Nothing {},
-        }
+        Self { pid: std::process::id(), role: "client", tcp, udp, more: Nothing {} }
     }
 }
 
 impl<More: Serialize> Report<More> {
     /// Of a server.
     pub(super) fn server(tcp: Tally, more: More) -> Self {
-        Self {
-            role: "server",
-            ..Report::tcp(tcp).with(more)
-        }
+        Self { role: "server", ..Report::tcp(tcp).with(more) }
     }
 
     /// The same with further facts.
     pub(super) fn with<Other: Serialize>(self, more: Other) -> Report<Other> {
-        Report {
-            pid: self.pid,
-            role: self.role,
-            tcp: self.tcp,
-            udp: self.udp,
-            more,
-        }
+        Report { pid: self.pid, role: self.role, tcp: self.tcp, udp: self.udp, more }
     }
 
     /// Prints it as one line, at once.

@@ -36,9 +36,7 @@ impl Cli {
 /// `portleak run foo` lacks only the dashes: shows where they go.
 fn show_the_dashes(mut error: clap::Error) -> clap::Error {
     let command = match (error.kind(), error.get(ContextKind::InvalidArg)) {
-        (ErrorKind::UnknownArgument, Some(ContextValue::String(word)))
-            if !word.starts_with('-') =>
-        {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if !word.starts_with('-') => {
             word.clone()
         }
         (ErrorKind::MissingRequiredArgument, _) => "./repro.sh".to_owned(),
@@ -47,10 +45,7 @@ fn show_the_dashes(mut error: clap::Error) -> clap::Error {
     let usage = error.get(ContextKind::Usage).map(ToString::to_string);
     if usage.is_some_and(|usage| usage.contains(RUN_USAGE)) {
         let tip = format!("the command goes after the dashes: portleak run -- {command}");
-        error.insert(
-            ContextKind::Suggested,
-            ContextValue::StyledStrs(vec![tip.into()]),
-        );
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
 }
@@ -114,12 +109,7 @@ pub struct Run {
     #[arg(help_heading = "Capture")]
     pub linger: Duration,
     /// The command to run, and its arguments
-    #[arg(
-        last = true,
-        required = true,
-        value_name = "CMD",
-        help_heading = "Command, after --"
-    )]
+    #[arg(last = true, required = true, value_name = "CMD", help_heading = "Command, after --")]
     pub command: Vec<OsString>,
 }
 
@@ -138,12 +128,7 @@ pub struct Trace {
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// For a person, or one JSON object for a program
-    #[arg(
-        long,
-        value_enum,
-        value_name = "text|json",
-        hide_possible_values = true
-    )]
+    #[arg(long, value_enum, value_name = "text|json", hide_possible_values = true)]
     #[arg(default_value_t)]
     pub format: Format,
 }
@@ -162,12 +147,7 @@ pub struct CaptureArgs {
     #[arg(long, value_enum, value_name = "tcp|udp", hide_possible_values = true)]
     pub proto: Option<Proto>,
     /// How quick to judge: session speaks early, production does not page for nothing
-    #[arg(
-        long,
-        value_enum,
-        value_name = "session|production",
-        hide_possible_values = true
-    )]
+    #[arg(long, value_enum, value_name = "session|production", hide_possible_values = true)]
     #[arg(default_value_t)]
     pub profile: ProfileArg,
     /// The kernel's event buffer, such as 64K or 16M; rounded up to a power of two
@@ -183,12 +163,7 @@ pub struct CaptureArgs {
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// Text for a person, or one JSON object per line for a program
-    #[arg(
-        long,
-        value_enum,
-        value_name = "text|json",
-        hide_possible_values = true
-    )]
+    #[arg(long, value_enum, value_name = "text|json", hide_possible_values = true)]
     #[arg(default_value_t)]
     pub format: Format,
     /// Write to this file instead of standard output

@@ -58,8 +58,13 @@ impl TimeWaits {
             return again.then_some(*known);
         }
         let hold = hold?;
-        let new =
-            TimeWait { owner: hold.owner, pool: hold.pool, remote: hold.remote, began_ns: at_ns, ended: false };
+        let new = TimeWait {
+            owner: hold.owner,
+            pool: hold.pool,
+            remote: hold.remote,
+            began_ns: at_ns,
+            ended: false,
+        };
         self.live.insert(id, new);
         Some(new)
     }

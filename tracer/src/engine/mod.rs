@@ -13,8 +13,8 @@ mod pools;
 pub mod report;
 pub mod scope;
 mod summary;
-
-
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use crate::event::{
@@ -192,7 +192,8 @@ impl Engine {
             return;
         };
         let (pools, start_ns) = (&self.pools, self.start_ns);
-        let (verdict, evidence) = watch::conclude(self.watch.of(ix, |key| surroundings(pools, key)), start_ns);
+        let (verdict, evidence) =
+            watch::conclude(&self.watch.of(ix, |key| surroundings(pools, key)), start_ns);
         if let Some(owner) = self.owners.get_mut(ix) {
             if verdict.fails() && verdict == owner.verdict.min(Verdict::Leak) {
                 owner.evidence = evidence;
@@ -371,7 +372,9 @@ impl Engine {
     fn top_holders(&self, pool: PoolId, remote: Option<SocketAddr>) -> Vec<(Owner, u64)> {
         let mut held: FxHashMap<OwnerIx, u64> = FxHashMap::default();
         let towards = remote.filter(|_| is_per_destination(pool.protocol));
-        let counts = |hold: &&Hold| hold.pool == pool && (towards.is_none() || hold.remote == towards || hold.remote.is_none());
+        let counts = |hold: &&Hold| {
+            hold.pool == pool && (towards.is_none() || hold.remote == towards || hold.remote.is_none())
+        };
         for hold in self.holds.values().filter(counts) {
             *held.entry(hold.owner).or_default() += 1;
         }
@@ -409,7 +412,12 @@ impl Engine {
         self.acquired_before = [self.acquired_before[1], self.acquired];
         let pools = &self.pools;
         let mut found = self.watch.tick(now, &self.thresholds, |key| surroundings(pools, key));
-        let known: FxHashSet<OwnerIx> = self.owners.iter().filter(|(_, owner)| owner.verdict > Verdict::Clean || owner.exhausted).map(|(ix, _)| ix).collect();
+        let known: FxHashSet<OwnerIx> = self
+            .owners
+            .iter()
+            .filter(|(_, owner)| owner.verdict > Verdict::Clean || owner.exhausted)
+            .map(|(ix, _)| ix)
+            .collect();
         let mut concerned: Vec<_> = known.into_iter().chain(found.keys().copied()).collect();
         concerned.sort_unstable();
         concerned.dedup();
@@ -421,7 +429,7 @@ impl Engine {
     /// Draws the verdict on an owner and tells it if it changed.
     fn conclude(&mut self, ix: OwnerIx, found: Vec<(Key, detector::Judged)>, now_ns: u64) {
         let in_scope = self.is_in_scope(ix);
-        let (mut verdict, evidence) = watch::conclude(found, self.start_ns);
+        let (mut verdict, evidence) = watch::conclude(&found, self.start_ns);
         let Some(owner) = self.owners.get_mut(ix) else {
             return;
         };

@@ -76,7 +76,14 @@ impl Pool {
             .collect();
         destinations.sort_by_key(|destination| (std::cmp::Reverse(destination.used), destination.remote));
         destinations.truncate(DESTINATIONS_MAX);
-        PoolReport { id, range: self.range, used: self.used(), peak: self.peak, time_wait: self.time_wait, destinations }
+        PoolReport {
+            id,
+            range: self.range,
+            used: self.used(),
+            peak: self.peak,
+            time_wait: self.time_wait,
+            destinations,
+        }
     }
 }
 

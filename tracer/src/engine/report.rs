@@ -262,11 +262,7 @@ impl Summary {
     /// The gravest verdict of any owner.
     #[must_use]
     pub fn worst(&self) -> Verdict {
-        self.owners
-            .iter()
-            .map(|o| o.verdict)
-            .max()
-            .unwrap_or_default()
+        self.owners.iter().map(|o| o.verdict).max().unwrap_or_default()
     }
 }
 

@@ -51,7 +51,8 @@ impl Family {
             return true;
         };
         let by_pid = scope.pids.is_empty() || scope.pids.contains(&id.pid);
-        let by_comm = scope.comm.as_deref().is_none_or(|comm| facts.is_some_and(|facts| &*facts.comm == comm));
+        let by_comm =
+            scope.comm.as_deref().is_none_or(|comm| facts.is_some_and(|facts| &*facts.comm == comm));
         let by_family = scope.descendants_of.is_none() || self.members.contains(id);
         by_pid && by_comm && by_family
     }

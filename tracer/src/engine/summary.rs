@@ -13,10 +13,16 @@ impl Engine {
     pub fn summary(&self, now_ns: u64) -> Summary {
         let oldest = self.oldest_holds();
         let in_scope = self.owners.iter().filter(|(ix, owner)| owner.has_ports() && self.is_in_scope(*ix));
-        let mut owners: Vec<_> =
-            in_scope.map(|(ix, owner)| report(owner, oldest.get(&ix).map(|&ns| seconds(now_ns, ns)))).collect();
+        let mut owners: Vec<_> = in_scope
+            .map(|(ix, owner)| report(owner, oldest.get(&ix).map(|&ns| seconds(now_ns, ns))))
+            .collect();
         owners.sort_by_cached_key(|owner| {
-            (Reverse(owner.verdict), Reverse(owner.tcp.held + owner.udp.held), Reverse(owner.tcp.acquired + owner.udp.acquired), owner.owner.id.clone())
+            (
+                Reverse(owner.verdict),
+                Reverse(owner.tcp.held + owner.udp.held),
+                Reverse(owner.tcp.acquired + owner.udp.acquired),
+                owner.owner.id.clone(),
+            )
         });
         let mut pools: Vec<_> = self.pools.iter().map(|(&id, pool)| pool.report(id)).collect();
         pools.sort_by_key(|pool| (Reverse(pool.used), pool.id));

@@ -73,7 +73,13 @@ impl Watch {
     }
 
     /// A TIME_WAIT began or ended.
-    pub(super) fn time_wait(&mut self, owner: OwnerIx, pool: PoolId, remote: Option<SocketAddr>, change: i64) {
+    pub(super) fn time_wait(
+        &mut self,
+        owner: OwnerIx,
+        pool: PoolId,
+        remote: Option<SocketAddr>,
+        change: i64,
+    ) {
         let key = Key { owner, pool, part: Part::Destination(remote) };
         if let Some(series) = self.series.get_mut(&key) {
             series.time_wait(change);
@@ -119,24 +125,49 @@ impl Watch {
     }
 
     /// What is thought right now, between ticks, of an owner's series.
-    pub(super) fn of(&self, owner: OwnerIx, mut around: impl FnMut(&Key) -> Surroundings) -> Vec<(Key, Judged)> {
+    pub(super) fn of(
+        &self,
+        owner: OwnerIx,
+        mut around: impl FnMut(&Key) -> Surroundings,
+    ) -> Vec<(Key, Judged)> {
         let own = self.series.iter().filter(|(key, _)| key.owner == owner);
-        own.map(|(key, series)| (*key, series.judged(around(key)))).filter(|(_, judged)| judged.verdict > Verdict::Clean).collect()
+        own.map(|(key, series)| (*key, series.judged(around(key))))
+            .filter(|(_, judged)| judged.verdict > Verdict::Clean)
+            .collect()
     }
 }
 
-/// The verdict on an owner and its evidence: the gravest of its series, the ones with a
-/// destination before the whole.
-pub(super) fn conclude(mut found: Vec<(Key, Judged)>, start_ns: u64) -> (Verdict, Vec<Evidence>) {
+/// The share of an owner's holds from which on one destination stands for the whole.
+const DOMINANT_SHARE: f64 = 0.8;
+
+/// The verdict on an owner and its evidence: the gravest of its series. A destination that
+/// explains the whole is told instead of it.
+pub(super) fn conclude(found: &[(Key, Judged)], start_ns: u64) -> (Verdict, Vec<Evidence>) {
     let verdict = found.iter().map(|(_, judged)| judged.verdict).max().unwrap_or_default();
-    found.retain(|(_, judged)| judged.verdict == verdict);
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
-        let explains = |key: &Key| key.pool.protocol == protocol;
-        let named = found.iter().any(|(key, _)| explains(key) && key.part != Part::Whole);
-        found.retain(|(key, _)| !(explains(key) && named && key.part == Part::Whole));
+    let mut gravest: Vec<_> = found.iter().filter(|(_, judged)| judged.verdict == verdict).copied().collect();
+    let named: Vec<PoolId> =
+        gravest.iter().filter(|(key, _)| key.part != Part::Whole).map(|(key, _)| key.pool).collect();
+    gravest.retain(|(key, _)| key.part != Part::Whole || !named.contains(&key.pool));
+    for (key, judged) in &mut gravest {
+        if let (Part::Whole, Some(part)) = (key.part, dominant(found, key, judged)) {
+            (*key, *judged) = part;
+        }
     }
-    found.sort_by_key(|(key, judged)| (std::cmp::Reverse(judged.held), *key));
-    (verdict, found.into_iter().map(|(key, judged)| evidence(&key, &judged, start_ns)).collect())
+    gravest.sort_by_key(|(key, judged)| (std::cmp::Reverse(judged.held), *key));
+    (verdict, gravest.iter().map(|(key, judged)| evidence(key, judged, start_ns)).collect())
+}
+
+/// The destination that has most of what an owner holds in a pool.
+fn dominant(found: &[(Key, Judged)], whole: &Key, judged: &Judged) -> Option<(Key, Judged)> {
+    let parts = found.iter().filter(|(key, part)| {
+        key.pool == whole.pool
+            && key.part != Part::Whole
+            && part.held as f64 >= DOMINANT_SHARE * judged.held as f64
+    });
+    parts
+        .copied()
+        .max_by_key(|(_, part)| part.held)
+        .map(|(key, part)| (key, Judged { kind: judged.kind, ..part }))
 }
 
 fn evidence(key: &Key, judged: &Judged, start_ns: u64) -> Evidence {

@@ -55,9 +55,7 @@ pub(crate) fn render(measurements: &[Measurement]) -> String {
 fn row(table: &mut String, name: &str, all: &[Measurement]) {
     let own: Vec<_> = all.iter().filter(|one| one.variant == name).collect();
     let against_none = |figure: fn(Storm, Storm) -> f64| -> Vec<f64> {
-        let pairs = own
-            .iter()
-            .filter_map(|one| Some((one.storm, bare(all, one.round)?)));
+        let pairs = own.iter().filter_map(|one| Some((one.storm, bare(all, one.round)?)));
         pairs.map(|(storm, bare)| figure(storm, bare)).collect()
     };
     let rates: Vec<_> = own.iter().map(|one| one.storm.connections_per_s).collect();
@@ -111,10 +109,7 @@ mod tests {
         Measurement {
             variant: if cost.is_some() { "portleak" } else { "none" },
             round,
-            storm: Storm {
-                connections_per_s: rate,
-                cpu_us_per_connection: cpu_us,
-            },
+            storm: Storm { connections_per_s: rate, cpu_us_per_connection: cpu_us },
             cost,
         }
     }
@@ -128,43 +123,16 @@ mod tests {
 
     #[test]
     fn a_variant_is_compared_within_its_round() {
-        let cost = |lost| {
-            Some(Cost {
-                cpu_s: 0.1,
-                rss_mb: 12.0,
-                lost,
-            })
-        };
+        let cost = |lost| Some(Cost { cpu_s: 0.1, rss_mb: 12.0, lost });
         let table = render(&[
             measurement(0, 100.0, 20.0, None),
             measurement(0, 90.0, 22.0, cost(0)),
             measurement(1, 50.0, 40.0, None),
             measurement(1, 50.0, 42.0, cost(3)),
         ]);
-        let rows: Vec<Vec<_>> = table
-            .lines()
-            .map(|row| row.split_whitespace().collect())
-            .collect();
-        let none = [
-            "none",
-            "75",
-            "1.000",
-            "(1.000–1.000)",
-            "0.00",
-            "-",
-            "-",
-            "-",
-        ];
-        let traced = [
-            "portleak",
-            "70",
-            "0.950",
-            "(0.900–1.000)",
-            "2.00",
-            "0.10",
-            "12.0",
-            "3",
-        ];
+        let rows: Vec<Vec<_>> = table.lines().map(|row| row.split_whitespace().collect()).collect();
+        let none = ["none", "75", "1.000", "(1.000–1.000)", "0.00", "-", "-", "-"];
+        let traced = ["portleak", "70", "0.950", "(0.900–1.000)", "2.00", "0.10", "12.0", "3"];
         assert_eq!(rows[1..], [none, traced]);
     }
 }

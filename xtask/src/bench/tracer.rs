@@ -56,10 +56,8 @@ impl Variant {
             arguments: [portleak].into_iter().chain(output).collect(),
             ready: Ready::StartLine,
         }];
-        let peers = [
-            ("bpftrace", vec!["/usr/bin/bpftrace", "-e", BPFTRACE]),
-            ("tcplife", vec!["/usr/sbin/tcplife"]),
-        ];
+        let peers =
+            [("bpftrace", vec!["/usr/bin/bpftrace", "-e", BPFTRACE]), ("tcplife", vec!["/usr/sbin/tcplife"])];
         for (name, words) in peers {
             if !Path::new(words[0]).exists() {
                 eprintln!("{name} is left out: it is not installed");
@@ -145,11 +143,7 @@ impl Tracer {
     /// Interrupts it as Ctrl-C does and says what it took.
     pub(crate) fn stop(self) -> Result<Cost> {
         let rss_mb = self.process.peak_rss_mb()?;
-        command::run(
-            Command::new("sh")
-                .args(["-c", "kill -INT $0"])
-                .arg(self.process.id()),
-        )?;
+        command::run(Command::new("sh").args(["-c", "kill -INT $0"]).arg(self.process.id()))?;
         self.process.wait_until_ended()?;
         Ok(Cost {
             cpu_s: self.process.cpu_s()? - self.started_cpu_s,
@@ -211,12 +205,8 @@ impl Process {
         let Ok(files) = fs::read_dir(self.proc("fd")) else {
             return 0;
         };
-        let targets = files
-            .flatten()
-            .filter_map(|file| fs::read_link(file.path()).ok());
-        targets
-            .filter(|target| is_attachment(&target.to_string_lossy()))
-            .count()
+        let targets = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
+        targets.filter(|target| is_attachment(&target.to_string_lossy())).count()
     }
 }
 
@@ -237,17 +227,12 @@ impl Stat {
         let (_, fields) = text.rsplit_once(") ")?;
         let fields: Vec<_> = fields.split(' ').collect();
         let ticks = |field: usize| fields.get(field - 3)?.parse::<u32>().ok();
-        Some(Self {
-            state: fields.first()?.chars().next()?,
-            cpu_ticks: ticks(14)? + ticks(15)?,
-        })
+        Some(Self { state: fields.first()?.chars().next()?, cpu_ticks: ticks(14)? + ticks(15)? })
     }
 }
 
 fn peak_rss_kb(status: &str) -> Option<u32> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
@@ -274,10 +259,7 @@ fn find_type(output: &str, kind: &str) -> Option<Value> {
 
 fn read(path: &Path) -> String {
     // Not there yet is nothing said yet.
-    fs::read(path).map_or_else(
-        |_| String::new(),
-        |bytes| String::from_utf8_lossy(&bytes).into(),
-    )
+    fs::read(path).map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into())
 }
 
 #[cfg(test)]

@@ -13,7 +13,12 @@ const GROWING_NET_SLOW: i64 = 10;
 const RATE_SPAN: usize = 30;
 
 /// The gravest that any rule finds.
-pub(super) fn judge(series: &Series, now: Second, around: Surroundings, t: &Thresholds) -> Option<(Verdict, LeakKind)> {
+pub(super) fn judge(
+    series: &Series,
+    now: Second,
+    around: Surroundings,
+    t: &Thresholds,
+) -> Option<(Verdict, LeakKind)> {
     let found = [
         stuck(series, t),
         total(series, now, around, t),
@@ -25,7 +30,8 @@ pub(super) fn judge(series: &Series, now: Second, around: Surroundings, t: &Thre
     ];
     let (verdict, kind) = found.into_iter().flatten().max_by_key(|&(verdict, _)| verdict)?;
     let bound_only = series.bound > 0 && series.bound * 10 >= series.held() * 9;
-    let kind = if bound_only && matches!(kind, LeakKind::Total | LeakKind::Slow) { LeakKind::Bound } else { kind };
+    let kind =
+        if bound_only && matches!(kind, LeakKind::Total | LeakKind::Slow) { LeakKind::Bound } else { kind };
     Some((verdict, kind))
 }
 
@@ -79,7 +85,8 @@ fn partial(series: &Series, now: Second, t: &Thresholds) -> Option<(Verdict, Lea
     }
     let seen = completed + survivors as f64;
     let share = survivors as f64 / seen;
-    let guard = remaining_life_s(tier) > (t.guard_factor * f64::from(series.survivor_age(t))).max(t.guard_min);
+    let guard =
+        remaining_life_s(tier) > (t.guard_factor * f64::from(series.survivor_age(t))).max(t.guard_min);
     let lasted = f64::from(now - since);
     if share <= t.partial_share || share >= 0.5 || !guard || lasted < t.partial_span {
         return None;

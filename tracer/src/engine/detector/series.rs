@@ -1,10 +1,10 @@
 //! One series: what is remembered of the holds of one owner, protocol and destination.
 
+use super::Second;
 use super::ages::Ages;
 use super::rules;
 use super::tail::Tail;
 use super::thresholds::{GROWING_CALM, HEALED_SHARE, SYN_SENT_AGE, Thresholds};
-use super::Second;
 use crate::engine::report::{LeakKind, Verdict};
 use crate::event::SocketState;
 use std::collections::VecDeque;
@@ -163,7 +163,10 @@ impl Series {
 
     /// Whether nothing is left to watch.
     pub(in crate::engine) fn is_idle(&self) -> bool {
-        self.held() == 0 && self.time_wait == 0 && self.verdict == Verdict::Clean && self.recent.iter().all(|flow| flow.acquired == 0 && flow.released == 0)
+        self.held() == 0
+            && self.time_wait == 0
+            && self.verdict == Verdict::Clean
+            && self.recent.iter().all(|flow| flow.acquired == 0 && flow.released == 0)
     }
 
     fn flow(&mut self) -> &mut Flow {
@@ -204,14 +207,19 @@ impl Series {
         if self.completed.total() < t.releases_known {
             return t.survivor_age_unknown;
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped on the next line")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped on the next line"
+        )]
         let age = (t.survivor_age_factor * self.completed.p99_s()).ceil() as u32;
         age.clamp(t.survivor_age_min, t.survivor_age_max)
     }
 
     /// Keeps the stretch of growth: it begins with growth and ends when there was none for a while.
     fn follow_growth(&mut self, now: Second) {
-        let grows = rules::grows(self) || self.first.growing_since.is_some() || self.slow.growing_since.is_some();
+        let grows =
+            rules::grows(self) || self.first.growing_since.is_some() || self.slow.growing_since.is_some();
         match &mut self.run {
             Some(run) if grows => run.last_growth = now,
             Some(run) if now > run.last_growth + GROWING_CALM => self.run = None,

@@ -21,7 +21,11 @@ impl Default for Tail {
 impl Tail {
     pub(super) fn record(&mut self, lifetime_s: f64) {
         let decades = (lifetime_s / SHORTEST_S).max(1.0).log10();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and bounded next")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "not negative, and bounded next"
+        )]
         let bin = ((decades * BINS_PER_DECADE) as usize).min(BINS - 1);
         self.bins[bin] += 1.0;
         self.total += 1.0;

@@ -48,11 +48,7 @@ fn no_leak(summary: &Summary) -> String {
     let owners = summary.owners.len() as u64;
     let held = summary.owners.iter().map(|o| o.tcp.held + o.udp.held).sum();
     let verb = if owners == 1 { "holds" } else { "hold" };
-    format!(
-        "No leak{seen}: {} {verb} {} after {traced}",
-        counted(owners, "owner"),
-        counted(held, "port")
-    )
+    format!("No leak{seen}: {} {verb} {} after {traced}", counted(owners, "owner"), counted(held, "port"))
 }
 
 /// `python3 (pid 4711) holds 600 TCP ports to 127.0.0.1:9999 and releases none`.
@@ -76,9 +72,7 @@ fn deed(evidence: &Evidence) -> String {
         Protocol::Udp => "UDP",
     };
     let ports = counted(evidence.held, &format!("{protocol} port"));
-    let to = evidence
-        .remote
-        .map_or_else(String::new, |remote| format!(" to {remote}"));
+    let to = evidence.remote.map_or_else(String::new, |remote| format!(" to {remote}"));
     match evidence.kind {
         LeakKind::Total if evidence.released_share > 0.0 => {
             let released = percent(evidence.released_share);
@@ -87,10 +81,7 @@ fn deed(evidence: &Evidence) -> String {
         LeakKind::Total => format!("holds {ports}{to} and releases none"),
         LeakKind::Partial => {
             let kept = percent(1.0 - evidence.released_share);
-            format!(
-                "never releases {kept} of its {protocol} ports{to}; it holds {}",
-                count(evidence.held)
-            )
+            format!("never releases {kept} of its {protocol} ports{to}; it holds {}", count(evidence.held))
         }
         LeakKind::CloseWait => {
             format!("holds {ports}{to} whose connections the peer has closed")
@@ -99,10 +90,7 @@ fn deed(evidence: &Evidence) -> String {
             format!("holds {ports} for connection attempts{to} that nobody answers")
         }
         LeakKind::Slow => {
-            format!(
-                "holds {ports}{to} and takes {} more",
-                rate(evidence.rate_per_s)
-            )
+            format!("holds {ports}{to} and takes {} more", rate(evidence.rate_per_s))
         }
         LeakKind::Bound => format!("holds {ports}, bound and not connected"),
         LeakKind::Churn => format!("leaves {ports}{to} in TIME_WAIT; not a leak"),
@@ -136,12 +124,8 @@ fn balance(report: &OwnerReport) -> String {
         count(tcp.acquired + udp.acquired),
         count(tcp.released + udp.released)
     );
-    let growth: f64 = report
-        .evidence
-        .iter()
-        .filter(|e| e.kind != LeakKind::Churn)
-        .map(|e| e.rate_per_s)
-        .sum();
+    let growth: f64 =
+        report.evidence.iter().filter(|e| e.kind != LeakKind::Churn).map(|e| e.rate_per_s).sum();
     if growth > 0.0 {
         text += &format!("; growing by {}", rate(growth));
     }
@@ -165,12 +149,7 @@ fn failed(report: &OwnerReport) -> Option<String> {
 
 /// All allocations of an owner that failed for want of ports.
 pub(super) fn failures(report: &OwnerReport) -> u64 {
-    report
-        .tcp
-        .failed
-        .values()
-        .chain(report.udp.failed.values())
-        .sum()
+    report.tcp.failed.values().chain(report.udp.failed.values()).sum()
 }
 
 fn times(n: u64) -> String {

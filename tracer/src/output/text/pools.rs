@@ -8,10 +8,8 @@ const POOLS_MAX: usize = 4;
 const DESTINATIONS_MAX: usize = 3;
 
 pub(super) fn text(pools: &[PoolReport]) -> String {
-    let mut used: Vec<&PoolReport> = pools
-        .iter()
-        .filter(|pool| pool.peak > 0 || pool.time_wait > 0)
-        .collect();
+    let mut used: Vec<&PoolReport> =
+        pools.iter().filter(|pool| pool.peak > 0 || pool.time_wait > 0).collect();
     used.sort_by_key(|pool| std::cmp::Reverse(pool.used + pool.time_wait));
     let several = several(used.iter().map(|pool| pool.id));
     let mut text = String::new();
@@ -46,10 +44,8 @@ pub(in crate::output) fn several(mut ids: impl Iterator<Item = PoolId>) -> bool 
 }
 
 fn name(id: PoolId, range: Option<&PortRange>, several: bool) -> String {
-    let range = range.map_or_else(
-        || "(range unknown)".to_owned(),
-        |range| format!("{}-{}", range.low, range.high),
-    );
+    let range =
+        range.map_or_else(|| "(range unknown)".to_owned(), |range| format!("{}-{}", range.low, range.high));
     match id.netns {
         NetNs(netns) if several => format!("{} {range} netns {netns}", id.protocol),
         _ => format!("{} {range}", id.protocol),
@@ -62,11 +58,7 @@ fn usage(pool: &PoolReport, several: bool) -> String {
         Some(range) => {
             let usable = u64::from(range.usable());
             let part = percent(share(pool.used, usable));
-            format!(
-                "{} of {} ports held ({part})",
-                count(pool.used),
-                count(usable)
-            )
+            format!("{} of {} ports held ({part})", count(pool.used), count(usable))
         }
         None => format!("{} held", counted(pool.used, "port")),
     };

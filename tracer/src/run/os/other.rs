@@ -38,10 +38,7 @@ pub(in crate::run) fn send(child: &mut tokio::process::Child, _signal: Signal) {
 /// The command's own status.
 #[must_use]
 pub fn exit_code(status: ExitStatus) -> u8 {
-    status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(exit::RUN_FAILURE)
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::RUN_FAILURE)
 }
 
 /// Not checked here.

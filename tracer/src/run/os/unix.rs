@@ -18,10 +18,7 @@ pub(in crate::run) struct Listener {
 
 impl Listener {
     pub(in crate::run) fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     pub(in crate::run) async fn next(&mut self) -> Signal {
@@ -60,11 +57,7 @@ pub(in crate::run) fn send(child: &mut tokio::process::Child, signal: Signal) {
 #[must_use]
 pub fn exit_code(status: ExitStatus) -> u8 {
     let by_signal = status.signal().map(|signal| 128 + signal);
-    status
-        .code()
-        .or(by_signal)
-        .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(exit::RUN_FAILURE)
+    status.code().or(by_signal).and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::RUN_FAILURE)
 }
 
 /// Whether there is such a process now.

@@ -87,20 +87,14 @@ impl Btf {
         }
         let word = |at| u32_at(&data, at).and_then(|word| usize::try_from(word).ok());
         let header = || Some((word(4)?, word(8)?, word(12)?, word(16)?, word(20)?));
-        let (header_bytes, type_at, type_bytes, string_at, string_bytes) =
-            header().ok_or(BtfError::Short)?;
+        let (header_bytes, type_at, type_bytes, string_at, string_bytes) = header().ok_or(BtfError::Short)?;
         let start = header_bytes.max(HEADER_BYTES).saturating_add(type_at);
         let end = start.saturating_add(type_bytes);
         let strings = header_bytes.saturating_add(string_at);
         if end.max(strings.saturating_add(string_bytes)) > data.len() {
             return Err(BtfError::Short);
         }
-        let mut btf = Self {
-            data,
-            strings,
-            types: vec![start],
-            structs: Vec::new(),
-        };
+        let mut btf = Self { data, strings, types: vec![start], structs: Vec::new() };
         btf.index(start, end)?;
         Ok(btf)
     }
@@ -128,11 +122,7 @@ impl Btf {
             self.types.push(at);
             at = ty.body.saturating_add(body_bytes(&ty)?);
         }
-        if at == end {
-            Ok(())
-        } else {
-            Err(BtfError::Short)
-        }
+        if at == end { Ok(()) } else { Err(BtfError::Short) }
     }
 
     fn walk(&self, owner: Type, members: &str) -> Option<Field> {
@@ -142,12 +132,7 @@ impl Btf {
             (ty, bits) = (found.ty, found.bits);
             bit = bit.checked_add(found.bit)?;
         }
-        Some(Field {
-            byte: bit / 8,
-            shift: bit % 8,
-            bits,
-            is_array: ty.kind == KIND_ARRAY,
-        })
+        Some(Field { byte: bit / 8, shift: bit % 8, bits, is_array: ty.kind == KIND_ARRAY })
     }
 
     /// Searches one struct or union, and the anonymous ones inside it, for a member.
@@ -163,19 +148,12 @@ impl Btf {
             }
             let ty = self.resolve(u32_at(&self.data, at + 4)?)?;
             let place = u32_at(&self.data, at + 8)?;
-            let (bit, bits) = if owner.kind_flag {
-                (place & 0x00ff_ffff, place >> 24)
-            } else {
-                (place, 0)
-            };
+            let (bit, bits) = if owner.kind_flag { (place & 0x00ff_ffff, place >> 24) } else { (place, 0) };
             if own_name == name {
                 return Some(Member { ty, bit, bits });
             }
             let inner = self.member(ty, name, depth.checked_sub(1)?)?;
-            Some(Member {
-                bit: bit.checked_add(inner.bit)?,
-                ..inner
-            })
+            Some(Member { bit: bit.checked_add(inner.bit)?, ..inner })
         })
     }
 
@@ -257,8 +235,7 @@ mod tests {
 
     impl Blob {
         fn words(&mut self, words: &[u32]) {
-            self.types
-                .extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+            self.types.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
         }
 
         fn name(&mut self, name: &str) -> u32 {
@@ -322,23 +299,13 @@ mod tests {
             .aggregate(
                 KIND_STRUCT | FLAG,
                 "outer",
-                &[
-                    ("head", 1, 0),
-                    ("", 7, 32),
-                    ("flags", 1, 3 << 24 | 160),
-                    ("on", 1, 1 << 24 | 163),
-                ],
+                &[("head", 1, 0), ("", 7, 32), ("flags", 1, 3 << 24 | 160), ("on", 1, 1 << 24 | 163)],
             )
             .bytes()
     }
 
     fn plain(byte: u32) -> Option<Field> {
-        Some(Field {
-            byte,
-            shift: 0,
-            bits: 0,
-            is_array: false,
-        })
+        Some(Field { byte, shift: 0, bits: 0, is_array: false })
     }
 
     #[test]
@@ -348,78 +315,41 @@ mod tests {
         assert_eq!(btf.field("outer.deep"), plain(4));
         assert_eq!(btf.field("outer.in.a"), plain(8));
         let array = btf.field("outer.in.b");
-        assert_eq!(
-            array,
-            Some(Field {
-                byte: 12,
-                shift: 0,
-                bits: 0,
-                is_array: true
-            })
-        );
+        assert_eq!(array, Some(Field { byte: 12, shift: 0, bits: 0, is_array: true }));
     }
 
     #[test]
     fn finds_bitfields_by_byte_shift_and_width() {
         let btf = Btf::parse(sample()).unwrap();
-        let flags = Field {
-            byte: 20,
-            shift: 0,
-            bits: 3,
-            is_array: false,
-        };
+        let flags = Field { byte: 20, shift: 0, bits: 3, is_array: false };
         assert_eq!(btf.field("outer.flags"), Some(flags));
-        assert_eq!(
-            btf.field("outer.on"),
-            Some(Field {
-                shift: 3,
-                bits: 1,
-                ..flags
-            })
-        );
+        assert_eq!(btf.field("outer.on"), Some(Field { shift: 3, bits: 1, ..flags }));
     }
 
     #[test]
     fn what_is_not_there_is_not_found() {
         let btf = Btf::parse(sample()).unwrap();
-        for path in [
-            "outer.tail",
-            "outer.head.a",
-            "nobody.a",
-            "outer",
-            "int.a",
-            "",
-        ] {
+        for path in ["outer.tail", "outer.head.a", "nobody.a", "outer", "int.a", ""] {
             assert_eq!(btf.field(path), None, "{path}");
         }
     }
 
     #[test]
     fn a_struct_that_contains_itself_does_not_trap_the_search() {
-        let looped = Blob::default()
-            .aggregate(KIND_STRUCT, "loop", &[("", 1, 0)])
-            .bytes();
+        let looped = Blob::default().aggregate(KIND_STRUCT, "loop", &[("", 1, 0)]).bytes();
         assert_eq!(Btf::parse(looped).unwrap().field("loop.a"), None);
-        let looped = Blob::default()
-            .aggregate(KIND_STRUCT, "s", &[("a", 2, 0)])
-            .plain(8, "t", 2, &[])
-            .bytes();
+        let looped =
+            Blob::default().aggregate(KIND_STRUCT, "s", &[("a", 2, 0)]).plain(8, "t", 2, &[]).bytes();
         assert_eq!(Btf::parse(looped).unwrap().field("s.a"), None);
     }
 
     #[test]
     fn short_or_strange_input_is_refused() {
         assert_eq!(Btf::parse(Vec::new()).unwrap_err(), BtfError::NotBtf);
-        assert_eq!(
-            Btf::parse(b"\x7fELF".to_vec()).unwrap_err(),
-            BtfError::NotBtf
-        );
+        assert_eq!(Btf::parse(b"\x7fELF".to_vec()).unwrap_err(), BtfError::NotBtf);
         let whole = sample();
         for length in 2..whole.len() {
-            assert_eq!(
-                Btf::parse(whole[..length].to_vec()).unwrap_err(),
-                BtfError::Short
-            );
+            assert_eq!(Btf::parse(whole[..length].to_vec()).unwrap_err(), BtfError::Short);
         }
         let newer = Blob::default().plain(77, "", 0, &[]).bytes();
         assert_eq!(Btf::parse(newer).unwrap_err(), BtfError::UnknownKind(77));

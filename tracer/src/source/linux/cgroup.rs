@@ -38,10 +38,7 @@ impl Cgroup {
         // Every cgroup but the root has this file (`CFTYPE_NOT_ON_ROOT`). The root that mountinfo
         // shows does not tell: inside a cgroup namespace it is `/` as well.
         let is_root = !path.join("cgroup.type").exists();
-        Ok(Self {
-            directory: directory.into(),
-            is_root,
-        })
+        Ok(Self { directory: directory.into(), is_root })
     }
 
     /// Opens the root, or the topmost cgroup that can be had.
@@ -92,21 +89,9 @@ fn fsopen(filesystem: &CStr) -> io::Result<OwnedFd> {
 fn fsconfig_create(context: &OwnedFd) -> io::Result<()> {
     let nothing = std::ptr::null::<libc::c_char>();
     // SAFETY: the descriptor is open; this command takes neither key nor value.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_fsconfig,
-            context.as_raw_fd(),
-            CREATE,
-            nothing,
-            nothing,
-            0,
-        )
-    };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    let result =
+        unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), CREATE, nothing, nothing, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn fsmount(context: &OwnedFd) -> io::Result<OwnedFd> {
@@ -128,9 +113,7 @@ fn mount_points(mountinfo: &str) -> impl Iterator<Item = &str> {
     mountinfo.lines().filter_map(|line| {
         // Optional columns end with a lone hyphen; the filesystem's type comes next.
         let (mount, filesystem) = line.split_once(" - ")?;
-        filesystem
-            .starts_with("cgroup2 ")
-            .then(|| mount.split(' ').nth(4))?
+        filesystem.starts_with("cgroup2 ").then(|| mount.split(' ').nth(4))?
     })
 }
 
@@ -148,10 +131,7 @@ mod tests {
 40 31 0:36 / /mnt/cgroup2 rw - ext4 cgroup2 rw
 cut - cgroup2 short
 ";
-        assert_eq!(
-            mount_points(text).collect::<Vec<_>>(),
-            ["/sys/fs/cgroup/unified", "/mnt/a"]
-        );
+        assert_eq!(mount_points(text).collect::<Vec<_>>(), ["/sys/fs/cgroup/unified", "/mnt/a"]);
         assert_eq!(mount_points("").count(), 0);
     }
 

@@ -74,16 +74,11 @@ pub enum LayoutError {
 impl From<LayoutError> for SourceError {
     fn from(error: LayoutError) -> Self {
         let remedy = match error {
-            LayoutError::Unreadable(_) => {
-                "run as root on a kernel built with CONFIG_DEBUG_INFO_BTF=y"
-            }
+            LayoutError::Unreadable(_) => "run as root on a kernel built with CONFIG_DEBUG_INFO_BTF=y",
             LayoutError::Malformed(_) => "use a newer portleak, or report this kernel's version",
             LayoutError::Missing(_) => "report this kernel's version; its sockets look different",
         };
-        Self {
-            what: error.to_string(),
-            remedy: remedy.to_owned(),
-        }
+        Self { what: error.to_string(), remedy: remedy.to_owned() }
     }
 }
 
@@ -134,10 +129,7 @@ impl KernelLayout {
             ("OFF_NET_PORT_RANGE", range.byte),
             ("PORT_RANGE_PACKED", u32::from(!range.is_array)),
         ]);
-        Ok(Self {
-            globals,
-            tw_timer_handler,
-        })
+        Ok(Self { globals, tw_timer_handler })
     }
 
     /// The probes' globals by name: byte offsets (`OFF_…`), bit positions within that byte
@@ -190,8 +182,7 @@ mod tests {
     #[test]
     fn every_global_has_its_own_name() {
         let layout = this_kernel();
-        let names: std::collections::BTreeSet<_> =
-            layout.globals().iter().map(|(name, _)| *name).collect();
+        let names: std::collections::BTreeSet<_> = layout.globals().iter().map(|(name, _)| *name).collect();
         assert_eq!(names.len(), layout.globals().len());
         assert_eq!(names.len(), 35);
     }
@@ -226,20 +217,13 @@ mod tests {
         empty.extend([24u32, 0, 0, 0, 0].into_iter().flat_map(u32::to_ne_bytes));
         let btf = Btf::parse(empty).unwrap();
         let error = SourceError::from(KernelLayout::resolve(&btf, None).unwrap_err());
-        assert!(
-            error.what.ends_with("sock_common.skc_num"),
-            "{}",
-            error.what
-        );
+        assert!(error.what.ends_with("sock_common.skc_num"), "{}", error.what);
     }
 
     #[test]
     fn a_symbol_is_taken_by_its_whole_name() {
         let address = |line: &str| symbol(line.as_bytes(), "tw_timer_handler");
-        assert_eq!(
-            address("ffffffff820089f0 t tw_timer_handler\n"),
-            Some(0xffff_ffff_8200_89f0)
-        );
+        assert_eq!(address("ffffffff820089f0 t tw_timer_handler\n"), Some(0xffff_ffff_8200_89f0));
         assert_eq!(address("10 t tw_timer_handler.llvm.123"), Some(16));
         assert_eq!(address("10 t tw_timer_handler\t[module]"), Some(16));
         for odd in [

@@ -259,7 +259,8 @@ impl Source for Live {
 
 fn ring(probes: &mut Probes) -> Result<RingBuf<MapData>, SourceError> {
     let map = probes.ebpf.take_map("EVENTS").ok_or_else(|| broken("the probes have no ring buffer"))?;
-    RingBuf::try_from(map).map_err(|error| broken(&format!("the probes' ring buffer cannot be read: {error}")))
+    RingBuf::try_from(map)
+        .map_err(|error| broken(&format!("the probes' ring buffer cannot be read: {error}")))
 }
 
 fn wake(ring: &RingBuf<MapData>) -> Result<AsyncFd<OwnedFd>, SourceError> {
@@ -271,7 +272,10 @@ fn wake(ring: &RingBuf<MapData>) -> Result<AsyncFd<OwnedFd>, SourceError> {
 }
 
 fn broken(what: &str) -> SourceError {
-    SourceError { what: what.to_owned(), remedy: "report it with this text and the kernel's version".to_owned() }
+    SourceError {
+        what: what.to_owned(),
+        remedy: "report it with this text and the kernel's version".to_owned(),
+    }
 }
 
 fn named(record: &ProcessRecord) -> EventKind {

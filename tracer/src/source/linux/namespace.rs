@@ -33,8 +33,6 @@ pub fn within<T: Send>(handle: &File, work: impl FnOnce() -> T + Send) -> io::Re
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().spawn_scoped(scope, inside)?;
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }

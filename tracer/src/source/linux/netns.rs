@@ -40,9 +40,7 @@ impl Namespace {
 /// Not found: one that only sockets keep alive.
 #[must_use]
 pub fn all() -> Vec<Namespace> {
-    let of_processes = processes::pids()
-        .into_iter()
-        .map(|pid| PathBuf::from(format!("/proc/{pid}/ns/net")));
+    let of_processes = processes::pids().into_iter().map(|pid| PathBuf::from(format!("/proc/{pid}/ns/net")));
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut found = BTreeMap::new();
     for path in of_processes.chain(mounted(&mounts)) {
@@ -58,15 +56,9 @@ pub fn all() -> Vec<Namespace> {
 ///
 /// # Errors
 /// When no thread can be started, or the kernel does not let it in (needs `CAP_SYS_ADMIN`).
-pub fn within<T: Send>(
-    namespace: &Namespace,
-    work: impl FnOnce() -> T + Send,
-) -> Result<T, SourceError> {
+pub fn within<T: Send>(namespace: &Namespace, work: impl FnOnce() -> T + Send) -> Result<T, SourceError> {
     super::namespace::within(&namespace.handle, work).map_err(|error| SourceError {
-        what: format!(
-            "network namespace {} cannot be entered: {error}",
-            namespace.id.0
-        ),
+        what: format!("network namespace {} cannot be entered: {error}", namespace.id.0),
         remedy: "run as root with CAP_SYS_ADMIN".to_owned(),
     })
 }
@@ -81,11 +73,7 @@ pub fn within<T: Send>(
 pub fn port_range() -> Result<PortRange, SourceError> {
     let range = setting(PORT_RANGE, parse_port_range)?;
     let reserved = reserved_ports()?;
-    Ok(PortRange {
-        low: *range.start(),
-        high: *range.end(),
-        reserved: count_within(&range, &reserved),
-    })
+    Ok(PortRange { low: *range.start(), high: *range.end(), reserved: count_within(&range, &reserved) })
 }
 
 /// The ports that the calling thread's namespace never hands out, inside its range or outside.
@@ -133,8 +121,7 @@ fn mounted(mountinfo: &str) -> impl Iterator<Item = PathBuf> {
     mountinfo.lines().filter_map(|line| {
         let mut columns = line.split(' ').skip(3);
         let (root, mount_point) = (columns.next()?, columns.next()?);
-        root.starts_with("net:[")
-            .then(|| PathBuf::from(mount_point))
+        root.starts_with("net:[").then(|| PathBuf::from(mount_point))
     })
 }
 
@@ -153,10 +140,7 @@ mod tests {
     #[test]
     fn reserved() {
         assert_eq!(parse_reserved_ports("\n"), Some(vec![]));
-        assert_eq!(
-            parse_reserved_ports("3000-3010,40000\n"),
-            Some(vec![3000..=3010, 40000..=40000])
-        );
+        assert_eq!(parse_reserved_ports("3000-3010,40000\n"), Some(vec![3000..=3010, 40000..=40000]));
         for odd in ["a", "1-", "-1", "1-2-3", "65536"] {
             assert_eq!(parse_reserved_ports(odd), None, "{odd}");
         }
@@ -164,10 +148,7 @@ mod tests {
 
     #[test]
     fn only_what_is_reserved_within_the_range_counts_and_only_once() {
-        assert_eq!(
-            count_within(&(10..=20), &[5..=11, 20..=30, 21..=40, 10..=10]),
-            3
-        );
+        assert_eq!(count_within(&(10..=20), &[5..=11, 20..=30, 21..=40, 10..=10]), 3);
         assert_eq!(count_within(&(10..=20), &[]), 0);
         assert_eq!(count_within(&(0..=u16::MAX), &[0..=u16::MAX]), 65_536);
     }
@@ -177,21 +158,13 @@ mod tests {
         let text = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
                     99 27 0:4 net:[4026532001] /run/netns/blue rw shared:5 - nsfs nsfs rw\n\
                     short\n";
-        assert_eq!(
-            mounted(text).collect::<Vec<_>>(),
-            [PathBuf::from("/run/netns/blue")]
-        );
+        assert_eq!(mounted(text).collect::<Vec<_>>(), [PathBuf::from("/run/netns/blue")]);
     }
 
     #[test]
     fn our_own_namespace_is_found_once() {
-        let own = Namespace::open(Path::new("/proc/thread-self/ns/net"))
-            .unwrap()
-            .id;
-        assert_eq!(
-            all().iter().filter(|namespace| namespace.id == own).count(),
-            1
-        );
+        let own = Namespace::open(Path::new("/proc/thread-self/ns/net")).unwrap().id;
+        assert_eq!(all().iter().filter(|namespace| namespace.id == own).count(), 1);
     }
 
     #[test]
@@ -213,14 +186,7 @@ mod tests {
         });
         let other = other.join().unwrap();
         let there = within(&other, || port_range().unwrap()).unwrap();
-        assert_eq!(
-            there,
-            PortRange {
-                low: 40_000,
-                high: 40_007,
-                reserved: 2
-            }
-        );
+        assert_eq!(there, PortRange { low: 40_000, high: 40_007, reserved: 2 });
         assert_eq!(there.usable(), 6);
         assert_eq!(port_range().unwrap(), here);
     }

@@ -14,26 +14,11 @@ use std::path::Path;
 /// 5.10 is the first long-term release with it).
 const KERNEL_MIN: (u32, u32) = (5, 10);
 
-const CAP_NET_ADMIN: Capability = Capability {
-    bit: 12,
-    name: "CAP_NET_ADMIN",
-};
-const CAP_SYS_PTRACE: Capability = Capability {
-    bit: 19,
-    name: "CAP_SYS_PTRACE",
-};
-const CAP_SYS_ADMIN: Capability = Capability {
-    bit: 21,
-    name: "CAP_SYS_ADMIN",
-};
-const CAP_PERFMON: Capability = Capability {
-    bit: 38,
-    name: "CAP_PERFMON",
-};
-const CAP_BPF: Capability = Capability {
-    bit: 39,
-    name: "CAP_BPF",
-};
+const CAP_NET_ADMIN: Capability = Capability { bit: 12, name: "CAP_NET_ADMIN" };
+const CAP_SYS_PTRACE: Capability = Capability { bit: 19, name: "CAP_SYS_PTRACE" };
+const CAP_SYS_ADMIN: Capability = Capability { bit: 21, name: "CAP_SYS_ADMIN" };
+const CAP_PERFMON: Capability = Capability { bit: 38, name: "CAP_PERFMON" };
+const CAP_BPF: Capability = Capability { bit: 39, name: "CAP_BPF" };
 
 /// A machine that can be traced.
 #[derive(Debug)]
@@ -68,11 +53,7 @@ pub fn check() -> Result<Platform, SourceError> {
     if !is_namespace("pid", initial::PID) {
         degraded.push(foreign_pids());
     }
-    Ok(Platform {
-        kernel,
-        cgroup: cgroup.directory,
-        degraded,
-    })
+    Ok(Platform { kernel, cgroup: cgroup.directory, degraded })
 }
 
 fn read(path: &str) -> Result<String, SourceError> {
@@ -81,26 +62,18 @@ fn read(path: &str) -> Result<String, SourceError> {
 }
 
 fn refusal(what: impl Into<String>, remedy: &str) -> SourceError {
-    SourceError {
-        what: what.into(),
-        remedy: remedy.to_owned(),
-    }
+    SourceError { what: what.into(), remedy: remedy.to_owned() }
 }
 
 fn degradation(feature: &str, why: impl Into<String>, remedy: &str) -> Degradation {
-    Degradation {
-        feature: feature.to_owned(),
-        why: why.into(),
-        remedy: remedy.to_owned(),
-    }
+    Degradation { feature: feature.to_owned(), why: why.into(), remedy: remedy.to_owned() }
 }
 
 fn check_kernel(release: &str) -> Result<(), SourceError> {
     match parse_release(release) {
-        Some(version) if version < KERNEL_MIN => Err(refusal(
-            format!("Linux {release} is too old"),
-            "use Linux 5.10 or newer",
-        )),
+        Some(version) if version < KERNEL_MIN => {
+            Err(refusal(format!("Linux {release} is too old"), "use Linux 5.10 or newer"))
+        }
         // A release that nobody can read is not a reason to refuse.
         _ => Ok(()),
     }
@@ -133,12 +106,8 @@ impl Privileges {
     fn parse(status: &str) -> Self {
         let value = |key| status.lines().find_map(|line: &str| line.strip_prefix(key));
         let effective_uid = value("Uid:").and_then(|ids| ids.split_ascii_whitespace().nth(1));
-        let capabilities =
-            value("CapEff:").and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-        Self {
-            is_root: effective_uid == Some("0"),
-            capabilities: capabilities.unwrap_or_default(),
-        }
+        let capabilities = value("CapEff:").and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+        Self { is_root: effective_uid == Some("0"), capabilities: capabilities.unwrap_or_default() }
     }
 
     fn has(self, capability: Capability) -> bool {
@@ -147,15 +116,10 @@ impl Privileges {
 
     fn check(self) -> Result<(), SourceError> {
         if !self.is_root {
-            return Err(refusal(
-                "watching every process's ports needs root",
-                "run it with sudo",
-            ));
+            return Err(refusal("watching every process's ports needs root", "run it with sudo"));
         }
         // CAP_SYS_ADMIN includes these two (`bpf_capable`, `perfmon_capable`) but not the third.
-        let bpf = [CAP_BPF, CAP_PERFMON]
-            .into_iter()
-            .filter(|_| !self.has(CAP_SYS_ADMIN));
+        let bpf = [CAP_BPF, CAP_PERFMON].into_iter().filter(|_| !self.has(CAP_SYS_ADMIN));
         let missing: Vec<_> = bpf
             .chain([CAP_NET_ADMIN])
             .filter(|capability| !self.has(*capability))
@@ -173,18 +137,13 @@ impl Privileges {
     fn degradations(self) -> Vec<Degradation> {
         let remedy = "grant it to the container or service (docker: --privileged)";
         let effects = [
-            (
-                CAP_SYS_ADMIN,
-                "ports held at the start in other network namespaces",
-            ),
+            (CAP_SYS_ADMIN, "ports held at the start in other network namespaces"),
             (CAP_SYS_PTRACE, "owners of ports held at the start"),
         ];
         effects
             .into_iter()
             .filter(|(capability, _)| !self.has(*capability))
-            .map(|(missing, feature)| {
-                degradation(feature, format!("{} is missing", missing.name), remedy)
-            })
+            .map(|(missing, feature)| degradation(feature, format!("{} is missing", missing.name), remedy))
             .collect()
     }
 }
@@ -271,32 +230,20 @@ mod tests {
 
     #[test]
     fn kernels_before_5_10_are_refused() {
-        for (release, refused) in [
-            ("4.18.0-553.el8", true),
-            ("5.9.16", true),
-            ("5.10.1", false),
-            ("10.0.1", false),
-            ("?", false),
-        ] {
+        for (release, refused) in
+            [("4.18.0-553.el8", true), ("5.9.16", true), ("5.10.1", false), ("10.0.1", false), ("?", false)]
+        {
             assert_eq!(check_kernel(release).is_err(), refused, "{release}");
         }
     }
 
     fn privileges(euid: u32, capabilities: &[Capability]) -> Privileges {
-        let bits: u64 = capabilities
-            .iter()
-            .map(|capability| 1 << capability.bit)
-            .sum();
-        Privileges::parse(&format!(
-            "Name:\tx\nUid:\t1000\t{euid}\t0\t0\nCapEff:\t{bits:016x}\n"
-        ))
+        let bits: u64 = capabilities.iter().map(|capability| 1 << capability.bit).sum();
+        Privileges::parse(&format!("Name:\tx\nUid:\t1000\t{euid}\t0\t0\nCapEff:\t{bits:016x}\n"))
     }
 
     fn refused(privileges: Privileges) -> String {
-        privileges
-            .check()
-            .err()
-            .map_or_else(String::new, |error| error.what)
+        privileges.check().err().map_or_else(String::new, |error| error.what)
     }
 
     #[test]
@@ -317,11 +264,7 @@ mod tests {
     #[test]
     fn capabilities_that_only_a_part_needs_degrade_it() {
         let whys = |capabilities: &[Capability]| -> Vec<String> {
-            privileges(0, capabilities)
-                .degradations()
-                .into_iter()
-                .map(|one| one.why)
-                .collect()
+            privileges(0, capabilities).degradations().into_iter().map(|one| one.why).collect()
         };
         assert_eq!(whys(&[CAP_SYS_PTRACE]), ["CAP_SYS_ADMIN is missing"]);
         assert_eq!(whys(&[CAP_SYS_ADMIN, CAP_SYS_PTRACE]), [""; 0]);

@@ -78,7 +78,10 @@ impl Probes {
     pub fn degraded(&self) -> Vec<Degradation> {
         let off = self.hooks.iter().filter_map(|hook| Some((hook, hook.off_because.as_ref()?)));
         off.map(|(hook, why)| Degradation {
-            feature: PROBES.iter().find(|probe| probe.name == hook.name).map_or_else(String::new, |probe| probe.gives.to_owned()),
+            feature: PROBES
+                .iter()
+                .find(|probe| probe.name == hook.name)
+                .map_or_else(String::new, |probe| probe.gives.to_owned()),
             why: format!("hook {} is off: {why}", hook.name),
             remedy: "run as root on a kernel from 5.10 on".to_owned(),
         })
@@ -88,7 +91,10 @@ impl Probes {
 
 fn load(layout: &KernelLayout, btf: &Btf, buffer_bytes: u32) -> Result<Ebpf, SourceError> {
     let mut loader = EbpfLoader::new();
-    loader.btf(Some(btf)).verifier_log_level(VerifierLogLevel::DISABLE).map_max_entries("EVENTS", buffer_bytes);
+    loader
+        .btf(Some(btf))
+        .verifier_log_level(VerifierLogLevel::DISABLE)
+        .map_max_entries("EVENTS", buffer_bytes);
     for (name, value) in layout.globals() {
         loader.override_global(name, value, true);
     }
@@ -129,7 +135,8 @@ fn explain(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            let last = log.lines().rev().find(|line| !line.trim().is_empty() && !line.starts_with("processed "));
+            let last =
+                log.lines().rev().find(|line| !line.trim().is_empty() && !line.starts_with("processed "));
             last.map_or_else(|| io_error.to_string(), |line| format!("{io_error}: {}", line.trim()))
         }
         ProgramError::SyscallError(call) => format!("{}: {}", call.call, call.io_error),
@@ -146,6 +153,7 @@ fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> SourceError
     }
     SourceError {
         what: format!("{what} could not be set up: {reason}"),
-        remedy: "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; `portleak doctor` tells more".to_owned(),
+        remedy: "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; `portleak doctor` tells more"
+            .to_owned(),
     }
 }

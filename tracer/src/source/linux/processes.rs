@@ -18,10 +18,8 @@ pub fn pids() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    let mut pids: Vec<u32> = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
+    let mut pids: Vec<u32> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();
     pids
 }
@@ -36,10 +34,7 @@ pub fn all() -> Vec<(ProcessId, ProcessFacts)> {
 #[must_use]
 pub fn facts(pid: u32) -> Option<(ProcessId, ProcessFacts)> {
     let stat = read_stat(pid)?;
-    let id = ProcessId {
-        pid,
-        started_ticks: stat.started_ticks,
-    };
+    let id = ProcessId { pid, started_ticks: stat.started_ticks };
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let facts = ProcessFacts {
         comm: stat.comm.into(),
@@ -55,10 +50,7 @@ pub fn facts(pid: u32) -> Option<(ProcessId, ProcessFacts)> {
 /// The process that has that pid now; `None` if there is none.
 #[must_use]
 pub fn id(pid: u32) -> Option<ProcessId> {
-    read_stat(pid).map(|stat| ProcessId {
-        pid,
-        started_ticks: stat.started_ticks,
-    })
+    read_stat(pid).map(|stat| ProcessId { pid, started_ticks: stat.started_ticks })
 }
 
 /// The executable's path of a process, while it lives.
@@ -101,16 +93,10 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let close = bytes.iter().rposition(|&byte| byte == b')')?;
     let comm = String::from_utf8_lossy(bytes.get(open + 1..close)?).into_owned();
     // Field 3, the state, is the first after the name: ppid is field 4, the start time field 22.
-    let mut fields = str::from_utf8(bytes.get(close + 1..)?)
-        .ok()?
-        .split_ascii_whitespace();
+    let mut fields = str::from_utf8(bytes.get(close + 1..)?).ok()?.split_ascii_whitespace();
     let ppid = fields.nth(1)?.parse().ok()?;
     let started_ticks = fields.nth(17)?.parse().ok()?;
-    Some(Stat {
-        comm,
-        ppid,
-        started_ticks,
-    })
+    Some(Stat { comm, ppid, started_ticks })
 }
 
 /// The real user id in `/proc/PID/status`.
@@ -146,11 +132,7 @@ mod tests {
     #[test]
     fn a_command_name_may_hold_spaces_and_parentheses() {
         for comm in ["sshd", "Web Content", "a) S (b", "(sd-pam)", ")", ""] {
-            let expected = Stat {
-                comm: comm.to_owned(),
-                ppid: 7,
-                started_ticks: 987_654,
-            };
+            let expected = Stat { comm: comm.to_owned(), ppid: 7, started_ticks: 987_654 };
             assert_eq!(parse_stat(stat(comm).as_bytes()), Some(expected), "{comm}");
         }
     }
@@ -170,10 +152,7 @@ mod tests {
 
     #[test]
     fn the_real_user_id_is_the_first() {
-        assert_eq!(
-            parse_uid("Name:\tsh\nUid:\t1000\t0\t0\t0\nGid:\t5\t5\t5\t5\n"),
-            Some(1000)
-        );
+        assert_eq!(parse_uid("Name:\tsh\nUid:\t1000\t0\t0\t0\nGid:\t5\t5\t5\t5\n"), Some(1000));
         assert_eq!(parse_uid("Name:\tsh\n"), None);
         assert_eq!(parse_uid("Uid:\n"), None);
     }
@@ -188,14 +167,8 @@ mod tests {
 
     #[test]
     fn arguments_become_one_line() {
-        assert_eq!(
-            join_arguments(b"curl\0-s\0http://x/\0").as_deref(),
-            Some("curl -s http://x/")
-        );
-        assert_eq!(
-            join_arguments(b"nginx: worker\0\0\0").as_deref(),
-            Some("nginx: worker")
-        );
+        assert_eq!(join_arguments(b"curl\0-s\0http://x/\0").as_deref(), Some("curl -s http://x/"));
+        assert_eq!(join_arguments(b"nginx: worker\0\0\0").as_deref(), Some("nginx: worker"));
         assert_eq!(join_arguments(b""), None);
         assert_eq!(join_arguments(b"\0"), None);
     }

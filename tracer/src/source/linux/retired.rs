@@ -27,7 +27,11 @@ impl Retired {
     }
 
     /// When many wait: frees the places of those that hold nothing, and gives their last totals.
-    pub fn free(&mut self, ledger: &mut Ledger, retracted: impl Fn(&OwnerKey) -> u64) -> Vec<(OwnerKey, OwnerTotals)> {
+    pub fn free(
+        &mut self,
+        ledger: &mut Ledger,
+        retracted: impl Fn(&OwnerKey) -> u64,
+    ) -> Vec<(OwnerKey, OwnerTotals)> {
         let mut freed = Vec::new();
         if self.waiting.len() < WAITING_MAX {
             return freed;

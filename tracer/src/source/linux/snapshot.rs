@@ -63,9 +63,7 @@ pub fn take(ledger: &mut Ledger) -> Snapshot {
 fn look(degraded: &mut Vec<Degradation>) -> Vec<View> {
     let mut views = Vec::new();
     for namespace in netns::all() {
-        let seen = netns::within(&namespace, || {
-            Ok((netns::port_range()?, sock_diag::dump()?))
-        });
+        let seen = netns::within(&namespace, || Ok((netns::port_range()?, sock_diag::dump()?)));
         match seen.and_then(|seen| seen) {
             Ok((range, dump)) => views.push(View { id: namespace.id, range, rows: dump.rows }),
             Err(error) => degraded.push(Degradation {
@@ -141,7 +139,10 @@ fn wire_state(row: &SocketRow) -> u8 {
     match (row.protocol, row.state) {
         (Protocol::Udp, _) if row.remote.is_none() => state::BOUND,
         (Protocol::Udp, _) => state::CONNECTED,
-        (_, known @ (state::CONNECTED | state::SYN_SENT | state::BOUND | state::CLOSE_WAIT | state::LISTEN)) => known,
+        (
+            _,
+            known @ (state::CONNECTED | state::SYN_SENT | state::BOUND | state::CLOSE_WAIT | state::LISTEN),
+        ) => known,
         _ => state::CLOSING,
     }
 }

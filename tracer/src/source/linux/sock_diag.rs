@@ -90,18 +90,11 @@ pub enum SockDiagError {
 impl From<SockDiagError> for SourceError {
     fn from(error: SockDiagError) -> Self {
         let remedy = match error {
-            SockDiagError::NoModule(_) => {
-                "load the modules: modprobe -a inet_diag tcp_diag udp_diag"
-            }
-            SockDiagError::Io(_) => {
-                "run as root, and allow netlink sockets where seccomp filters them"
-            }
+            SockDiagError::NoModule(_) => "load the modules: modprobe -a inet_diag tcp_diag udp_diag",
+            SockDiagError::Io(_) => "run as root, and allow netlink sockets where seccomp filters them",
             SockDiagError::Malformed => "report this kernel's version",
         };
-        Self {
-            what: error.to_string(),
-            remedy: remedy.to_owned(),
-        }
+        Self { what: error.to_string(), remedy: remedy.to_owned() }
     }
 }
 
@@ -125,11 +118,7 @@ pub fn dump() -> Result<Dump, SockDiagError> {
 fn open() -> io::Result<OwnedFd> {
     // SAFETY: no pointers; the result is checked before it is used as a descriptor.
     let fd = unsafe {
-        libc::socket(
-            libc::AF_NETLINK,
-            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-            libc::NETLINK_SOCK_DIAG,
-        )
+        libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG)
     };
     if fd < 0 {
         return Err(io::Error::last_os_error());
@@ -140,19 +129,8 @@ fn open() -> io::Result<OwnedFd> {
 
 fn send(socket: &OwnedFd, request: &[u8]) -> io::Result<()> {
     // SAFETY: pointer and length are those of one slice. Unaddressed, it goes to the kernel.
-    let sent = unsafe {
-        libc::send(
-            socket.as_raw_fd(),
-            request.as_ptr().cast(),
-            request.len(),
-            0,
-        )
-    };
-    if sent < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    let sent = unsafe { libc::send(socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Receives one batch of messages into `dump`; `false` when it was the last.
@@ -163,14 +141,7 @@ fn receive(
     dump: &mut Dump,
 ) -> Result<bool, SockDiagError> {
     // SAFETY: pointer and length are those of one writable slice.
-    let received = unsafe {
-        libc::recv(
-            socket.as_raw_fd(),
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            0,
-        )
-    };
+    let received = unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
     let Ok(length) = usize::try_from(received) else {
         let error = io::Error::last_os_error();
         let again = error.kind() == io::ErrorKind::Interrupted;
@@ -225,14 +196,7 @@ fn split_message(batch: &[u8]) -> Option<(Message<'_>, &[u8])> {
     let (kind, flags) = (u16_at(batch, 4)?, u16_at(batch, 6)?);
     // Messages begin at multiples of four; the padding of the last may be missing.
     let next = batch.get(length.next_multiple_of(4)..).unwrap_or_default();
-    Some((
-        Message {
-            kind,
-            flags,
-            payload,
-        },
-        next,
-    ))
+    Some((Message { kind, flags, payload }, next))
 }
 
 /// The error that an `NLMSG_ERROR` or `NLMSG_DONE` carries, if it carries one.
@@ -270,20 +234,14 @@ fn decode_row(row: &[u8; ROW_BYTES], protocol: Protocol) -> Option<SocketRow> {
         local: address(family, row, 8)?,
         local_port,
         remote: (remote_port != 0).then_some(remote),
-        time_wait_ms: if row[2] == TIMER_TIME_WAIT {
-            u32_at(row, 52)
-        } else {
-            None
-        },
+        time_wait_ms: if row[2] == TIMER_TIME_WAIT { u32_at(row, 52) } else { None },
     })
 }
 
 fn address(family: u8, row: &[u8], at: usize) -> Option<IpAddr> {
     let bytes: &[u8; 16] = row.get(at..)?.first_chunk()?;
     match family {
-        INET => bytes
-            .first_chunk::<4>()
-            .map(|v4| IpAddr::V4(Ipv4Addr::from(*v4))),
+        INET => bytes.first_chunk::<4>().map(|v4| IpAddr::V4(Ipv4Addr::from(*v4))),
         INET6 => Some(IpAddr::V6(Ipv6Addr::from(*bytes)).to_canonical()),
         _ => None,
     }
@@ -348,10 +306,7 @@ mod tests {
     #[test]
     fn an_ipv4_address_mapped_into_ipv6_is_an_ipv4_address() {
         let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped().octets();
-        let row = decode(
-            &raw_row(INET6, 1, 0, &mapped, &Ipv6Addr::LOCALHOST.octets()),
-            Protocol::Udp,
-        );
+        let row = decode(&raw_row(INET6, 1, 0, &mapped, &Ipv6Addr::LOCALHOST.octets()), Protocol::Udp);
         let row = row.unwrap().unwrap();
         assert_eq!(row.local, IpAddr::V4(Ipv4Addr::LOCALHOST));
         assert_eq!(row.remote, Some("[::1]:443".parse().unwrap()));
@@ -359,9 +314,7 @@ mod tests {
 
     #[test]
     fn a_time_wait_has_a_time_to_live_and_an_unconnected_socket_no_destination() {
-        let row = decode(&raw_row(INET, 6, 3, &[], &[]), Protocol::Tcp)
-            .unwrap()
-            .unwrap();
+        let row = decode(&raw_row(INET, 6, 3, &[], &[]), Protocol::Tcp).unwrap().unwrap();
         assert_eq!(row.time_wait_ms, Some(60_000));
         let mut raw = raw_row(INET, 7, 0, &[], &[]);
         raw[6..8].fill(0);
@@ -395,14 +348,8 @@ mod tests {
             let message = message(kind, 0, &code.to_ne_bytes());
             read_batch(&message, Protocol::Udp, &mut dump).unwrap_err()
         };
-        assert!(matches!(
-            refused(ERROR, -libc::ENOENT),
-            SockDiagError::NoModule(Protocol::Udp)
-        ));
-        assert!(matches!(
-            refused(DONE, -libc::ENOENT),
-            SockDiagError::NoModule(Protocol::Udp)
-        ));
+        assert!(matches!(refused(ERROR, -libc::ENOENT), SockDiagError::NoModule(Protocol::Udp)));
+        assert!(matches!(refused(DONE, -libc::ENOENT), SockDiagError::NoModule(Protocol::Udp)));
         assert!(matches!(refused(ERROR, -libc::EPERM), SockDiagError::Io(_)));
     }
 
@@ -433,26 +380,15 @@ mod tests {
 
         let local = stream.local_addr().unwrap();
         let row = find(&rows, Protocol::Tcp, local.port())[0];
-        assert_eq!(
-            (row.local, row.state, row.inode),
-            (local.ip(), 1, inode(&stream))
-        );
+        assert_eq!((row.local, row.state, row.inode), (local.ip(), 1, inode(&stream)));
         assert_eq!(row.remote, Some(listener.local_addr().unwrap()));
         assert_ne!(row.cookie, 0);
 
         let port = listener.local_addr().unwrap().port();
-        let listening = find(&rows, Protocol::Tcp, port)
-            .into_iter()
-            .find(|row| row.state == 10);
-        assert_eq!(
-            listening.map(|row| (row.inode, row.remote)),
-            Some((inode(&listener), None))
-        );
+        let listening = find(&rows, Protocol::Tcp, port).into_iter().find(|row| row.state == 10);
+        assert_eq!(listening.map(|row| (row.inode, row.remote)), Some((inode(&listener), None)));
 
         let row = find(&rows, Protocol::Udp, udp.local_addr().unwrap().port())[0];
-        assert_eq!(
-            (row.local, row.state, row.inode),
-            ("::1".parse().unwrap(), 7, inode(&udp))
-        );
+        assert_eq!((row.local, row.state, row.inode), ("::1".parse().unwrap(), 7, inode(&udp)));
     }
 }

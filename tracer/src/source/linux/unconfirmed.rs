@@ -74,7 +74,14 @@ impl Unconfirmed {
         self.looked_ns = now_ns;
     }
 
-    fn conclude(&mut self, cookie: u64, port: Option<u16>, now_ns: u64, ledger: &mut Ledger, events: &mut Vec<Event>) {
+    fn conclude(
+        &mut self,
+        cookie: u64,
+        port: Option<u16>,
+        now_ns: u64,
+        ledger: &mut Ledger,
+        events: &mut Vec<Event>,
+    ) {
         self.pending.remove(&cookie);
         let hold = HoldId(cookie);
         if let Some(port) = port {

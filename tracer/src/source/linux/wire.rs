@@ -1,13 +1,14 @@
 //! Records of the ring buffer into events: pure functions over bytes.
 
 use crate::event::{
-    Acquired, EventKind, Failed, FailureCode, HoldId, NetNs, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId,
-    Protocol, SocketState,
+    Acquired, EventKind, Failed, FailureCode, HoldId, NetNs, OwnerId, PoolId, PortRange, ProcessFacts,
+    ProcessId, Protocol, SocketState,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use tracer_ebpf::{
-    CMDLINE_MAX, ForkRecord, Header, Hold, HoldRecord, OwnerKey, ProcessRecord, address_bytes, flag, kind, state,
+    CMDLINE_MAX, ForkRecord, Header, Hold, HoldRecord, OwnerKey, ProcessRecord, address_bytes, flag, kind,
+    state,
 };
 
 /// A record as it came, by its kind.
@@ -141,7 +142,9 @@ fn failed(record: &HoldRecord) -> Result<Failed, WireError> {
 pub fn short_event(header: &Header) -> Result<Option<EventKind>, WireError> {
     let hold = HoldId(header.cookie);
     Ok(Some(match header.kind {
-        kind::STATE => EventKind::State { hold, state: socket_state(header.kind, header.code)?, remote: None },
+        kind::STATE => {
+            EventKind::State { hold, state: socket_state(header.kind, header.code)?, remote: None }
+        }
         kind::RELEASED => EventKind::Released { hold },
         kind::LEARNT => EventKind::PortLearnt { hold, port: header.port },
         kind::TIME_WAIT_BEGAN => EventKind::TimeWaitBegan { hold },

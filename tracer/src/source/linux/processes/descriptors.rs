@@ -65,12 +65,7 @@ fn read_sockets(pid: u32, buffer: &mut [u8], inodes: &mut Vec<u32>) -> io::Resul
 fn read_entries<'a>(directory: &File, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
     // SAFETY: pointer and length are those of one writable slice.
     let read = unsafe {
-        libc::syscall(
-            libc::SYS_getdents64,
-            directory.as_raw_fd(),
-            buffer.as_mut_ptr(),
-            buffer.len(),
-        )
+        libc::syscall(libc::SYS_getdents64, directory.as_raw_fd(), buffer.as_mut_ptr(), buffer.len())
     };
     filled(buffer, read.try_into().unwrap_or(-1))
 }
@@ -79,12 +74,7 @@ fn read_entries<'a>(directory: &File, buffer: &'a mut [u8]) -> io::Result<&'a [u
 fn read_link_at<'a>(directory: &File, name: &CStr, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
     // SAFETY: the name ends with a NUL; pointer and length are those of one writable slice.
     let read = unsafe {
-        libc::readlinkat(
-            directory.as_raw_fd(),
-            name.as_ptr(),
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-        )
+        libc::readlinkat(directory.as_raw_fd(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len())
     };
     filled(buffer, read)
 }
@@ -123,8 +113,7 @@ mod tests {
     fn record(name: &str) -> Vec<u8> {
         let length = (NAME_AT + name.len() + 1).next_multiple_of(8);
         let mut record = vec![0; length];
-        record[RECORD_BYTES_AT..][..2]
-            .copy_from_slice(&u16::try_from(length).unwrap().to_ne_bytes());
+        record[RECORD_BYTES_AT..][..2].copy_from_slice(&u16::try_from(length).unwrap().to_ne_bytes());
         record[NAME_AT..][..name.len()].copy_from_slice(name.as_bytes());
         record
     }
@@ -148,14 +137,7 @@ mod tests {
     #[test]
     fn links_to_sockets() {
         assert_eq!(socket_inode(b"socket:[4711]"), Some(4711));
-        for odd in [
-            "socket:[",
-            "socket:[]",
-            "socket:[-1]",
-            "pipe:[4711]",
-            "/tmp/socket:[1]",
-            "",
-        ] {
+        for odd in ["socket:[", "socket:[]", "socket:[-1]", "pipe:[4711]", "/tmp/socket:[1]", ""] {
             assert_eq!(socket_inode(odd.as_bytes()), None, "{odd}");
         }
     }

@@ -1,0 +1,174 @@
+//! What is counted, for whom, and what a loss does to it.
+
+use super::*;
+use crate::engine::scope::Scope;
+use crate::event::{Failed, FailureCode, LossStage, Totals};
+
+#[test]
+fn a_shared_port_is_used_once_and_free_after_the_last() {
+    let mut script = Script::default();
+    let shared = |acquired: &mut Acquired| acquired.port = Some(40_000);
+    let first = script.acquire_as(0.0, 1, shared);
+    let second = script.acquire_as(0.1, 2, shared);
+    script.release(1.0, first);
+    assert_eq!(script.run(Profile::Session, 1.5).summary.pools[0].used, 1);
+    script.release(2.0, second);
+    let summary = script.run(Profile::Session, 2.5).summary;
+    assert_eq!((summary.pools[0].used, summary.pools[0].peak), (0, 1));
+}
+
+#[test]
+fn held_is_acquired_less_released_and_what_was_there_before() {
+    let mut script = Script::default();
+    let old = script.acquire_as(0.0, 1, |acquired| acquired.pre_existing = true);
+    script.acquire_as(0.0, 1, |acquired| acquired.pre_existing = true);
+    script.acquire(1.0, 1);
+    script.release(2.0, old);
+    let summary = script.run(Profile::Session, 3.0).summary;
+    let owner = &summary.owners[0];
+    assert_eq!((owner.tcp.acquired, owner.tcp.released, owner.tcp.held), (1, 1, 2));
+    assert_eq!(owner.lifetime.count, 0, "nobody knows how long the old one was held");
+    assert_eq!(owner.oldest_held_s, Some(2.0));
+}
+
+#[test]
+fn time_wait_is_charged_to_its_maker_and_survives_rearming() {
+    let mut script = Script::default();
+    let hold = script.acquire(0.0, 1);
+    script.at(1.0, EventKind::TimeWaitBegan { hold }).release(1.0, hold);
+    script.at(2.0, EventKind::TimeWaitEnded { hold }).at(2.0, EventKind::TimeWaitBegan { hold });
+    let summary = script.run(Profile::Session, 10.0).summary;
+    assert_eq!((summary.owners[0].tcp.held, summary.owners[0].tcp.time_wait), (0, 1));
+    assert_eq!((summary.pools[0].time_wait, summary.pools[0].destinations[0].used), (1, 1));
+    script.at(62.0, EventKind::TimeWaitEnded { hold });
+    let summary = script.run(Profile::Session, 70.0).summary;
+    assert_eq!((summary.owners[0].tcp.time_wait, summary.pools[0].time_wait), (0, 0));
+    assert!(summary.pools[0].destinations.is_empty());
+}
+
+#[test]
+fn a_time_wait_of_an_accepted_socket_is_nobodys() {
+    let mut script = Script::default();
+    script.at(1.0, EventKind::TimeWaitBegan { hold: HoldId(77) });
+    script.at(2.0, EventKind::TimeWaitEnded { hold: HoldId(77) });
+    assert!(script.run(Profile::Session, 3.0).summary.owners.is_empty());
+}
+
+#[test]
+fn states_are_counted_and_a_bound_socket_that_connects_moves_to_its_destination() {
+    let mut script = Script::default();
+    let hold = script.acquire_as(0.0, 1, |acquired| {
+        acquired.remote = None;
+        acquired.state = SocketState::Bound;
+    });
+    assert_eq!(script.run(Profile::Session, 0.5).summary.owners[0].tcp.held_bound_only, 1);
+    script.at(1.0, EventKind::State { hold, state: SocketState::SynSent, remote: Some(server()) });
+    let summary = script.run(Profile::Session, 1.5).summary;
+    let tcp = &summary.owners[0].tcp;
+    assert_eq!((tcp.held_bound_only, tcp.syn_sent, tcp.held), (0, 1, 1));
+    assert_eq!(summary.pools[0].destinations[0].remote, server());
+    script.at(2.0, EventKind::State { hold, state: SocketState::CloseWait, remote: None });
+    let tcp = script.run(Profile::Session, 2.5).summary.owners[0].tcp.clone();
+    assert_eq!((tcp.syn_sent, tcp.close_wait), (0, 1));
+}
+
+#[test]
+fn a_udp_connect_that_found_no_port_never_was() {
+    let mut script = Script::default();
+    let udp = |acquired: &mut Acquired| {
+        acquired.pool = pool(Protocol::Udp);
+        acquired.port = None;
+    };
+    let (lucky, unlucky) = (script.acquire_as(0.0, 1, udp), script.acquire_as(0.0, 1, udp));
+    script.at(0.1, EventKind::PortLearnt { hold: lucky, port: 40_000 });
+    let failed = Failed {
+        owner: OwnerId::Process(process(1)),
+        pool: pool(Protocol::Udp),
+        code: FailureCode::EAGAIN,
+        local: None,
+        remote: Some(server()),
+        retracts: Some(unlucky),
+    };
+    script.at(0.1, EventKind::Failed(failed));
+    let summary = script.run(Profile::Session, 1.0).summary;
+    let udp = &summary.owners[0].udp;
+    assert_eq!((udp.acquired, udp.released, udp.held), (1, 0, 1));
+    assert_eq!(udp.failed[&FailureCode::EAGAIN], 1);
+    assert_eq!(summary.pools[0].used, 1);
+}
+
+#[test]
+fn after_a_loss_the_kernels_totals_and_its_list_are_the_truth() {
+    let mut script = Script::default();
+    let (stays, gone) = (script.acquire(0.0, 1), script.acquire(0.0, 1));
+    script.at(1.0, EventKind::Lost { count: 3, stage: LossStage::Kernel });
+    script.at(2.0, EventKind::ResyncBegan);
+    let known = script.events.iter().find_map(|event| match &event.kind {
+        EventKind::Acquired(acquired) if acquired.hold == stays => Some(acquired.clone()),
+        _ => None,
+    });
+    let known = known.unwrap();
+    let missed = Acquired { hold: HoldId(500), port: Some(50_000), ..known.clone() };
+    script.at(2.0, EventKind::Confirmed(known));
+    script.at(2.0, EventKind::Confirmed(missed));
+    script.at(2.0, EventKind::ResyncEnded);
+    let totals = Totals { acquired: 10, released: 8 };
+    let owner = OwnerId::Process(process(1));
+    script.at(2.0, EventKind::Totals { owner, protocol: Protocol::Tcp, totals });
+    script.release(2.5, gone); // Told late: it counts no second time.
+    let outcome = script.run(Profile::Session, 3.0);
+    assert!(matches!(outcome.findings[0], Finding::Lost { count: 3, .. }));
+    let tcp = &outcome.summary.owners[0].tcp;
+    assert_eq!((tcp.acquired, tcp.released, tcp.held), (10, 8, 2));
+    assert_eq!((outcome.summary.pools[0].used, outcome.summary.lost), (2, 3));
+}
+
+#[test]
+fn a_reused_pid_is_another_owner() {
+    let mut script = Script::default();
+    script.acquire(0.0, 1);
+    script.acquire_as(1.0, 1, |acquired| {
+        acquired.owner = OwnerId::Process(ProcessId { pid: 1, started_ticks: 7 });
+    });
+    assert_eq!(script.run(Profile::Session, 2.0).summary.owners.len(), 2);
+}
+
+#[test]
+fn a_name_survives_its_process_and_follows_exec() {
+    let mut script = Script::default();
+    script.name(0.0, 1, "sh").acquire(0.1, 1);
+    script.name(1.0, 1, "curl").at(2.0, EventKind::Exited { id: process(1) });
+    let summary = script.run(Profile::Session, 100.0).summary;
+    assert_eq!(summary.owners[0].owner.facts.as_ref().unwrap().comm.as_ref(), "curl");
+}
+
+#[test]
+fn the_command_and_its_descendants_are_in_scope_the_rest_counts_in_the_pools() {
+    let mut script = Script::default();
+    let fork = |parent, child| EventKind::Forked { parent: process(parent), child: process(child) };
+    script.at(0.0, fork(9, 10)).at(0.1, fork(10, 11)).at(0.1, fork(9, 12));
+    for pid in [10, 11, 12] {
+        script.acquire(0.5, pid);
+    }
+    script.acquire_as(0.5, 0, |acquired| acquired.owner = OwnerId::System { module: None, netns: NetNs(1) });
+    let scope = Scope { descendants_of: Some(10), ..Scope::default() };
+    let summary = script.run_with(Config { scope, ..Config::default() }, 1.0).summary;
+    let mut owners: Vec<_> = summary.owners.iter().map(|owner| owner.owner.id.clone()).collect();
+    owners.sort();
+    let system = OwnerId::System { module: None, netns: NetNs(1) };
+    assert_eq!(owners, [OwnerId::Process(process(10)), OwnerId::Process(process(11)), system]);
+    assert_eq!(summary.pools[0].used, 4);
+}
+
+#[test]
+fn filters_by_pid_name_and_protocol() {
+    let mut script = Script::default();
+    script.name(0.0, 1, "one").name(0.0, 2, "two").acquire(0.5, 1);
+    script.acquire_as(0.5, 2, |acquired| acquired.pool = pool(Protocol::Udp));
+    let owners =
+        |scope: Scope| script.run_with(Config { scope, ..Config::default() }, 1.0).summary.owners.len();
+    assert_eq!(owners(Scope { pids: vec![2], ..Scope::default() }), 1);
+    assert_eq!(owners(Scope { comm: Some("one".to_owned()), ..Scope::default() }), 1);
+    assert_eq!(owners(Scope { comm: Some("none".to_owned()), ..Scope::default() }), 0);
+    assert_eq!(owners(Scope { protocol: Some(Protocol::Udp), ..Scope::default() }), 1);
+}
