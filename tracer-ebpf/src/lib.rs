@@ -1,2 +1,263 @@
-//! What the probes say to user space.
+//! The wire: what the probes (this package's bin) say to user space, defined once for both sides.
+//!
+//! Records are fixed-size for their kind and hold integers and byte arrays only: no enum crosses
+//! the boundary, so no byte pattern is invalid and a decoder can be total.
+//!
+//! The probes are compiled by `cargo xtask build-probes` and committed, so that whoever builds
+//! portleak needs stable Rust and nothing else: [`PROBES`].
 #![no_std]
+
+use core::mem::{offset_of, size_of};
+
+/// The compiled probes, an ELF object for the kernel's BPF loader, aligned for parsing in place.
+#[cfg(not(target_arch = "bpf"))]
+pub static PROBES: &[u8] = {
+    #[repr(C, align(64))]
+    struct Aligned<B: ?Sized>(B);
+    static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!("../prebuilt/probes.bpf.o"));
+    &OBJECT.0
+};
+
+/// Record kinds, the byte at [`Header::kind`].
+pub mod kind {
+    /// A port was acquired: [`HoldRecord`](super::HoldRecord).
+    pub const ACQUIRED: u8 = 1;
+    /// A held socket got another destination or state: [`HoldRecord`](super::HoldRecord).
+    pub const UPDATED: u8 = 2;
+    /// An allocation found no port: [`HoldRecord`](super::HoldRecord), port 0.
+    pub const FAILED: u8 = 3;
+    /// A held socket changed state: [`ShortRecord`](super::ShortRecord).
+    pub const STATE: u8 = 4;
+    /// A port was released: [`ShortRecord`](super::ShortRecord).
+    pub const RELEASED: u8 = 5;
+    /// A port's number became known: [`ShortRecord`](super::ShortRecord).
+    pub const LEARNT: u8 = 6;
+    /// A TIME_WAIT began or was re-armed: [`ShortRecord`](super::ShortRecord).
+    pub const TIME_WAIT_BEGAN: u8 = 7;
+    /// A TIME_WAIT's timer was cancelled: [`ShortRecord`](super::ShortRecord).
+    pub const TIME_WAIT_ENDED: u8 = 8;
+    /// An owner's name: [`ProcessRecord`](super::ProcessRecord).
+    pub const PROCESS: u8 = 9;
+    /// A process was forked: [`ForkRecord`](super::ForkRecord).
+    pub const FORKED: u8 = 10;
+    /// An owner ended: [`ForkRecord`](super::ForkRecord), `parent` unused.
+    pub const EXITED: u8 = 11;
+    /// A socket that no hold is known of ended during the snapshot: [`ShortRecord`](super::ShortRecord).
+    pub const BURIED: u8 = 12;
+}
+
+/// Socket states on the wire; the kernel's numbers (`include/net/tcp_states.h`) where it has one.
+pub mod state {
+    /// `TCP_ESTABLISHED`; a UDP socket with a default destination.
+    pub const CONNECTED: u8 = 1;
+    /// `TCP_SYN_SENT`.
+    pub const SYN_SENT: u8 = 2;
+    /// `TCP_FIN_WAIT1`; stands for every state on the way out.
+    pub const CLOSING: u8 = 4;
+    /// `TCP_CLOSE`: bound, or about to be.
+    pub const BOUND: u8 = 7;
+    /// `TCP_CLOSE_WAIT`.
+    pub const CLOSE_WAIT: u8 = 8;
+    /// `TCP_LISTEN`.
+    pub const LISTEN: u8 = 10;
+}
+
+/// Bits of [`Hold::flags`].
+pub mod flag {
+    /// Held before the probes were attached; entered by user space.
+    pub const PRE_EXISTING: u8 = 1;
+    /// A UDP connect that is about to choose its port: the number comes later, or never.
+    pub const UNCONFIRMED: u8 = 2;
+    /// Not a hold: the socket ended while the snapshot was being taken, do not enter it.
+    pub const TOMBSTONE: u8 = 4;
+}
+
+/// Who owns a hold: a process, or the kernel (pid 0, namespace set), or nobody (all zero).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OwnerKey {
+    /// Start of the process in clock ticks (1/100 s) since boot, as in `/proc/PID/stat`.
+    pub started_ticks: u64,
+    /// Thread group id; 0 for the kernel and for nobody.
+    pub pid: u32,
+    /// For the kernel's own sockets their network namespace, else 0.
+    pub system_netns: u32,
+}
+
+/// One hold: the value of the `HOLDS` map (keyed by socket cookie) and the body of [`HoldRecord`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hold {
+    /// When the port was acquired, `CLOCK_BOOTTIME` nanoseconds.
+    pub acquired_ns: u64,
+    /// By whom.
+    pub owner: OwnerKey,
+    /// Local address as it lies in memory (see [`address_bytes`]); IPv4 in the first four bytes.
+    pub local: [u64; 2],
+    /// Remote address likewise, all zero when there is none.
+    pub remote: [u64; 2],
+    /// Network namespace inode.
+    pub netns: u32,
+    /// Local port, host byte order; 0 while not known.
+    pub port: u16,
+    /// Remote port, host byte order; 0 when there is no destination.
+    pub remote_port: u16,
+    /// `ip_local_port_range` of the namespace at that instant: lowest port.
+    pub range_low: u16,
+    /// And highest.
+    pub range_high: u16,
+    /// IPPROTO_TCP (6) or IPPROTO_UDP (17).
+    pub protocol: u8,
+    /// 4 or 6.
+    pub family: u8,
+    /// See [`flag`].
+    pub flags: u8,
+    /// See [`state`].
+    pub state: u8,
+}
+
+/// The bytes of 16 that cross the wire as two words, which is how a probe can copy them cheaply.
+#[must_use]
+pub const fn address_bytes(words: [u64; 2]) -> [u8; 16] {
+    let (a, b) = (words[0].to_ne_bytes(), words[1].to_ne_bytes());
+    [a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]
+}
+
+/// The words of 16 bytes; the inverse of [`address_bytes`].
+#[must_use]
+pub const fn address_words(bytes: [u8; 16]) -> [u64; 2] {
+    let b = bytes;
+    [
+        u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
+        u64::from_ne_bytes([b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]),
+    ]
+}
+
+/// How many ports an owner acquired and released: the value of the `OWNERS` map. Right even when
+/// records are lost.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnerTotals {
+    /// TCP ports acquired.
+    pub tcp_acquired: u64,
+    /// TCP ports released.
+    pub tcp_released: u64,
+    /// UDP ports acquired.
+    pub udp_acquired: u64,
+    /// UDP ports released.
+    pub udp_released: u64,
+}
+
+/// The start of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// `CLOCK_BOOTTIME` nanoseconds.
+    pub at_ns: u64,
+    /// The socket's cookie; 0 in records about processes.
+    pub cookie: u64,
+    /// See [`kind`].
+    pub kind: u8,
+    /// For [`kind::STATE`] the new state; for [`kind::FAILED`] the errno.
+    pub code: u8,
+    /// For [`kind::LEARNT`] the local port.
+    pub port: u16,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// A record that says it all in its header.
+pub type ShortRecord = Header;
+
+/// A record about a hold.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HoldRecord {
+    /// Its header.
+    pub header: Header,
+    /// The hold.
+    pub hold: Hold,
+}
+
+/// How much of a command line is carried.
+pub const CMDLINE_MAX: usize = 256;
+
+/// A record that names an owner.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessRecord {
+    /// Its header.
+    pub header: Header,
+    /// Which process.
+    pub owner: OwnerKey,
+    /// Parent's thread group id.
+    pub ppid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Network namespace inode that the process runs in.
+    pub netns: u32,
+    /// How many bytes of `cmdline` are set.
+    pub cmdline_bytes: u32,
+    /// Command name as it lies in memory, padded with NUL.
+    pub comm: [u64; 2],
+    /// Command line, arguments separated by NUL; past `cmdline_bytes` the bytes mean nothing.
+    pub cmdline: [u8; CMDLINE_MAX],
+}
+
+/// A record about a process's birth or death.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForkRecord {
+    /// Its header.
+    pub header: Header,
+    /// The parent.
+    pub parent: OwnerKey,
+    /// The child; for [`kind::EXITED`] the process that ended.
+    pub child: OwnerKey,
+}
+
+/// Indexes into the per-CPU `COUNTERS` map.
+pub mod counter {
+    /// Records that found the ring buffer full.
+    pub const LOST: u32 = 0;
+    /// Holds that found the `HOLDS` map full: acquired and told, but not tracked.
+    pub const HOLDS_FULL: u32 = 1;
+    /// Owners that found the `OWNERS` map full: their totals are not kept.
+    pub const OWNERS_FULL: u32 = 2;
+    /// How many there are.
+    pub const COUNT: u32 = 3;
+}
+
+/// Index into the `CONTROL` map: nonzero while the start-up snapshot is being taken.
+pub const CONTROL_SNAPSHOT: u32 = 0;
+
+#[cfg(target_os = "linux")]
+mod pod {
+    // SAFETY: all of them are repr(C), Copy and 'static, hold integers only and have no padding
+    // (the asserts below add up), so every byte pattern is a value.
+    unsafe impl aya::Pod for super::OwnerKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Hold {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::OwnerTotals {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Header {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::HoldRecord {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::ProcessRecord {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::ForkRecord {}
+}
+
+// Both sides are compiled apart; this is where a change of layout shows.
+const _: () = {
+    assert!(size_of::<OwnerKey>() == 16);
+    assert!(size_of::<Hold>() == 72);
+    assert!(offset_of!(Hold, netns) == 56 && offset_of!(Hold, protocol) == 68);
+    assert!(size_of::<OwnerTotals>() == 32);
+    assert!(size_of::<Header>() == 24);
+    assert!(size_of::<HoldRecord>() == 96);
+    assert!(size_of::<ProcessRecord>() == 328);
+    assert!(size_of::<ForkRecord>() == 56);
+};

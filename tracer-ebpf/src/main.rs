@@ -1,1 +1,33 @@
-//! The probes.
+//! The probes: BTF tracepoints and cgroup socket hooks, the same set on every kernel from 5.10 on.
+//!
+//! A probe is named after its hook, so that `bpftool prog` explains itself. What is surprising: no
+//! tracepoint shows a port being chosen. TCP's is seen by `sockops` right after `connect()` or
+//! `listen()` chose it, `bind()`'s by `post_bind`, UDP's by `sendmsg` or, for a UDP `connect()`,
+//! only later. And a port is released not when its descriptor is closed but when the kernel takes
+//! it out of its tables, which the TCP state tracepoint shows as `num` being 0.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+#[cfg(not(target_arch = "bpf"))]
+compile_error!("the probes are built by `cargo xtask build-probes`");
+
+mod kernel;
+mod ledger;
+mod process;
+mod ring;
+mod socket;
+mod tcp;
+mod timewait;
+mod udp;
+
+/// Never reached: the verifier refuses a program that could get here.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// What the kernel checks before it lets a program call GPL-only helpers.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -126,17 +126,6 @@ pub enum SocketState {
     Closing,
 }
 
-/// How a port came to be held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Origin {
-    /// The system chose the port while the source watched.
-    Chosen,
-    /// The program asked for this port by number and it lies inside the pool.
-    Explicit,
-    /// It was held before tracing began; its age is unknown.
-    PreExisting,
-}
-
 /// A port was acquired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acquired {
@@ -148,8 +137,8 @@ pub struct Acquired {
     pub pool: PoolId,
     /// The pool's range at that instant, where the source knows it.
     pub range: Option<PortRange>,
-    /// How.
-    pub origin: Origin,
+    /// Whether it was held before tracing began: its age is unknown.
+    pub pre_existing: bool,
     /// The local address, unspecified (`0.0.0.0`, `::`) when not bound to one.
     pub local: IpAddr,
     /// The local port; `None` when the kernel has chosen one that it does not show yet

@@ -1,3 +1,99 @@
 //! Development tasks: `cargo xtask --help`.
+//!
+//! Everything here runs on a plain machine with stable Rust; what a task needs beyond that it looks
+//! for, installs where it may, and otherwise names with the commands to type.
 
-fn main() {}
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool for developers: printing is its output"
+)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that panics has failed")
+)]
+
+mod bench;
+mod command;
+mod digest;
+mod licences;
+mod linker;
+mod machine;
+mod prebuilt;
+mod probes;
+mod suites;
+mod test;
+mod toolchain;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// portleak's development tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Compile the kernel probes into tracer-ebpf/prebuilt, to be committed
+    BuildProbes,
+    /// Check that the committed probes are what the sources say
+    CheckProbes,
+    /// Check and test everything: the command that must pass before a commit and in CI
+    Test,
+    /// Check the licences of all dependencies
+    Deny,
+    /// Measure what tracing costs
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Loopback connections as fast as one thread can, with no tracer, with portleak and its peers
+    Storm {
+        /// How often to measure every variant
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> Result<ExitCode> {
+    let root = workspace_root()?;
+    match task {
+        Task::BuildProbes => probes::build(&root)?,
+        Task::CheckProbes => probes::check(&root)?,
+        Task::Test => return Ok(test::run(&root)),
+        Task::Deny => licences::check(&root)?,
+        Task::Bench {
+            bench: Bench::Storm { rounds },
+        } => bench::storm(&root, *rounds)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The checkout that cargo started us from; not the one we were compiled in, which is another one
+/// when two checkouts share a target directory.
+fn workspace_root() -> Result<PathBuf> {
+    let package = env::var_os("CARGO_MANIFEST_DIR").context("start this as `cargo xtask`")?;
+    let root = Path::new(&package).parent();
+    Ok(root.context("xtask lives in a workspace")?.to_owned())
+}

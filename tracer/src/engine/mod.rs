@@ -1,14 +1,44 @@
 //! Meaning: events in, verdicts out. Pure: no clock, no I/O, and it cannot fail.
 //!
-//! Time comes in with [`Engine::apply`] and [`Engine::advance`]; the result does not depend on how
-//! events are batched between two calls of `advance`.
+//! Time comes in with [`Engine::apply`] and [`Engine::advance`]. Owners are judged at each whole
+//! second, after all events of the seconds before it, so the result does not depend on how events
+//! are batched.
 
+mod counts;
+mod detector;
+mod holds;
+mod lifetimes;
+mod owners;
+mod pools;
 pub mod report;
 pub mod scope;
+mod summary;
 
-use crate::event::Event;
-use report::{Finding, Progress, Summary};
-use scope::Scope;
+
+mod watch;
+
+use crate::event::{
+    Acquired, Event, EventKind, Failed, HoldId, OwnerId, PoolId, ProcessFacts, ProcessId, SocketState,
+};
+use detector::{Second, Surroundings, Thresholds};
+use holds::{Hold, Holds, TimeWaits};
+use owners::{OwnerIx, Owners};
+use pools::{Pool, is_per_destination};
+use report::{Finding, Owner, Progress, Verdict};
+use rustc_hash::{FxHashMap, FxHashSet};
+use scope::{Family, Scope};
+use std::net::SocketAddr;
+use watch::{Key, Part, Watch};
+
+const SECOND_NS: u64 = 1_000_000_000;
+/// Events of different CPUs may come this late.
+const REORDER_NS: u64 = 10_000_000;
+/// After a gap (a suspended machine) no more than this many seconds are lived through.
+const CATCH_UP_MAX: u32 = 3_600;
+/// How many holders a failure lists.
+const TOP_HOLDERS: usize = 5;
+/// How often TIME_WAITs are looked through for lost ends, in seconds.
+const OVERDUE_EVERY: u32 = 60;
 
 /// How quick to judge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,43 +62,397 @@ pub struct Config {
 /// The engine.
 #[derive(Debug)]
 pub struct Engine {
-    _config: Config,
+    config: Config,
+    thresholds: Thresholds,
+    start_ns: u64,
+    /// Seconds that have been judged.
+    judged: Second,
+    holds: Holds,
+    time_waits: TimeWaits,
+    owners: Owners,
+    pools: FxHashMap<PoolId, Pool>,
+    watch: Watch,
+    family: Family,
+    findings: Vec<Finding>,
+    events: u64,
+    lost: u64,
+    /// Number of the last resync, and when it began; done when `resync_began_ns` is `None`.
+    resync: u32,
+    resync_began_ns: Option<u64>,
+    /// Ports acquired up to the last two judged seconds, for the progress line.
+    acquired: u64,
+    acquired_before: [u64; 2],
 }
 
 impl Engine {
     /// An engine that begins at `now_ns` on the source's clock.
     #[must_use]
-    pub fn new(config: Config, _now_ns: u64) -> Self {
-        Self { _config: config }
+    pub fn new(config: Config, now_ns: u64) -> Self {
+        Self {
+            thresholds: Thresholds::of(config.profile),
+            config,
+            start_ns: now_ns,
+            judged: 0,
+            holds: Holds::default(),
+            time_waits: TimeWaits::default(),
+            owners: Owners::default(),
+            pools: FxHashMap::default(),
+            watch: Watch::default(),
+            family: Family::default(),
+            findings: Vec::new(),
+            events: 0,
+            lost: 0,
+            resync: 0,
+            resync_began_ns: None,
+            acquired: 0,
+            acquired_before: [0; 2],
+        }
     }
 
     /// Takes in one event.
-    pub fn apply(&mut self, _event: &Event) {}
+    pub fn apply(&mut self, event: &Event) {
+        self.advance(event.at_ns);
+        self.events += 1;
+        let at_ns = event.at_ns;
+        match &event.kind {
+            EventKind::Process { id, facts } => self.name(*id, facts),
+            EventKind::Forked { parent, child } => self.family.forked(&self.config.scope, *parent, *child),
+            EventKind::Exited { id } => self.exit(*id),
+            EventKind::Acquired(acquired) | EventKind::Confirmed(acquired) => self.acquire(at_ns, acquired),
+            EventKind::PortLearnt { hold, port } => self.learn(*hold, *port),
+            EventKind::State { hold, state, remote } => self.change(at_ns, *hold, *state, *remote),
+            EventKind::Released { hold } => self.release(*hold, at_ns),
+            EventKind::TimeWaitBegan { hold } => self.begin_time_wait(*hold, at_ns),
+            EventKind::TimeWaitEnded { hold } => self.end_time_wait(*hold, at_ns),
+            EventKind::Failed(failed) => self.fail(at_ns, failed),
+            EventKind::Pool { pool, range } => self.pools.entry(*pool).or_default().set_range(*range),
+            EventKind::Totals { owner, protocol, totals } => {
+                let ix = self.owners.enter(owner);
+                if let Some(owner) = self.owners.get_mut(ix) {
+                    owner.counts(*protocol).set_totals(*totals);
+                }
+            }
+            EventKind::Lost { count, stage } => {
+                self.lost += count;
+                self.findings.push(Finding::Lost { at_ns, count: *count, stage: *stage });
+            }
+            EventKind::ResyncBegan => {
+                self.resync += 1;
+                self.resync_began_ns = Some(at_ns);
+            }
+            EventKind::ResyncEnded => self.end_resync(at_ns),
+        }
+    }
 
     /// Lets time pass: judges once for each whole second that went by.
-    pub fn advance(&mut self, _now_ns: u64) {}
+    pub fn advance(&mut self, now_ns: u64) {
+        let elapsed = now_ns.saturating_sub(self.start_ns + REORDER_NS) / SECOND_NS;
+        let seconds = Second::try_from(elapsed).unwrap_or(Second::MAX);
+        if seconds <= self.judged {
+            return;
+        }
+        if seconds - self.judged > CATCH_UP_MAX {
+            self.judged = seconds - CATCH_UP_MAX;
+        }
+        while self.judged < seconds {
+            self.judged += 1;
+            self.tick(self.judged);
+        }
+    }
 
     /// The findings since the last call, oldest first.
     pub fn take_findings(&mut self) -> Vec<Finding> {
-        Vec::new()
-    }
-
-    /// Everything as of `now_ns`.
-    #[must_use]
-    pub fn summary(&self, now_ns: u64) -> Summary {
-        Summary {
-            at_ns: now_ns,
-            duration_s: 0.0,
-            events: 0,
-            lost: 0,
-            owners: vec![],
-            pools: vec![],
-        }
+        std::mem::take(&mut self.findings)
     }
 
     /// The progress line.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        Progress::default()
+        let in_scope = |ix: &OwnerIx| self.is_in_scope(*ix);
+        let held = self.owners.iter().filter(|(ix, _)| in_scope(ix)).map(|(_, owner)| owner.held()).sum();
+        let [earlier, later] = self.acquired_before;
+        Progress { held, acquired_per_s: (later - earlier) as f64, lost: self.lost }
     }
+
+    fn second(&self, at_ns: u64) -> Second {
+        Second::try_from(at_ns.saturating_sub(self.start_ns) / SECOND_NS).unwrap_or(Second::MAX)
+    }
+
+    fn name(&mut self, id: ProcessId, facts: &ProcessFacts) {
+        self.family.named(&self.config.scope, id, facts);
+        let ix = self.owners.enter(&OwnerId::Process(id));
+        if let Some(owner) = self.owners.get_mut(ix) {
+            owner.facts = Some(facts.clone());
+        }
+    }
+
+    /// The process's ports will go with it; what was thought of it stays.
+    fn exit(&mut self, id: ProcessId) {
+        let Some(ix) = self.owners.find(&OwnerId::Process(id)) else {
+            return;
+        };
+        let (pools, start_ns) = (&self.pools, self.start_ns);
+        let (verdict, evidence) = watch::conclude(self.watch.of(ix, |key| surroundings(pools, key)), start_ns);
+        if let Some(owner) = self.owners.get_mut(ix) {
+            if verdict.fails() && verdict == owner.verdict.min(Verdict::Leak) {
+                owner.evidence = evidence;
+            }
+            owner.ended = true;
+        }
+    }
+
+    fn acquire(&mut self, at_ns: u64, acquired: &Acquired) {
+        if self.config.scope.protocol.is_some_and(|only| only != acquired.pool.protocol) {
+            return;
+        }
+        if let Some(hold) = self.holds.get_mut(&acquired.hold) {
+            hold.confirmed = self.resync; // Known: told again after a loss, or told late.
+            return;
+        }
+        let owner = self.owners.enter(&acquired.owner);
+        let second = self.second(at_ns);
+        let hold = Hold {
+            acquired_ns: at_ns,
+            remote: acquired.remote,
+            owner,
+            pool: acquired.pool,
+            state_since: second,
+            born: (!acquired.pre_existing).then_some(second),
+            confirmed: self.resync,
+            port: acquired.port,
+            state: acquired.state,
+        };
+        let pool = self.pools.entry(acquired.pool).or_default();
+        if let Some(range) = acquired.range {
+            pool.set_range(range);
+        }
+        if let Some(port) = hold.port {
+            pool.take_port(port);
+        }
+        if let (true, Some(remote)) = (is_per_destination(hold.pool.protocol), hold.remote) {
+            pool.towards(remote, 1);
+        }
+        if let Some(owner) = self.owners.get_mut(owner) {
+            owner.ended = false;
+            let counts = owner.counts(hold.pool.protocol);
+            counts.acquire(acquired.pre_existing);
+            counts.state(hold.state, 1);
+        }
+        self.acquired += u64::from(!acquired.pre_existing);
+        self.watch.acquire(&hold, true);
+        self.holds.insert(acquired.hold, hold);
+    }
+
+    fn learn(&mut self, id: HoldId, port: u16) {
+        if let Some(hold) = self.holds.get_mut(&id)
+            && hold.port.is_none()
+        {
+            hold.port = Some(port);
+            self.pools.entry(hold.pool).or_default().take_port(port);
+        }
+    }
+
+    fn change(&mut self, at_ns: u64, id: HoldId, state: SocketState, remote: Option<SocketAddr>) {
+        let now = self.second(at_ns);
+        let Some(hold) = self.holds.get_mut(&id) else {
+            return;
+        };
+        let before = *hold;
+        hold.state = state;
+        hold.state_since = now;
+        // Going back to bound ends a connection; any other change without a destination keeps it.
+        if remote.is_some() || state == SocketState::Bound {
+            hold.remote = remote;
+        }
+        let after = *hold;
+        if let Some(owner) = self.owners.get_mut(after.owner) {
+            let counts = owner.counts(after.pool.protocol);
+            counts.state(before.state, -1);
+            counts.state(after.state, 1);
+        }
+        if before.remote == after.remote {
+            self.watch.change(&before, state, now);
+            return;
+        }
+        self.watch.leave(&before, true);
+        self.watch.acquire(&after, true);
+        if is_per_destination(after.pool.protocol) {
+            let pool = self.pools.entry(after.pool).or_default();
+            before.remote.into_iter().for_each(|remote| pool.towards(remote, -1));
+            after.remote.into_iter().for_each(|remote| pool.towards(remote, 1));
+        }
+    }
+
+    fn release(&mut self, id: HoldId, at_ns: u64) {
+        if let Some(hold) = self.vacate(id) {
+            let lifetime_ns = at_ns.saturating_sub(hold.acquired_ns);
+            self.watch.release(&hold, lifetime_ns as f64 / SECOND_NS as f64);
+            if let Some(owner) = self.owners.get_mut(hold.owner) {
+                owner.counts(hold.pool.protocol).release();
+                if hold.born.is_some() {
+                    owner.lifetimes.record(lifetime_ns);
+                }
+            }
+        }
+    }
+
+    /// Takes a hold out of the tables; the caller accounts for it.
+    fn vacate(&mut self, id: HoldId) -> Option<Hold> {
+        let hold = self.holds.remove(&id)?;
+        let pool = self.pools.entry(hold.pool).or_default();
+        hold.port.into_iter().for_each(|port| pool.give_port(port));
+        if is_per_destination(hold.pool.protocol) {
+            hold.remote.into_iter().for_each(|remote| pool.towards(remote, -1));
+        }
+        if let Some(owner) = self.owners.get_mut(hold.owner) {
+            owner.counts(hold.pool.protocol).state(hold.state, -1);
+        }
+        Some(hold)
+    }
+
+    fn begin_time_wait(&mut self, id: HoldId, at_ns: u64) {
+        if let Some(began) = self.time_waits.begin(id, self.holds.get(&id), at_ns) {
+            self.count_time_wait(&began, 1);
+        }
+    }
+
+    fn end_time_wait(&mut self, id: HoldId, at_ns: u64) {
+        if let Some(ended) = self.time_waits.end(id, at_ns) {
+            self.count_time_wait(&ended, -1);
+        }
+    }
+
+    fn count_time_wait(&mut self, time_wait: &holds::TimeWait, change: i64) {
+        let pool = self.pools.entry(time_wait.pool).or_default();
+        pool.time_wait(change);
+        time_wait.remote.into_iter().for_each(|remote| pool.towards(remote, change));
+        if let Some(owner) = self.owners.get_mut(time_wait.owner) {
+            owner.counts(time_wait.pool.protocol).time_wait(change);
+        }
+        self.watch.time_wait(time_wait.owner, time_wait.pool, time_wait.remote, change);
+    }
+
+    fn fail(&mut self, at_ns: u64, failed: &Failed) {
+        if self.config.scope.protocol.is_some_and(|only| only != failed.pool.protocol) {
+            return;
+        }
+        let ix = self.owners.enter(&failed.owner);
+        if let Some(hold) = failed.retracts.and_then(|id| self.vacate(id)) {
+            self.watch.leave(&hold, true);
+            if let Some(owner) = self.owners.get_mut(hold.owner) {
+                owner.counts(hold.pool.protocol).retract();
+            }
+        }
+        let (now, in_scope) = (self.second(at_ns), self.is_in_scope(ix));
+        let Some(owner) = self.owners.get_mut(ix) else {
+            return;
+        };
+        owner.counts(failed.pool.protocol).fail(failed.code);
+        owner.exhausted = true;
+        let victim = owner.named();
+        if !in_scope || owner.failure_told == Some(now) {
+            return;
+        }
+        owner.failure_told = Some(now);
+        let top_holders = self.top_holders(failed.pool, failed.remote);
+        self.findings.push(Finding::Exhausted {
+            at_ns,
+            owner: victim,
+            pool: failed.pool,
+            code: failed.code,
+            local: failed.local,
+            remote: failed.remote,
+            top_holders,
+        });
+    }
+
+    /// Who holds most of a pool, towards a destination if there is one. A look at every hold, but
+    /// at most once a second for each victim.
+    fn top_holders(&self, pool: PoolId, remote: Option<SocketAddr>) -> Vec<(Owner, u64)> {
+        let mut held: FxHashMap<OwnerIx, u64> = FxHashMap::default();
+        let towards = remote.filter(|_| is_per_destination(pool.protocol));
+        let counts = |hold: &&Hold| hold.pool == pool && (towards.is_none() || hold.remote == towards || hold.remote.is_none());
+        for hold in self.holds.values().filter(counts) {
+            *held.entry(hold.owner).or_default() += 1;
+        }
+        let mut top: Vec<_> = held.into_iter().collect();
+        top.sort_by_key(|&(ix, count)| (std::cmp::Reverse(count), ix));
+        top.truncate(TOP_HOLDERS);
+        top.into_iter().filter_map(|(ix, count)| Some((self.owners.get(ix)?.named(), count))).collect()
+    }
+
+    fn end_resync(&mut self, at_ns: u64) {
+        let Some(began_ns) = self.resync_began_ns.take() else {
+            return;
+        };
+        let gone = |hold: &Hold| hold.confirmed != self.resync && hold.acquired_ns < began_ns;
+        let gone: Vec<_> = self.holds.iter().filter(|(_, hold)| gone(hold)).map(|(&id, _)| id).collect();
+        for id in gone {
+            self.release(id, at_ns);
+        }
+    }
+
+    fn is_in_scope(&self, ix: OwnerIx) -> bool {
+        self.owners
+            .get(ix)
+            .is_some_and(|owner| self.family.includes(&self.config.scope, &owner.id, owner.facts.as_ref()))
+    }
+
+    fn tick(&mut self, now: Second) {
+        let now_ns = self.start_ns + u64::from(now) * SECOND_NS;
+        self.time_waits.purge(now_ns);
+        if now % OVERDUE_EVERY == 0 {
+            for id in self.time_waits.overdue(now_ns) {
+                self.end_time_wait(id, now_ns);
+            }
+        }
+        self.acquired_before = [self.acquired_before[1], self.acquired];
+        let pools = &self.pools;
+        let mut found = self.watch.tick(now, &self.thresholds, |key| surroundings(pools, key));
+        let known: FxHashSet<OwnerIx> = self.owners.iter().filter(|(_, owner)| owner.verdict > Verdict::Clean || owner.exhausted).map(|(ix, _)| ix).collect();
+        let mut concerned: Vec<_> = known.into_iter().chain(found.keys().copied()).collect();
+        concerned.sort_unstable();
+        concerned.dedup();
+        for ix in concerned {
+            self.conclude(ix, found.remove(&ix).unwrap_or_default(), now_ns);
+        }
+    }
+
+    /// Draws the verdict on an owner and tells it if it changed.
+    fn conclude(&mut self, ix: OwnerIx, found: Vec<(Key, detector::Judged)>, now_ns: u64) {
+        let in_scope = self.is_in_scope(ix);
+        let (mut verdict, evidence) = watch::conclude(found, self.start_ns);
+        let Some(owner) = self.owners.get_mut(ix) else {
+            return;
+        };
+        if owner.ended && owner.verdict.fails() && verdict <= owner.verdict {
+            return; // It ended while it leaked: that is what is to be said of it.
+        }
+        if owner.exhausted {
+            verdict = Verdict::Exhausted;
+        }
+        let previous = std::mem::replace(&mut owner.verdict, verdict);
+        owner.evidence = evidence;
+        if previous != verdict && in_scope {
+            self.findings.push(Finding::Verdict {
+                at_ns: now_ns,
+                owner: owner.named(),
+                previous,
+                verdict,
+                held: owner.held(),
+                evidence: owner.evidence.clone(),
+            });
+        }
+    }
+}
+
+fn surroundings(pools: &FxHashMap<PoolId, Pool>, key: &Key) -> Surroundings {
+    let remote = match key.part {
+        Part::Destination(remote) if is_per_destination(key.pool.protocol) => remote,
+        _ => None,
+    };
+    pools.get(&key.pool).map_or(Surroundings { usable: 1, used: 0 }, |pool| Surroundings {
+        usable: pool.usable(),
+        used: pool.used_towards(remote),
+    })
 }

@@ -250,6 +250,8 @@ pub struct Summary {
     pub events: u64,
     /// Events lost, all stages.
     pub lost: u64,
+    /// What there was no room for: owners dropped after they had ended, destinations not told apart.
+    pub evicted: u64,
     /// Every owner that acquired, held or failed, gravest verdict first, then by ports held.
     pub owners: Vec<OwnerReport>,
     /// Every pool.

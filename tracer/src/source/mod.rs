@@ -5,23 +5,22 @@ use std::future::Future;
 
 #[cfg(target_os = "linux")]
 pub mod linux;
+#[cfg(not(target_os = "linux"))]
 mod unsupported;
 
 /// The source that traces this machine.
+#[cfg(target_os = "linux")]
+pub type LiveSource = linux::live::Live;
+/// The source that traces this machine.
+#[cfg(not(target_os = "linux"))]
 pub type LiveSource = unsupported::Unsupported;
 
-/// Begins to trace this machine.
+/// Begins to trace this machine. Call it inside a tokio runtime.
 ///
 /// # Errors
 /// When this machine, or this user, cannot trace.
-pub fn open(_options: &CaptureOptions) -> Result<LiveSource, SourceError> {
-    #[cfg(target_os = "linux")]
-    return Err(SourceError {
-        what: "live tracing is not implemented yet".to_owned(),
-        remedy: "use a later version".to_owned(),
-    });
-    #[cfg(not(target_os = "linux"))]
-    Err(unsupported::error())
+pub fn open(options: &CaptureOptions) -> Result<LiveSource, SourceError> {
+    LiveSource::open(options)
 }
 
 /// What to capture and how.

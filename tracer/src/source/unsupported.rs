@@ -1,6 +1,6 @@
 //! The source of a platform that has none: it never exists.
 
-use super::{Source, SourceError};
+use super::{CaptureOptions, Source, SourceError};
 use crate::event::{Capture, Event};
 use std::future::Future;
 
@@ -8,15 +8,16 @@ use std::future::Future;
 #[derive(Debug)]
 pub enum Unsupported {}
 
-/// Why there is no live source here.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn error() -> SourceError {
-    SourceError {
-        what: format!(
-            "live tracing works on Linux; this is {}",
-            std::env::consts::OS
-        ),
-        remedy: "run portleak on the Linux machine whose ports leak".to_owned(),
+impl Unsupported {
+    /// Says why there is no live source here.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn open(_options: &CaptureOptions) -> Result<Self, SourceError> {
+        Err(SourceError {
+            what: format!("live tracing works on Linux; this is {}", std::env::consts::OS),
+            remedy: "run portleak on the Linux machine whose ports leak".to_owned(),
+        })
     }
 }
 

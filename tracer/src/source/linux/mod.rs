@@ -1,1 +1,18 @@
 //! Linux: eBPF probes, merged with a snapshot of what was there before.
+
+pub mod btf;
+pub mod cgroup;
+pub mod clock;
+pub mod layout;
+pub mod ledger;
+pub mod live;
+pub mod namespace;
+pub mod netns;
+pub mod platform;
+pub mod probes;
+pub mod processes;
+pub mod retired;
+pub mod snapshot;
+pub mod sock_diag;
+pub mod unconfirmed;
+pub mod wire;

@@ -1,0 +1,116 @@
+//! What the tracer said, line by line, and the questions that tests ask of it.
+
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// The counts that must agree with the workload's.
+const COUNTS: [&str; 3] = ["acquired", "released", "held"];
+
+/// The output of `--format json`.
+pub(crate) struct Trace(Vec<Value>);
+
+impl Trace {
+    /// The lines that are there already.
+    pub(crate) fn so_far(path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        Self(complete.lines().map(parse).collect())
+    }
+
+    /// All lines, from the start to the summary.
+    pub(crate) fn complete(path: &Path) -> Self {
+        let trace = Self::so_far(path);
+        assert!(trace.started(), "no output in {}", path.display());
+        let last = trace.0.last().map(|line| &line["type"]);
+        assert_eq!(last, Some(&Value::from("summary")), "the last line's type");
+        trace
+    }
+
+    /// Whether the tracer has attached.
+    pub(crate) fn started(&self) -> bool {
+        let Some(first) = self.0.first() else {
+            return false;
+        };
+        assert_eq!(first["type"], "start", "the first line: {first}");
+        true
+    }
+
+    /// All lines of one type.
+    pub(crate) fn of_type<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.0.iter().filter(move |line| line["type"] == name)
+    }
+
+    /// The last line.
+    pub(crate) fn summary(&self) -> &Value {
+        self.of_type("summary").last().expect("a summary")
+    }
+
+    /// How many events were lost.
+    pub(crate) fn lost(&self) -> u64 {
+        let lost = self.summary()["capture"]["lost"].as_u64();
+        lost.expect("a count of lost events")
+    }
+
+    /// The process in the summary, if it is there.
+    pub(crate) fn find(&self, pid: &Value) -> Option<&Value> {
+        let owners = self.summary()["owners"].as_array().expect("owners");
+        owners.iter().find(|owner| is_process(owner, pid))
+    }
+
+    /// The process in the summary.
+    pub(crate) fn owner(&self, pid: &Value) -> &Value {
+        let found = self.find(pid);
+        found.unwrap_or_else(|| panic!("process {pid} is not in {}", self.summary()))
+    }
+
+    /// The verdicts that a process was given, in their order.
+    pub(crate) fn verdicts(&self, pid: &Value) -> Vec<&str> {
+        let findings = self.of_type("finding").filter(|it| is_process(it, pid));
+        findings.filter_map(|it| it["verdict"].as_str()).collect()
+    }
+
+    /// Demands that a process did what it says.
+    pub(crate) fn check(&self, report: &Value) {
+        for protocol in ["tcp", "udp"] {
+            for count in COUNTS {
+                self.check_count(report, protocol, count, &report[protocol][count]);
+            }
+        }
+    }
+
+    /// Demands one figure of the process that made the report.
+    pub(crate) fn check_count(&self, report: &Value, protocol: &str, count: &str, is: &Value) {
+        let owner = self.owner(&report["pid"]);
+        assert_eq!(
+            &owner[protocol][count],
+            is,
+            "{protocol}.{count} of process {}: the tracer (left) says {}, the program {report}; \
+             capture {}",
+            report["pid"],
+            owner[protocol],
+            self.summary()["capture"]
+        );
+    }
+
+    /// Demands that a server, which only accepted, is not charged for it.
+    pub(crate) fn check_took_nothing(&self, report: &Value) {
+        if let Some(owner) = self.find(&report["pid"]) {
+            assert_eq!(owner["tcp"]["acquired"], 0, "accepted, not acquired");
+            assert_eq!(owner["tcp"]["held"], 0, "accepted, not held");
+        }
+    }
+}
+
+fn parse(line: &str) -> Value {
+    let value: Value =
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in the line {line:?}"));
+    assert_eq!(value["schema"], 1, "the schema of {line}");
+    assert!(value["type"].is_string(), "the type of {line}");
+    assert!(value["at"].is_string(), "the time of {line}");
+    value
+}
+
+fn is_process(line: &Value, pid: &Value) -> bool {
+    line["owner"]["kind"] == "process" && &line["owner"]["pid"] == pid
+}

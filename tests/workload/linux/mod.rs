@@ -1,0 +1,197 @@
+//! The command line, and which file does what.
+
+mod cases;
+mod client;
+mod crew;
+mod exact;
+mod limits;
+mod netns;
+mod paced;
+mod server;
+mod socket;
+mod storm;
+mod tally;
+
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
+use std::time::Duration;
+
+/// Opens and closes ports in known ways and says exactly what it did.
+#[derive(Parser)]
+#[command(name = "workload")]
+struct Cli {
+    /// Work in a network namespace of its own, with the loopback up.
+    #[arg(long)]
+    own_netns: bool,
+    /// The ephemeral range of that namespace.
+    #[arg(long, value_name = "LOW-HIGH", requires = "own_netns")]
+    range: Option<netns::Range>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Connect and reset as fast as possible; both ends in this process.
+    Storm {
+        #[arg(long)]
+        connections: u32,
+        /// Over how many loopback addresses.
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+        destinations: u32,
+    },
+    /// Healthy: connect, say a byte, close after a while.
+    Steady {
+        #[command(flatten)]
+        pace: Pace,
+        #[arg(long, default_value_t = 100)]
+        hold_ms: u64,
+    },
+    /// Connect and never close.
+    Leak {
+        #[command(flatten)]
+        pace: Pace,
+    },
+    /// Healthy: connect a fixed number, then use them in turn.
+    Pool {
+        #[arg(long)]
+        size: u32,
+        #[command(flatten)]
+        pace: Pace,
+    },
+    /// Healthy: many connections at once, all closed after a while, again and again.
+    Burst {
+        #[arg(long)]
+        size: u32,
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        every_s: u64,
+        #[arg(long)]
+        hold_s: u64,
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Every way to take a port, so many times each, in so many processes.
+    Exact {
+        #[arg(long, default_value_t = 1)]
+        processes: u32,
+        #[command(flatten)]
+        plan: exact::Plan,
+    },
+    /// The server resets; the ports are free while the client's descriptors are still open.
+    Reset {
+        #[arg(long)]
+        connections: u32,
+    },
+    /// Connections that stay, spread over processes to fit into the limit of open files.
+    Hold {
+        /// For each process.
+        #[arg(long)]
+        connections: u32,
+        #[arg(long, default_value_t = 1)]
+        processes: u16,
+    },
+    /// A server on a port that the system chose, and its accepted connections.
+    Accept {
+        #[arg(long)]
+        connections: u32,
+    },
+    /// The process ends without closing anything.
+    ExitHolding {
+        #[arg(long)]
+        connections: u32,
+    },
+    /// The process becomes another program (`cat`) and keeps its connections.
+    Exec {
+        #[arg(long)]
+        connections: u32,
+    },
+    /// The client closes first and leaves TIME_WAIT behind.
+    TimeWait {
+        #[arg(long)]
+        connections: u32,
+    },
+    /// The server closes; the client does not.
+    CloseWait {
+        #[arg(long)]
+        connections: u32,
+    },
+    /// More connections than there are ports (40000-40003 unless --range says otherwise).
+    Exhaust {
+        #[arg(long, default_value_t = 6)]
+        attempts: u32,
+    },
+    /// One server process of the commands above.
+    #[command(hide = true)]
+    Serve(server::Role),
+    /// One client process of the commands above.
+    #[command(hide = true, subcommand)]
+    Client(client::Role),
+}
+
+/// How fast and for how long.
+#[derive(clap::Args, Clone, Copy)]
+struct Pace {
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    per_second: u32,
+    #[arg(long)]
+    seconds: u32,
+}
+
+pub(crate) fn main() -> Result<()> {
+    let cli = Cli::parse();
+    limits::end_after(limits::LIFE_MAX);
+    limits::allow_many_files()?;
+    prepare_netns(&cli)?;
+    run(cli.command)
+}
+
+/// Before any thread starts: a namespace is a thread's.
+fn prepare_netns(cli: &Cli) -> Result<()> {
+    let exhaust = matches!(cli.command, Command::Exhaust { .. });
+    ensure!(
+        cli.own_netns || !exhaust,
+        "exhaust needs --own-netns: it would exhaust this machine's ports"
+    );
+    if cli.own_netns {
+        let range = cli.range.or(exhaust.then_some(netns::FOUR_PORTS));
+        netns::enter_new(range)?;
+    }
+    Ok(())
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Storm {
+            connections,
+            destinations,
+        } => storm::run(connections, destinations),
+        Command::Steady { pace, hold_ms } => paced::steady(pace, Duration::from_millis(hold_ms)),
+        Command::Leak { pace } => paced::leak(pace),
+        Command::Pool { size, pace } => paced::pool(size, pace),
+        Command::Burst {
+            size,
+            every_s,
+            hold_s,
+            seconds,
+        } => paced::burst(
+            size,
+            Duration::from_secs(every_s),
+            Duration::from_secs(hold_s),
+            Duration::from_secs(seconds),
+        ),
+        Command::Exact { processes, plan } => cases::exact(processes, &plan),
+        Command::Reset { connections } => cases::reset(connections),
+        Command::Hold {
+            connections,
+            processes,
+        } => cases::hold(connections, processes),
+        Command::Accept { connections } => cases::accept(connections),
+        Command::ExitHolding { connections } => cases::exit_holding(connections),
+        Command::Exec { connections } => cases::exec(connections),
+        Command::TimeWait { connections } => cases::time_wait(connections),
+        Command::CloseWait { connections } => cases::close_wait(connections),
+        Command::Exhaust { attempts } => cases::exhaust(attempts),
+        Command::Serve(role) => server::run(&role),
+        Command::Client(role) => client::run(role),
+    }
+}

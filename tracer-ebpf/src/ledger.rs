@@ -1,0 +1,166 @@
+//! The ledger: every hold in the pools, and how many each owner took and gave back.
+//!
+//! It lives in maps, not in the stream, so totals are right and user space can start afresh from
+//! it when records were lost.
+
+use crate::kernel::Address;
+use crate::ring::{count, emit, header};
+use crate::{process, socket};
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap};
+use aya_log_ebpf::warn;
+use tracer_ebpf::{
+    CONTROL_SNAPSHOT, Header, Hold, HoldRecord, OwnerKey, OwnerTotals, counter, flag, kind,
+};
+
+/// `IPPROTO_TCP`.
+pub(crate) const TCP: u8 = 6;
+/// `IPPROTO_UDP`.
+pub(crate) const UDP: u8 = 17;
+
+/// Every hold, by socket cookie.
+#[map]
+static HOLDS: HashMap<u64, Hold> = HashMap::with_max_entries(262_144, 0);
+
+/// Every owner's totals. User space removes owners that have ended and hold nothing.
+#[map]
+static OWNERS: HashMap<OwnerKey, OwnerTotals> = HashMap::with_max_entries(16_384, 0);
+
+/// Switches that user space sets while the probes run.
+#[map]
+static CONTROL: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The hold of a socket.
+#[inline(always)]
+pub(crate) fn find(cookie: u64) -> Option<&'static mut Hold> {
+    if cookie == 0 {
+        return None;
+    }
+    // SAFETY: the map's own memory. A hold is changed only by hooks that run under its socket's
+    // lock, and removed last; an entry reused under a late reader shows another hold's integers.
+    HOLDS.get_ptr_mut(cookie).map(|hold| unsafe { &mut *hold }).filter(|hold| hold.flags & flag::TOMBSTONE == 0)
+}
+
+/// Enters a hold if its port lies in the pool, charges its owner and tells user space.
+///
+/// `hold` comes with protocol, state, flags, endpoints and port set.
+#[inline(always)]
+pub(crate) fn acquire(ctx: &impl EbpfContext, sk: Address, cookie: u64, mut hold: Hold) {
+    let (net, netns) = socket::namespace(sk);
+    let (low, high) = socket::range(net);
+    let unconfirmed = hold.flags & flag::UNCONFIRMED != 0;
+    if !unconfirmed && (hold.port < low || hold.port > high || socket::is_reserved(net, hold.port)) {
+        return;
+    }
+    hold.netns = netns;
+    hold.range_low = low;
+    hold.range_high = high;
+    hold.owner = socket::owner(sk, hold.protocol, netns);
+    let head = header(kind::ACQUIRED, cookie);
+    hold.acquired_ns = head.at_ns;
+    if HOLDS.insert(cookie, hold, u64::from(BPF_NOEXIST)).is_err() && count(counter::HOLDS_FULL) == 0 {
+        warn!(ctx, "the table of holds is full: port {} of pid {} is not tracked", hold.port, hold.owner.pid);
+    }
+    charge(ctx, &hold, 1);
+    emit(HoldRecord { header: head, hold });
+}
+
+/// Takes a hold out, credits its owner and tells user space.
+#[inline(always)]
+pub(crate) fn release(cookie: u64, hold: &Hold) {
+    let (owner, protocol) = (hold.owner, hold.protocol);
+    if HOLDS.remove(cookie).is_err() {
+        return; // Somebody else was first and has told it.
+    }
+    if let Some(totals) = OWNERS.get_ptr_mut(owner) {
+        // SAFETY: the map's own memory; the field is only ever added to atomically.
+        unsafe {
+            add(if protocol == TCP { &raw mut (*totals).tcp_released } else { &raw mut (*totals).udp_released }, 1);
+        }
+    }
+    emit(header(kind::RELEASED, cookie));
+}
+
+/// Takes back a UDP connect that turned out to have found no port, and tells user space.
+#[inline(always)]
+pub(crate) fn retract(ctx: &impl EbpfContext, cookie: u64, hold: &Hold) {
+    let hold = *hold;
+    if HOLDS.remove(cookie).is_err() {
+        return;
+    }
+    charge(ctx, &hold, u64::MAX);
+    fail(cookie, hold, EAGAIN);
+}
+
+/// `EAGAIN`.
+pub(crate) const EAGAIN: u8 = 11;
+/// `EADDRINUSE`.
+pub(crate) const EADDRINUSE: u8 = 98;
+/// `EADDRNOTAVAIL`.
+pub(crate) const EADDRNOTAVAIL: u8 = 99;
+
+/// Tells user space of an allocation that found no port.
+#[inline(always)]
+pub(crate) fn fail(cookie: u64, hold: Hold, errno: u8) {
+    let header = Header { code: errno, ..header(kind::FAILED, cookie) };
+    emit(HoldRecord { header, hold });
+}
+
+/// While the start-up snapshot is taken: keeps user space from entering a socket that has ended.
+#[inline(always)]
+pub(crate) fn bury(cookie: u64) {
+    if cookie != 0 && CONTROL.get(CONTROL_SNAPSHOT).is_some_and(|on| *on != 0) {
+        let tombstone = Hold { flags: flag::TOMBSTONE, ..Hold::default() };
+        if HOLDS.insert(cookie, tombstone, u64::from(BPF_NOEXIST)).is_ok() {
+            emit(header(kind::BURIED, cookie));
+        }
+    }
+}
+
+/// Whether an owner has a place in the ledger.
+#[inline(always)]
+pub(crate) fn knows(owner: &OwnerKey) -> bool {
+    OWNERS.get_ptr(owner).is_some()
+}
+
+/// Gives an owner its place in the ledger; a process that gets one tells its name.
+#[inline(always)]
+pub(crate) fn enrol(ctx: &impl EbpfContext, owner: &OwnerKey) {
+    if knows(owner) {
+        return;
+    }
+    if OWNERS.insert(owner, OwnerTotals::default(), u64::from(BPF_NOEXIST)).is_ok() {
+        if owner.pid != 0 {
+            process::name(*owner);
+        }
+    } else if !knows(owner) && count(counter::OWNERS_FULL) == 0 {
+        warn!(ctx, "the table of owners is full: totals of pid {} are not kept", owner.pid);
+    }
+}
+
+/// Adds `change` to what an owner has acquired.
+#[inline(always)]
+fn charge(ctx: &impl EbpfContext, hold: &Hold, change: u64) {
+    enrol(ctx, &hold.owner);
+    if let Some(totals) = OWNERS.get_ptr_mut(hold.owner) {
+        // SAFETY: the map's own memory; the field is only ever added to atomically.
+        unsafe {
+            add(
+                if hold.protocol == TCP { &raw mut (*totals).tcp_acquired } else { &raw mut (*totals).udp_acquired },
+                change,
+            );
+        }
+    }
+}
+
+/// Adds to a number in a map's value, atomically: a hook in a softirq may do the same meanwhile.
+/// (The compiler offers no atomic addition for this target, the instruction set has one.)
+#[inline(always)]
+unsafe fn add(total: *mut u64, change: u64) {
+    // SAFETY: the caller gives an aligned u64 in a map's value.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) total, in(reg) change, options(nostack));
+    }
+}

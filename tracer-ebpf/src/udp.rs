@@ -1,0 +1,164 @@
+//! UDP: no tracepoint shows its ports; the cgroup socket hooks do.
+
+use crate::kernel::{Address, address};
+use crate::ledger::{self, UDP};
+use crate::ring::{emit, header};
+use crate::socket;
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
+use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
+use aya_ebpf::programs::{SockAddrContext, SockContext};
+use core::ptr::read_volatile;
+use tracer_ebpf::{Header, Hold, HoldRecord, flag, kind, state};
+
+/// Before a `connect()` to an IPv4 address: a UDP socket without a port is about to get one
+/// (`inet_dgram_connect` calls this, then `inet_autobind`).
+#[cgroup_sock_addr(connect4)]
+fn connect4(ctx: SockAddrContext) -> i32 {
+    connect(&ctx, 4);
+    1
+}
+
+/// Before a `connect()` to an IPv6 address.
+#[cgroup_sock_addr(connect6)]
+fn connect6(ctx: SockAddrContext) -> i32 {
+    connect(&ctx, 6);
+    1
+}
+
+/// Before a datagram is sent to an IPv4 address given with it; by now the socket has its port
+/// (`inet_send_prepare` comes first).
+#[cgroup_sock_addr(sendmsg4)]
+fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    sendmsg(&ctx, 4);
+    1
+}
+
+/// Before a datagram is sent to an IPv6 address given with it.
+#[cgroup_sock_addr(sendmsg6)]
+fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    sendmsg(&ctx, 6);
+    1
+}
+
+/// The last descriptor of a user's socket was closed (`inet_release`): UDP gives its port back.
+#[cgroup_sock(sock_release)]
+fn sock_release(ctx: SockContext) -> i32 {
+    // The context of this hook is the socket itself at run time.
+    let sk = ctx.as_ptr() as Address;
+    if socket::protocol(sk) != u16::from(UDP) {
+        return 1;
+    }
+    let cookie = socket::cookie(sk);
+    let Some(hold) = ledger::find(cookie) else {
+        ledger::bury(cookie);
+        return 1;
+    };
+    match learn(sk, cookie, hold) {
+        Port::None => ledger::retract(&ctx, cookie, hold),
+        Port::Known => ledger::release(cookie, hold),
+    }
+    1
+}
+
+#[inline(always)]
+fn connect(ctx: &SockAddrContext, family: u8) {
+    let Some((sk, cookie)) = udp_socket(ctx) else {
+        return;
+    };
+    if let Some(hold) = ledger::find(cookie) {
+        match learn(sk, cookie, hold) {
+            Port::Known if socket::port(sk) != 0 => {
+                set_remote(ctx, family, hold);
+                hold.state = state::CONNECTED;
+                emit(HoldRecord { header: header(kind::UPDATED, cookie), hold: *hold });
+                return;
+            }
+            // connect(AF_UNSPEC) gave the port back unseen, some time before this.
+            Port::Known => ledger::release(cookie, hold),
+            // The connect before this one found no port.
+            Port::None => ledger::retract(ctx, cookie, hold),
+        }
+    }
+    let port = socket::port(sk);
+    let flags = if port == 0 { flag::UNCONFIRMED } else { 0 };
+    let mut hold = Hold { protocol: UDP, state: state::CONNECTED, port, flags, ..Hold::default() };
+    socket::endpoints(sk, &mut hold);
+    set_remote(ctx, family, &mut hold);
+    ledger::acquire(ctx, sk, cookie, hold);
+}
+
+#[inline(always)]
+fn sendmsg(ctx: &SockAddrContext, family: u8) {
+    let Some((sk, cookie)) = udp_socket(ctx) else {
+        return;
+    };
+    if let Some(hold) = ledger::find(cookie) {
+        learn(sk, cookie, hold);
+        return;
+    }
+    let mut hold = Hold { protocol: UDP, state: state::BOUND, port: socket::port(sk), ..Hold::default() };
+    socket::endpoints(sk, &mut hold);
+    set_remote(ctx, family, &mut hold);
+    ledger::acquire(ctx, sk, cookie, hold);
+}
+
+/// The socket and cookie, if it is UDP.
+#[inline(always)]
+fn udp_socket(ctx: &SockAddrContext) -> Option<(Address, u64)> {
+    // SAFETY: fields of the hook's context, as the verifier knows them.
+    let (protocol, sk) = unsafe { ((*ctx.sock_addr).protocol, (*ctx.sock_addr).__bindgen_anon_1.sk) };
+    if protocol != u32::from(UDP) || sk.is_null() {
+        return None;
+    }
+    // SAFETY: the helper takes this hook's context.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    Some((address(sk), cookie))
+}
+
+enum Port {
+    Known,
+    None,
+}
+
+/// Learns the number of a port that a UDP connect chose, if that is still open.
+#[inline(always)]
+fn learn(sk: Address, cookie: u64, hold: &mut Hold) -> Port {
+    if hold.flags & flag::UNCONFIRMED == 0 {
+        return Port::Known;
+    }
+    let port = socket::port(sk);
+    if port == 0 {
+        return Port::None;
+    }
+    hold.port = port;
+    hold.flags &= !flag::UNCONFIRMED;
+    emit(Header { port, ..header(kind::LEARNT, cookie) });
+    Port::Known
+}
+
+/// Sets the destination that the program asked for.
+#[inline(always)]
+fn set_remote(ctx: &SockAddrContext, family: u8, hold: &mut Hold) {
+    let addr = ctx.sock_addr;
+    // SAFETY: fields of the hook's context, as the verifier knows them; it allows this context to
+    // be read in words of 32 bits only, hence volatile.
+    unsafe {
+        hold.remote_port = u16::from_be((*addr).user_port as u16);
+        hold.remote = match (family, hold.family) {
+            (4, 4) => socket::v4((*addr).user_ip4),
+            // An IPv6 socket that talks IPv4: ::ffff:a.b.c.d.
+            (4, _) => [0, words(0xffff_0000, (*addr).user_ip4)],
+            _ => [
+                words(read_volatile(&raw const (*addr).user_ip6[0]), read_volatile(&raw const (*addr).user_ip6[1])),
+                words(read_volatile(&raw const (*addr).user_ip6[2]), read_volatile(&raw const (*addr).user_ip6[3])),
+            ],
+        };
+    }
+}
+
+/// Two words of 32 bits as they lie in memory, on a little-endian machine.
+#[inline(always)]
+fn words(first: u32, second: u32) -> u64 {
+    u64::from(first) | u64::from(second) << 32
+}

@@ -1,0 +1,86 @@
+//! The pools: which ports are in use, towards where, and how much room is left.
+
+use super::report::{DestinationReport, PoolReport};
+use crate::event::{PoolId, PortRange, Protocol};
+use rustc_hash::FxHashMap;
+use std::net::SocketAddr;
+
+/// How many destinations a report lists.
+const DESTINATIONS_MAX: usize = 10;
+
+/// One pool.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pool {
+    range: Option<PortRange>,
+    /// How many holds share each port (SO_REUSEPORT, or one port towards several destinations).
+    ports: FxHashMap<u16, u32>,
+    peak: u64,
+    time_wait: u64,
+    /// Holds and TIME_WAITs towards each destination: TCP only, where a port is used up for one
+    /// destination at a time (`__inet_check_established`, net/ipv4/inet_hashtables.c).
+    destinations: FxHashMap<SocketAddr, u64>,
+}
+
+impl Pool {
+    pub(super) fn set_range(&mut self, range: PortRange) {
+        self.range = Some(range);
+    }
+
+    pub(super) fn take_port(&mut self, port: u16) {
+        *self.ports.entry(port).or_default() += 1;
+        self.peak = self.peak.max(self.used());
+    }
+
+    pub(super) fn give_port(&mut self, port: u16) {
+        if let Some(holds) = self.ports.get_mut(&port) {
+            *holds -= 1;
+            if *holds == 0 {
+                self.ports.remove(&port);
+            }
+        }
+    }
+
+    pub(super) fn towards(&mut self, remote: SocketAddr, change: i64) {
+        let used = self.destinations.entry(remote).or_default();
+        *used = used.saturating_add_signed(change);
+        if *used == 0 {
+            self.destinations.remove(&remote);
+        }
+    }
+
+    pub(super) fn time_wait(&mut self, change: i64) {
+        self.time_wait = self.time_wait.saturating_add_signed(change);
+    }
+
+    /// Distinct ports held.
+    pub(super) fn used(&self) -> u64 {
+        self.ports.len() as u64
+    }
+
+    /// Ports that can be handed out; the kernel's default range while unknown.
+    pub(super) fn usable(&self) -> u64 {
+        self.range.map_or(28_232, |range| u64::from(range.usable()))
+    }
+
+    /// Ports used towards a destination, TIME_WAIT included; of the whole pool without one.
+    pub(super) fn used_towards(&self, remote: Option<SocketAddr>) -> u64 {
+        remote.and_then(|remote| self.destinations.get(&remote).copied()).unwrap_or_else(|| self.used())
+    }
+
+    pub(super) fn report(&self, id: PoolId) -> PoolReport {
+        let usable = self.usable();
+        let mut destinations: Vec<_> = self
+            .destinations
+            .iter()
+            .map(|(&remote, &used)| DestinationReport { remote, used, usable })
+            .collect();
+        destinations.sort_by_key(|destination| (std::cmp::Reverse(destination.used), destination.remote));
+        destinations.truncate(DESTINATIONS_MAX);
+        PoolReport { id, range: self.range, used: self.used(), peak: self.peak, time_wait: self.time_wait, destinations }
+    }
+}
+
+/// Whether a pool of this protocol runs out for each destination by itself.
+pub(super) fn is_per_destination(protocol: Protocol) -> bool {
+    protocol == Protocol::Tcp
+}

@@ -1,0 +1,59 @@
+//! Everything at one instant.
+
+use super::owners::{OwnerIx, OwnerState};
+use super::report::{OwnerReport, Summary};
+use super::{Engine, SECOND_NS};
+use crate::event::Protocol;
+use rustc_hash::FxHashMap;
+use std::cmp::Reverse;
+
+impl Engine {
+    /// Everything as of `now_ns`.
+    #[must_use]
+    pub fn summary(&self, now_ns: u64) -> Summary {
+        let oldest = self.oldest_holds();
+        let in_scope = self.owners.iter().filter(|(ix, owner)| owner.has_ports() && self.is_in_scope(*ix));
+        let mut owners: Vec<_> =
+            in_scope.map(|(ix, owner)| report(owner, oldest.get(&ix).map(|&ns| seconds(now_ns, ns)))).collect();
+        owners.sort_by_cached_key(|owner| {
+            (Reverse(owner.verdict), Reverse(owner.tcp.held + owner.udp.held), Reverse(owner.tcp.acquired + owner.udp.acquired), owner.owner.id.clone())
+        });
+        let mut pools: Vec<_> = self.pools.iter().map(|(&id, pool)| pool.report(id)).collect();
+        pools.sort_by_key(|pool| (Reverse(pool.used), pool.id));
+        Summary {
+            at_ns: now_ns,
+            duration_s: seconds(now_ns, self.start_ns),
+            events: self.events,
+            lost: self.lost,
+            evicted: self.owners.evicted + self.watch.refused,
+            owners,
+            pools,
+        }
+    }
+
+    /// When each owner acquired the oldest port that it still holds, of those seen.
+    fn oldest_holds(&self) -> FxHashMap<OwnerIx, u64> {
+        let mut oldest: FxHashMap<OwnerIx, u64> = FxHashMap::default();
+        for hold in self.holds.values().filter(|hold| hold.born.is_some()) {
+            let first = oldest.entry(hold.owner).or_insert(hold.acquired_ns);
+            *first = hold.acquired_ns.min(*first);
+        }
+        oldest
+    }
+}
+
+fn report(owner: &OwnerState, oldest_held_s: Option<f64>) -> OwnerReport {
+    OwnerReport {
+        owner: owner.named(),
+        tcp: owner.tcp.report(Protocol::Tcp),
+        udp: owner.udp.report(Protocol::Udp),
+        lifetime: owner.lifetimes.report(),
+        oldest_held_s,
+        verdict: owner.verdict,
+        evidence: owner.evidence.clone(),
+    }
+}
+
+fn seconds(now_ns: u64, then_ns: u64) -> f64 {
+    now_ns.saturating_sub(then_ns) as f64 / SECOND_NS as f64
+}

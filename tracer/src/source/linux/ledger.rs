@@ -1,0 +1,141 @@
+//! The probes' ledger as user space sees it: every hold, every owner's totals, what was lost.
+
+use crate::source::SourceError;
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use tracer_ebpf::{CONTROL_SNAPSHOT, Hold, OwnerKey, OwnerTotals, counter, flag};
+
+// include/uapi/linux/bpf.h
+const BPF_NOEXIST: u64 = 1;
+const BPF_EXIST: u64 = 2;
+
+/// A walk through a map that others change may begin anew at any time; it ends after so many steps.
+const STEPS_MAX: usize = 1 << 20;
+
+/// The maps.
+pub struct Ledger {
+    holds: HashMap<MapData, u64, Hold>,
+    owners: HashMap<MapData, OwnerKey, OwnerTotals>,
+    control: Array<MapData, u32>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+/// What the probes could not keep or tell, summed over CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Records that found the ring buffer full.
+    pub records: u64,
+    /// Holds that found no room in the ledger.
+    pub holds: u64,
+    /// Owners that found no room in the ledger.
+    pub owners: u64,
+}
+
+impl Ledger {
+    /// Takes the maps out of the loaded object.
+    ///
+    /// # Errors
+    /// When the object has others than this program was built for.
+    pub fn take(ebpf: &mut Ebpf) -> Result<Self, SourceError> {
+        let mut map = |name| {
+            ebpf.take_map(name).ok_or_else(|| SourceError {
+                what: format!("the probes have no map {name}"),
+                remedy: "build portleak anew: its probes are of another version".to_owned(),
+            })
+        };
+        Ok(Self {
+            holds: map("HOLDS")?.try_into().map_err(failed)?,
+            owners: map("OWNERS")?.try_into().map_err(failed)?,
+            control: map("CONTROL")?.try_into().map_err(failed)?,
+            counters: map("COUNTERS")?.try_into().map_err(failed)?,
+        })
+    }
+
+    /// Tells the probes whether a snapshot is being taken.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_snapshot(&mut self, on: bool) -> Result<(), SourceError> {
+        self.control.set(CONTROL_SNAPSHOT, u32::from(on), 0).map_err(failed)
+    }
+
+    /// Enters a hold that existed before the probes. False if they know the socket by now: it was
+    /// acquired, or has ended, while the snapshot was being taken.
+    pub fn adopt(&mut self, cookie: u64, hold: &Hold) -> bool {
+        // Owned before its first acquisition: so that its releases are counted.
+        let _ = self.owners.insert(hold.owner, OwnerTotals::default(), BPF_NOEXIST);
+        self.holds.insert(cookie, hold, BPF_NOEXIST).is_ok()
+    }
+
+    /// Writes a hold's port into the ledger, if the hold is still there.
+    pub fn learn(&mut self, cookie: u64, port: u16) {
+        if let Ok(mut hold) = self.holds.get(&cookie, 0)
+            && hold.flags & flag::UNCONFIRMED != 0
+        {
+            hold.port = port;
+            hold.flags &= !flag::UNCONFIRMED;
+            let _ = self.holds.insert(cookie, hold, BPF_EXIST);
+        }
+    }
+
+    /// Takes a hold (or tombstone) out. False if the probes were first.
+    pub fn remove_hold(&mut self, cookie: u64) -> bool {
+        self.holds.remove(&cookie).is_ok()
+    }
+
+    /// A hold as it is now.
+    #[must_use]
+    pub fn hold(&self, cookie: u64) -> Option<Hold> {
+        self.holds.get(&cookie, 0).ok()
+    }
+
+    /// Every hold; `None` if the walk did not come to an end, so many changed meanwhile.
+    #[must_use]
+    pub fn holds(&self) -> Option<Vec<(u64, Hold)>> {
+        let mut holds = Vec::new();
+        for (step, entry) in self.holds.iter().enumerate() {
+            match entry {
+                _ if step == STEPS_MAX => return None,
+                Ok((cookie, hold)) if hold.flags & flag::TOMBSTONE == 0 => holds.push((cookie, hold)),
+                Ok(_) | Err(MapError::KeyNotFound) => {}
+                Err(_) => return None,
+            }
+        }
+        Some(holds)
+    }
+
+    /// Every owner's totals.
+    #[must_use]
+    pub fn owners(&self) -> Vec<(OwnerKey, OwnerTotals)> {
+        self.owners.iter().take(STEPS_MAX).filter_map(Result::ok).collect()
+    }
+
+    /// An owner's totals.
+    #[must_use]
+    pub fn totals(&self, owner: &OwnerKey) -> Option<OwnerTotals> {
+        self.owners.get(owner, 0).ok()
+    }
+
+    /// Frees an owner's place.
+    pub fn remove_owner(&mut self, owner: &OwnerKey) {
+        let _ = self.owners.remove(owner);
+    }
+
+    /// What was lost since the probes were loaded.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        let sum = |index| self.counters.get(&index, 0).map_or(0, |per_cpu| per_cpu.iter().sum());
+        Losses {
+            records: sum(counter::LOST),
+            holds: sum(counter::HOLDS_FULL),
+            owners: sum(counter::OWNERS_FULL),
+        }
+    }
+}
+
+fn failed(error: MapError) -> SourceError {
+    SourceError {
+        what: format!("the probes' maps cannot be used: {error}"),
+        remedy: "run as root with CAP_BPF; if it persists, report it with this text".to_owned(),
+    }
+}

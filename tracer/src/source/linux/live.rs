@@ -1,0 +1,281 @@
+//! The live source: attach, snapshot, then drain the ring buffer for as long as it takes.
+
+use super::clock;
+use super::layout::KernelLayout;
+use super::ledger::{Ledger, Losses};
+use super::probes::Probes;
+use super::retired::Retired;
+use super::snapshot::{self, Snapshot};
+use super::unconfirmed::Unconfirmed;
+use super::wire::{self, Record};
+use super::{platform, processes};
+use crate::event::{Capture, Event, EventKind, HoldId, LossStage, NetNs, Protocol, Totals};
+use crate::source::{CaptureOptions, Source, SourceError};
+use aya::maps::{MapData, RingBuf};
+use rustc_hash::FxHashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tracer_ebpf::{Header, OwnerKey, OwnerTotals, ProcessRecord, kind};
+
+/// How long at most records lie in the ring buffer. The probes wake us before that only when it
+/// fills, or when a new owner wants its name looked up.
+const LATENCY: Duration = Duration::from_millis(50);
+/// Records taken in one go; the rest waits for the next.
+const DRAIN_MAX: usize = 1 << 17;
+/// How often at most the ledger is read anew after a loss.
+const RESYNC_EVERY_NS: u64 = 1_000_000_000;
+/// `/proc/PID/stat` counts in USER_HZ.
+const TICKS_PER_S: u64 = 100;
+
+/// Linux, live.
+pub struct Live {
+    capture: Capture,
+    /// `None` once stopped: dropping them detaches them.
+    probes: Option<Probes>,
+    ledger: Ledger,
+    ring: RingBuf<MapData>,
+    wake: AsyncFd<OwnedFd>,
+    log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
+    /// What the snapshot found, until the first drain.
+    backlog: Vec<Event>,
+    unconfirmed: Unconfirmed,
+    reserved: FxHashMap<NetNs, u32>,
+    losses: Losses,
+    undecoded: u64,
+    resync_due: bool,
+    resynced_ns: u64,
+    retired: Retired,
+}
+
+impl Live {
+    /// Attaches the probes, then looks at what is held already.
+    ///
+    /// # Errors
+    /// When this machine cannot be traced: the first obstacle and its remedy.
+    pub fn open(options: &CaptureOptions) -> Result<Self, SourceError> {
+        let platform = platform::check()?;
+        let layout = KernelLayout::read()?;
+        let mut probes = Probes::attach(&layout, &platform.cgroup, options.buffer_bytes)?;
+        let mut ledger = Ledger::take(&mut probes.ebpf)?;
+        let ring = ring(&mut probes)?;
+        let wake = wake(&ring)?;
+        let log = aya_log::EbpfLogger::init(&mut probes.ebpf).ok();
+        ledger.set_snapshot(true)?;
+        let Snapshot { events, pools, degraded, adopted } = snapshot::take(&mut ledger);
+        ledger.set_snapshot(false)?;
+        let mut capture = Capture {
+            platform: "linux".to_owned(),
+            kernel: platform.kernel,
+            hooks: probes.hooks.clone(),
+            degraded: platform.degraded,
+            clock: clock::clock(),
+            ticks_per_s: TICKS_PER_S,
+            pools,
+        };
+        capture.degraded.extend(probes.degraded());
+        capture.degraded.extend(degraded);
+        let reserved = capture.pools.iter().map(|(pool, range)| (pool.netns, range.reserved)).collect();
+        Ok(Self {
+            capture,
+            probes: Some(probes),
+            ledger,
+            ring,
+            wake,
+            log,
+            backlog: events,
+            unconfirmed: Unconfirmed::default(),
+            reserved,
+            losses: Losses::default(),
+            undecoded: 0,
+            resync_due: false,
+            resynced_ns: 0,
+            retired: Retired::new(adopted),
+        })
+    }
+
+    /// Takes what is in the ring buffer.
+    fn take_records(&mut self, events: &mut Vec<Event>) {
+        for _ in 0..DRAIN_MAX {
+            let Some(bytes) = self.ring.next() else {
+                return;
+            };
+            let record = wire::decode(&bytes);
+            drop(bytes);
+            match record.and_then(|record| self.translate(&record)) {
+                Ok(Some(event)) => events.push(event),
+                Ok(None) => {}
+                Err(error) => {
+                    log::debug!("a record of the probes: {error}");
+                    self.undecoded += 1;
+                }
+            }
+        }
+    }
+
+    fn translate(&mut self, record: &Record) -> Result<Option<Event>, wire::WireError> {
+        let (at_ns, kind) = match record {
+            Record::Hold(record) => {
+                let reserved = self.reserved.get(&NetNs(record.hold.netns)).copied().unwrap_or_default();
+                let kind = wire::hold_event(record, reserved)?;
+                if let EventKind::Acquired(acquired) = &kind
+                    && acquired.port.is_none()
+                {
+                    let (netns, pid) = (acquired.pool.netns, record.hold.owner.pid);
+                    self.unconfirmed.announce(record.header.cookie, record.header.at_ns, netns, pid);
+                }
+                (record.header.at_ns, kind)
+            }
+            Record::Short(header) => return self.short(header),
+            Record::Process(record) => (record.header.at_ns, named(record)),
+            Record::Fork(record) => {
+                if record.header.kind == kind::EXITED {
+                    self.retired.ended(record.child);
+                }
+                (record.header.at_ns, wire::fork_event(record))
+            }
+        };
+        Ok(Some(Event { at_ns, kind }))
+    }
+
+    fn short(&mut self, header: &Header) -> Result<Option<Event>, wire::WireError> {
+        match header.kind {
+            kind::BURIED => _ = self.ledger.remove_hold(header.cookie),
+            kind::LEARNT | kind::RELEASED => self.unconfirmed.settle(header.cookie),
+            _ => {}
+        }
+        Ok(wire::short_event(header)?.map(|kind| Event { at_ns: header.at_ns, kind }))
+    }
+
+    /// Tells what was lost since the last time.
+    fn tell_losses(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+        let now = self.ledger.losses();
+        // A hold that was not entered is a release that will not be told.
+        let kernel = (now.records - self.losses.records) + (now.holds - self.losses.holds);
+        let decode = std::mem::take(&mut self.undecoded);
+        for (count, stage) in [(kernel, LossStage::Kernel), (decode, LossStage::Decode)] {
+            if count > 0 {
+                events.push(Event { at_ns: now_ns, kind: EventKind::Lost { count, stage } });
+                self.resync_due = true;
+            }
+        }
+        self.losses = now;
+    }
+
+    /// After a loss: lists what the ledger holds, so that the engine can mend its own table.
+    fn resync(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+        self.resync_due = false;
+        self.resynced_ns = now_ns;
+        let Some(holds) = self.ledger.holds() else {
+            self.resync_due = true;
+            return;
+        };
+        events.push(Event { at_ns: now_ns, kind: EventKind::ResyncBegan });
+        for (cookie, hold) in holds {
+            let reserved = self.reserved.get(&NetNs(hold.netns)).copied().unwrap_or_default();
+            if let Ok(acquired) = wire::acquired(HoldId(cookie), &hold, reserved) {
+                events.push(Event { at_ns: hold.acquired_ns, kind: EventKind::Confirmed(acquired) });
+            }
+        }
+        events.push(Event { at_ns: now_ns, kind: EventKind::ResyncEnded });
+        self.tell_totals(&self.ledger.owners(), now_ns, events);
+    }
+
+    fn tell_totals(&self, owners: &[(OwnerKey, OwnerTotals)], now_ns: u64, events: &mut Vec<Event>) {
+        for (key, totals) in owners {
+            let (owner, retracted) = (wire::owner(key), self.unconfirmed.retracted(key));
+            let tcp = Totals { acquired: totals.tcp_acquired, released: totals.tcp_released };
+            let udp = Totals {
+                acquired: totals.udp_acquired.saturating_sub(retracted),
+                released: totals.udp_released,
+            };
+            for (protocol, totals) in [(Protocol::Tcp, tcp), (Protocol::Udp, udp)] {
+                let kind = EventKind::Totals { owner: owner.clone(), protocol, totals };
+                events.push(Event { at_ns: now_ns, kind });
+            }
+        }
+    }
+
+    fn free_retired(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+        let unconfirmed = &self.unconfirmed;
+        let freed = self.retired.free(&mut self.ledger, |owner| unconfirmed.retracted(owner));
+        if self.losses != Losses::default() {
+            self.tell_totals(&freed, now_ns, events); // The last chance to.
+        }
+    }
+}
+
+impl Source for Live {
+    fn capture(&self) -> &Capture {
+        &self.capture
+    }
+
+    fn now_ns(&self) -> u64 {
+        clock::boot_ns()
+    }
+
+    async fn ready(&mut self) {
+        let woken = self.wake.readable();
+        if let Ok(Ok(mut guard)) = tokio::time::timeout(LATENCY, woken).await {
+            guard.clear_ready();
+        }
+    }
+
+    fn drain(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {
+        events.append(&mut self.backlog);
+        self.take_records(events);
+        let now_ns = clock::boot_ns();
+        self.tell_losses(now_ns, events);
+        self.unconfirmed.look(now_ns, &mut self.ledger, events);
+        if self.resync_due && now_ns >= self.resynced_ns + RESYNC_EVERY_NS {
+            self.resync(now_ns, events);
+        }
+        self.free_retired(now_ns, events);
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {
+        // Detached, the probes change nothing any more: what is read from here on is the end.
+        self.probes = None;
+        events.append(&mut self.backlog);
+        let mut before = usize::MAX;
+        while before != events.len() {
+            before = events.len();
+            self.take_records(events);
+        }
+        let now_ns = clock::boot_ns();
+        self.tell_losses(now_ns, events);
+        self.unconfirmed.look(now_ns, &mut self.ledger, events);
+        if self.losses != Losses::default() {
+            self.resync(now_ns, events);
+        }
+        Ok(())
+    }
+}
+
+fn ring(probes: &mut Probes) -> Result<RingBuf<MapData>, SourceError> {
+    let map = probes.ebpf.take_map("EVENTS").ok_or_else(|| broken("the probes have no ring buffer"))?;
+    RingBuf::try_from(map).map_err(|error| broken(&format!("the probes' ring buffer cannot be read: {error}")))
+}
+
+fn wake(ring: &RingBuf<MapData>) -> Result<AsyncFd<OwnedFd>, SourceError> {
+    let watched = ring.as_fd().try_clone_to_owned().and_then(|fd| {
+        // SAFETY: the descriptor is this AsyncFd's own duplicate and is not changed while it lives.
+        Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
+    });
+    watched.map_err(|error| broken(&format!("the probes' ring buffer cannot be waited for: {error}")))
+}
+
+fn broken(what: &str) -> SourceError {
+    SourceError { what: what.to_owned(), remedy: "report it with this text and the kernel's version".to_owned() }
+}
+
+fn named(record: &ProcessRecord) -> EventKind {
+    let id = wire::process(&record.owner);
+    let facts = crate::event::ProcessFacts { exe: processes::exe(id), ..wire::facts(record) };
+    EventKind::Process { id, facts }
+}

@@ -1,0 +1,151 @@
+//! Loading and attaching the probes. What the kernel refuses is a hook that is off, with its reason.
+
+use super::layout::KernelLayout;
+use crate::event::{Degradation, Hook};
+use crate::source::SourceError;
+use aya::programs::{CgroupAttachMode, Program, ProgramError};
+use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
+use std::os::fd::AsFd;
+
+/// One probe: its name (also the hook's) and what is not seen without it.
+struct Probe {
+    name: &'static str,
+    gives: &'static str,
+    /// Nothing can be said of any leak without it.
+    core: bool,
+}
+
+const fn core(name: &'static str, gives: &'static str) -> Probe {
+    Probe { name, gives, core: true }
+}
+
+const fn extra(name: &'static str, gives: &'static str) -> Probe {
+    Probe { name, gives, core: false }
+}
+
+/// In the order of attaching: what ends a hold before what begins one, so that none is missed.
+const PROBES: [Probe; 16] = [
+    extra("sock_create", "cookies of new sockets on kernels before 5.12"),
+    core("tcp_destroy_sock", "the end of TCP sockets"),
+    core("inet_sock_set_state", "TCP states and early releases"),
+    core("sock_release", "the end of UDP sockets"),
+    extra("timer_start", "the begin of TIME_WAIT"),
+    extra("timer_cancel", "the end of TIME_WAIT"),
+    extra("sched_process_fork", "descendants of the traced command"),
+    extra("sched_process_exec", "new names of running processes"),
+    extra("sched_process_exit", "the end of processes"),
+    core("post_bind4", "bound IPv4 ports"),
+    core("post_bind6", "bound IPv6 ports"),
+    core("sock_ops", "ports of TCP connect and listen"),
+    extra("connect4", "ports of UDP connect over IPv4"),
+    extra("connect6", "ports of UDP connect over IPv6"),
+    extra("sendmsg4", "ports of UDP sendto over IPv4"),
+    extra("sendmsg6", "ports of UDP sendto over IPv6"),
+];
+
+/// The attached probes. Dropping them detaches them.
+pub struct Probes {
+    /// The loaded object with its maps.
+    pub ebpf: Ebpf,
+    /// Every probe, on or off.
+    pub hooks: Vec<Hook>,
+}
+
+impl Probes {
+    /// Loads the object for this kernel and attaches what it permits to the cgroup2 root `cgroup`.
+    ///
+    /// # Errors
+    /// When the object cannot be loaded, or a probe that nothing works without is refused.
+    pub fn attach(layout: &KernelLayout, cgroup: impl AsFd, buffer_bytes: u32) -> Result<Self, SourceError> {
+        let btf = Btf::from_sys_fs().map_err(|error| refused("the kernel's type information", &error))?;
+        let mut ebpf = load(layout, &btf, buffer_bytes)?;
+        let mut hooks = Vec::with_capacity(PROBES.len());
+        for probe in &PROBES {
+            let off_because = attach(&mut ebpf, probe.name, &btf, &cgroup).err().map(|error| explain(&error));
+            if let (true, Some(why)) = (probe.core, &off_because) {
+                return Err(SourceError {
+                    what: format!("the kernel refused the probe {} ({}): {why}", probe.name, probe.gives),
+                    remedy: "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN on a kernel from 5.10 on; `portleak doctor` tells more".to_owned(),
+                });
+            }
+            hooks.push(Hook { name: probe.name.to_owned(), off_because });
+        }
+        Ok(Self { ebpf, hooks })
+    }
+
+    /// What is not seen for want of a hook.
+    #[must_use]
+    pub fn degraded(&self) -> Vec<Degradation> {
+        let off = self.hooks.iter().filter_map(|hook| Some((hook, hook.off_because.as_ref()?)));
+        off.map(|(hook, why)| Degradation {
+            feature: PROBES.iter().find(|probe| probe.name == hook.name).map_or_else(String::new, |probe| probe.gives.to_owned()),
+            why: format!("hook {} is off: {why}", hook.name),
+            remedy: "run as root on a kernel from 5.10 on".to_owned(),
+        })
+        .collect()
+    }
+}
+
+fn load(layout: &KernelLayout, btf: &Btf, buffer_bytes: u32) -> Result<Ebpf, SourceError> {
+    let mut loader = EbpfLoader::new();
+    loader.btf(Some(btf)).verifier_log_level(VerifierLogLevel::DISABLE).map_max_entries("EVENTS", buffer_bytes);
+    for (name, value) in layout.globals() {
+        loader.override_global(name, value, true);
+    }
+    let wake_bytes = buffer_bytes / 4;
+    let handler = layout.tw_timer_handler.unwrap_or_default();
+    loader.override_global("WAKE_BYTES", &wake_bytes, true);
+    loader.override_global("TW_TIMER_HANDLER", &handler, true);
+    loader.load(tracer_ebpf::PROBES).map_err(|error| refused("the probes' maps", &error))
+}
+
+fn attach(ebpf: &mut Ebpf, name: &str, btf: &Btf, cgroup: &impl AsFd) -> Result<(), ProgramError> {
+    // A link of its own beside others' is what `Single` means to bpf_link_create.
+    let mode = CgroupAttachMode::Single;
+    match ebpf.program_mut(name) {
+        Some(Program::BtfTracePoint(program)) => {
+            program.load(name, btf)?;
+            program.attach()?;
+        }
+        Some(Program::CgroupSock(program)) => {
+            program.load()?;
+            program.attach(cgroup, mode)?;
+        }
+        Some(Program::CgroupSockAddr(program)) => {
+            program.load()?;
+            program.attach(cgroup, mode)?;
+        }
+        Some(Program::SockOps(program)) => {
+            program.load()?;
+            program.attach(cgroup, mode)?;
+        }
+        _ => return Err(ProgramError::NotLoaded),
+    }
+    Ok(())
+}
+
+/// Why a probe was refused, in a line: the kernel's error, and the verifier's last words if any.
+fn explain(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let last = log.lines().rev().find(|line| !line.trim().is_empty() && !line.starts_with("processed "));
+            last.map_or_else(|| io_error.to_string(), |line| format!("{io_error}: {}", line.trim()))
+        }
+        ProgramError::SyscallError(call) => format!("{}: {}", call.call, call.io_error),
+        other => other.to_string(),
+    }
+}
+
+fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> SourceError {
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        reason = inner.to_string();
+        cause = inner.source();
+    }
+    SourceError {
+        what: format!("{what} could not be set up: {reason}"),
+        remedy: "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; `portleak doctor` tells more".to_owned(),
+    }
+}

@@ -1,0 +1,153 @@
+//! What was held before the probes were attached.
+//!
+//! Race-free, because the ledger decides: the probes run already, a socket that they have entered
+//! or seen end is refused by it, and one that it accepts is theirs to release from then on.
+
+use super::ledger::Ledger;
+use super::sock_diag::{self, SocketRow};
+use super::{clock, netns, processes, wire};
+use crate::event::{Degradation, Event, EventKind, HoldId, NetNs, PoolId, PortRange, ProcessId, Protocol};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use tracer_ebpf::{Hold, OwnerKey, address_words, flag, state};
+
+/// What the snapshot found.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Who holds what, names first.
+    pub events: Vec<Event>,
+    /// The pools of every namespace.
+    pub pools: BTreeMap<PoolId, PortRange>,
+    /// What could not be looked at.
+    pub degraded: Vec<Degradation>,
+    /// How many holds each owner has of these.
+    pub adopted: FxHashMap<OwnerKey, u64>,
+}
+
+/// One namespace as seen from inside.
+struct View {
+    id: NetNs,
+    range: PortRange,
+    rows: Vec<SocketRow>,
+}
+
+/// Looks into every namespace and enters what it finds into the ledger.
+#[must_use]
+pub fn take(ledger: &mut Ledger) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    let (views, holders) = std::thread::scope(|scope| {
+        let holders = scope.spawn(processes::socket_holders);
+        let views = look(&mut snapshot.degraded);
+        (views, holders.join().unwrap_or_default())
+    });
+    for view in &views {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            snapshot.pools.insert(PoolId { netns: view.id, protocol }, view.range);
+        }
+        let holds = holds(view, &holders);
+        let entered = holds.into_iter().filter(|(cookie, hold)| ledger.adopt(*cookie, hold));
+        for (cookie, hold) in entered {
+            *snapshot.adopted.entry(hold.owner).or_default() += 1;
+            if let Ok(acquired) = wire::acquired(HoldId(cookie), &hold, view.range.reserved) {
+                let at_ns = hold.acquired_ns;
+                snapshot.events.push(Event { at_ns, kind: EventKind::Acquired(acquired) });
+            }
+        }
+    }
+    let names = names(snapshot.adopted.keys());
+    snapshot.events.splice(0..0, names);
+    snapshot
+}
+
+fn look(degraded: &mut Vec<Degradation>) -> Vec<View> {
+    let mut views = Vec::new();
+    for namespace in netns::all() {
+        let seen = netns::within(&namespace, || {
+            Ok((netns::port_range()?, sock_diag::dump()?))
+        });
+        match seen.and_then(|seen| seen) {
+            Ok((range, dump)) => views.push(View { id: namespace.id, range, rows: dump.rows }),
+            Err(error) => degraded.push(Degradation {
+                feature: format!("ports held before tracing in network namespace {}", namespace.id.0),
+                why: error.what,
+                remedy: error.remedy,
+            }),
+        }
+    }
+    views
+}
+
+/// The ephemeral holds among a namespace's sockets.
+fn holds(view: &View, holders: &FxHashMap<u32, ProcessId>) -> Vec<(u64, Hold)> {
+    let listening: FxHashSet<_> = view
+        .rows
+        .iter()
+        .filter(|row| row.protocol == Protocol::Tcp && row.state == state::LISTEN)
+        .map(|row| row.local_port)
+        .collect();
+    let in_pool = |row: &&SocketRow| (view.range.low..=view.range.high).contains(&row.local_port);
+    // An accepted socket shares its listener's port; it chose none.
+    let accepted = |row: &&SocketRow| {
+        row.protocol == Protocol::Tcp && row.state != state::LISTEN && listening.contains(&row.local_port)
+    };
+    view.rows
+        .iter()
+        .filter(|row| in_pool(row) && !accepted(row) && row.time_wait_ms.is_none())
+        .map(|row| (row.cookie, hold(view, row, holders.get(&row.inode))))
+        .collect()
+}
+
+fn hold(view: &View, row: &SocketRow, holder: Option<&ProcessId>) -> Hold {
+    let (family, local) = words(row.local);
+    let (_, remote) = row.remote.map_or((family, [0, 0]), |remote| words(remote.ip()));
+    Hold {
+        acquired_ns: clock::boot_ns(),
+        owner: holder.map_or_else(OwnerKey::default, |holder| OwnerKey {
+            started_ticks: holder.started_ticks,
+            pid: holder.pid,
+            system_netns: 0,
+        }),
+        local,
+        remote,
+        netns: view.id.0,
+        port: row.local_port,
+        remote_port: row.remote.map_or(0, |remote| remote.port()),
+        range_low: view.range.low,
+        range_high: view.range.high,
+        protocol: match row.protocol {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+        },
+        family,
+        flags: flag::PRE_EXISTING,
+        state: wire_state(row),
+    }
+}
+
+/// One that an IPv6 socket has as IPv4 inside is told as IPv4, as everywhere.
+fn words(address: IpAddr) -> (u8, [u64; 2]) {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            (4, address_words([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
+        }
+        IpAddr::V6(v6) => (6, address_words(v6.octets())),
+    }
+}
+
+/// The kernel's state numbers (include/net/tcp_states.h) as the wire has them.
+fn wire_state(row: &SocketRow) -> u8 {
+    match (row.protocol, row.state) {
+        (Protocol::Udp, _) if row.remote.is_none() => state::BOUND,
+        (Protocol::Udp, _) => state::CONNECTED,
+        (_, known @ (state::CONNECTED | state::SYN_SENT | state::BOUND | state::CLOSE_WAIT | state::LISTEN)) => known,
+        _ => state::CLOSING,
+    }
+}
+
+fn names<'a>(owners: impl Iterator<Item = &'a OwnerKey>) -> Vec<Event> {
+    let at_ns = clock::boot_ns();
+    let named = owners.filter(|owner| owner.pid != 0).filter_map(|owner| processes::facts(owner.pid));
+    named.map(|(id, facts)| Event { at_ns, kind: EventKind::Process { id, facts } }).collect()
+}

@@ -1,0 +1,123 @@
+//! `cargo xtask test`: everything that must hold, in the order of what fails soonest.
+//!
+//! The last line is the sum of all tests, alone: `N passed, N failed, N skipped`.
+
+use crate::command;
+use crate::machine;
+use crate::probes;
+use crate::suites::{self, Suite};
+use anyhow::{Result, bail};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+/// Runs all steps up to the first that fails.
+pub(crate) fn run(root: &Path) -> ExitCode {
+    let mut session = Session::default();
+    let outcome = session.run(root);
+    session.print_times();
+    if let Err(error) = &outcome {
+        eprintln!("error: {error:#}");
+    }
+    let sum = suites::sum(&session.all, &session.live);
+    println!(
+        "{} passed, {} failed, {} skipped",
+        sum.passed, sum.failed, sum.skipped
+    );
+    ExitCode::from(u8::from(outcome.is_err()))
+}
+
+#[derive(Default)]
+struct Session {
+    times: Vec<(&'static str, Duration)>,
+    /// Results of the run of the whole workspace.
+    all: Vec<Suite>,
+    /// Results of the live tests, when they ran as root.
+    live: Vec<Suite>,
+}
+
+impl Session {
+    fn run(&mut self, root: &Path) -> Result<()> {
+        self.step("format", || format(root))?;
+        self.step("clippy", || clippy(root))?;
+        self.step("documentation", || document(root))?;
+        self.step("probes", || probes::check(root))?;
+        let (all, passed) = self.step("tests", || cargo_test(root, &["--workspace"]))?;
+        self.all = all;
+        if !passed {
+            bail!("tests failed");
+        }
+        if !machine::is_root() {
+            println!("\nSKIPPED: live tests need root: sudo -E cargo xtask test");
+            return Ok(());
+        }
+        let (live, passed) = self.step("live tests", || cargo_test(root, &LIVE))?;
+        self.live = live;
+        if !passed {
+            bail!("live tests failed");
+        }
+        Ok(())
+    }
+
+    fn step<T>(&mut self, name: &'static str, run: impl FnOnce() -> Result<T>) -> Result<T> {
+        println!("\n== {name} ==");
+        let started = Instant::now();
+        let result = run();
+        self.times.push((name, started.elapsed()));
+        result.map_err(|error| error.context(format!("step `{name}`")))
+    }
+
+    fn print_times(&self) {
+        println!("\n== times ==");
+        for (name, time) in &self.times {
+            println!("{:>7.1} s  {name}", time.as_secs_f64());
+        }
+        println!();
+    }
+}
+
+/// The tests that load probes into the running kernel, one at a time: they share its ports.
+const LIVE: [&str; 7] = [
+    "--package",
+    "tracer",
+    "--test",
+    "live",
+    "--",
+    "--include-ignored",
+    "--test-threads=1",
+];
+
+fn format(root: &Path) -> Result<()> {
+    need_component("fmt", "rustfmt", root)?;
+    command::run(command::cargo(root).args(["fmt", "--all", "--check"]))
+}
+
+fn clippy(root: &Path) -> Result<()> {
+    need_component("clippy", "clippy", root)?;
+    let mut cargo = command::cargo(root);
+    cargo.args(["clippy", "--workspace", "--all-targets", "--locked"]);
+    command::run(cargo.args(["--", "-D", "warnings"]))
+}
+
+fn need_component(command: &str, component: &str, root: &Path) -> Result<()> {
+    if command::read(command::cargo(root).args([command, "--version"])).is_err() {
+        bail!("cargo {command} is missing; type `rustup component add {component}`");
+    }
+    Ok(())
+}
+
+fn document(root: &Path) -> Result<()> {
+    let mut cargo = command::cargo(root);
+    cargo.args(["doc", "--workspace", "--no-deps", "--locked"]);
+    command::run(cargo.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// The results, and whether cargo was content: a test that dies leaves no result to count.
+fn cargo_test(root: &Path, arguments: &[&str]) -> Result<(Vec<Suite>, bool)> {
+    let mut cargo: Command = command::cargo(root);
+    cargo.args(["test", "--locked", "--no-fail-fast"]);
+    // Colours would hide the lines that are counted.
+    cargo.args(arguments).env("CARGO_TERM_COLOR", "never");
+    let teed = command::run_teed(cargo)?;
+    Ok((suites::parse(&teed.output), teed.success))
+}
