@@ -6,10 +6,7 @@
 use std::process::{Command, Output};
 
 fn portleak(line: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_portleak"))
-        .args(line.split_whitespace())
-        .output()
-        .unwrap()
+    Command::new(env!("CARGO_BIN_EXE_portleak")).args(line.split_whitespace()).output().unwrap()
 }
 
 /// Runs `line` and checks its exit code, that stdout is empty, and what stderr says.
@@ -49,13 +46,7 @@ fn an_output_that_cannot_be_written_is_told_before_tracing() {
 
 #[test]
 fn help_and_version_are_no_mistakes() {
-    for line in [
-        "--help",
-        "run --help",
-        "trace --help",
-        "doctor --help",
-        "--version",
-    ] {
+    for line in ["--help", "run --help", "trace --help", "doctor --help", "--version"] {
         let output = portleak(line);
         assert_eq!(output.status.code(), Some(0), "{line}");
         assert!(!output.stdout.is_empty(), "{line}");

@@ -23,9 +23,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help goes to standard output with 0, wrong usage to standard error.
             let _ = error.print();
-            return u8::try_from(error.exit_code())
-                .unwrap_or(exit::USAGE)
-                .into();
+            return u8::try_from(error.exit_code()).unwrap_or(exit::USAGE).into();
         }
     };
     let (ended, own_failure) = match cli.command {
@@ -36,9 +34,7 @@ fn main() -> ExitCode {
     ended
         .unwrap_or_else(|error| {
             let _ = writeln!(io::stderr(), "portleak: {error:#}");
-            error
-                .downcast_ref()
-                .map_or(own_failure, RunError::exit_code)
+            error.downcast_ref().map_or(own_failure, RunError::exit_code)
         })
         .into()
 }
@@ -50,11 +46,7 @@ async fn run_command(args: Run) -> anyhow::Result<u8> {
     let mut source = open_source(&args.capture)?;
     // The terminal is the command's: no progress line.
     let mut output = open_output(&args.output, &args.capture, sink, source.capture(), None);
-    let plan = Plan {
-        command: args.command,
-        linger: args.linger,
-        duration: args.capture.duration,
-    };
+    let plan = Plan { command: args.command, linger: args.linger, duration: args.capture.duration };
     let config = config(&args.capture);
     let (summary, status) =
         session::run_command(&mut source, config, &plan, &mut signals, &mut *output).await?;
@@ -67,26 +59,17 @@ async fn trace_machine(args: &Trace) -> anyhow::Result<u8> {
     let mut signals = listen()?;
     let mut source = open_source(&args.capture)?;
     let progress = progress_line(&args.output);
-    let mut output = open_output(
-        &args.output,
-        &args.capture,
-        sink,
-        source.capture(),
-        progress,
-    );
+    let mut output = open_output(&args.output, &args.capture, sink, source.capture(), progress);
     let config = config(&args.capture);
     let duration = args.capture.duration;
-    let summary =
-        session::trace_machine(&mut source, config, duration, &mut signals, &mut *output).await?;
+    let summary = session::trace_machine(&mut source, config, duration, &mut signals, &mut *output).await?;
     Ok(leak_or(&args.output, &summary, exit::OK))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn examine(args: &Doctor) -> anyhow::Result<u8> {
     let mut sink = Sink::open(None)?;
-    let mut source = source::open(&CaptureOptions {
-        buffer_bytes: page_bytes(),
-    })?;
+    let mut source = source::open(&CaptureOptions { buffer_bytes: page_bytes() })?;
     let now_ns = source.now_ns();
     match args.format {
         Format::Text => doctor::text(source.capture(), &mut sink)?,
@@ -107,19 +90,14 @@ fn listen() -> anyhow::Result<OsSignals> {
 
 fn open_source(args: &CaptureArgs) -> anyhow::Result<LiveSource> {
     if let Some(pid) = args.pid.iter().find(|pid| !process_exists(**pid)) {
-        bail!(
-            "no process has the pid {pid}\n  remedy: look it up (pgrep NAME), or use --comm NAME"
-        );
+        bail!("no process has the pid {pid}\n  remedy: look it up (pgrep NAME), or use --comm NAME");
     }
     let buffer_bytes = args.buffer.max(page_bytes());
     Ok(source::open(&CaptureOptions { buffer_bytes })?)
 }
 
 fn config(args: &CaptureArgs) -> Config {
-    Config {
-        profile: args.profile(),
-        scope: args.scope(),
-    }
+    Config { profile: args.profile(), scope: args.scope() }
 }
 
 fn open_output(
@@ -150,9 +128,5 @@ fn progress_line(args: &OutputArgs) -> Option<ProgressLine> {
 
 /// `--fail-on-leak` outranks every other status.
 fn leak_or(args: &OutputArgs, summary: &Summary, code: u8) -> u8 {
-    if args.fail_on_leak && summary.worst().fails() {
-        exit::LEAK
-    } else {
-        code
-    }
+    if args.fail_on_leak && summary.worst().fails() { exit::LEAK } else { code }
 }

@@ -64,12 +64,7 @@ pub struct Run {
     #[arg(help_heading = "Capture")]
     pub linger: Duration,
     /// The command to run, and its arguments
-    #[arg(
-        last = true,
-        required = true,
-        value_name = "CMD",
-        help_heading = "Command, after --"
-    )]
+    #[arg(last = true, required = true, value_name = "CMD", help_heading = "Command, after --")]
     pub command: Vec<OsString>,
 }
 
@@ -88,12 +83,7 @@ pub struct Trace {
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// For a person, or one JSON object for a program
-    #[arg(
-        long,
-        value_enum,
-        value_name = "text|json",
-        hide_possible_values = true
-    )]
+    #[arg(long, value_enum, value_name = "text|json", hide_possible_values = true)]
     #[arg(default_value_t)]
     pub format: Format,
 }
@@ -112,12 +102,7 @@ pub struct CaptureArgs {
     #[arg(long, value_enum, value_name = "tcp|udp", hide_possible_values = true)]
     pub proto: Option<Proto>,
     /// How quick to judge: session speaks early, production does not page for nothing
-    #[arg(
-        long,
-        value_enum,
-        value_name = "session|production",
-        hide_possible_values = true
-    )]
+    #[arg(long, value_enum, value_name = "session|production", hide_possible_values = true)]
     #[arg(default_value_t)]
     pub profile: ProfileArg,
     /// The kernel's event buffer, such as 64K or 16M; rounded up to a power of two
@@ -133,12 +118,7 @@ pub struct CaptureArgs {
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// Text for a person, or one JSON object per line for a program
-    #[arg(
-        long,
-        value_enum,
-        value_name = "text|json",
-        hide_possible_values = true
-    )]
+    #[arg(long, value_enum, value_name = "text|json", hide_possible_values = true)]
     #[arg(default_value_t)]
     pub format: Format,
     /// Write to this file instead of standard output

@@ -32,10 +32,7 @@ fn run_takes_everything_after_the_dashes() {
 fn run_without_dashes_shows_the_right_form() {
     for line in ["portleak run", "portleak run foo", "portleak run --"] {
         let message = refused(line);
-        assert!(
-            message.contains("portleak run [OPTIONS] -- CMD [ARG]..."),
-            "{line}: {message}"
-        );
+        assert!(message.contains("portleak run [OPTIONS] -- CMD [ARG]..."), "{line}: {message}");
         assert!(message.contains("after the dashes"), "{line}: {message}");
     }
     assert!(refused("portleak run foo -x").contains("portleak run -- foo"));
@@ -58,20 +55,11 @@ fn capture_becomes_a_scope() {
 #[test]
 fn bad_values_are_named_with_good_ones_beside_them() {
     let message = refused("portleak trace --duration banana");
-    assert!(
-        message.contains("banana") && message.contains("30s"),
-        "{message}"
-    );
+    assert!(message.contains("banana") && message.contains("30s"), "{message}");
     let message = refused("portleak trace --buffer huge");
-    assert!(
-        message.contains("huge") && message.contains("4M"),
-        "{message}"
-    );
+    assert!(message.contains("huge") && message.contains("4M"), "{message}");
     let message = refused("portleak trace --proto sctp");
-    assert!(
-        message.contains("sctp") && message.contains("tcp|udp"),
-        "{message}"
-    );
+    assert!(message.contains("sctp") && message.contains("tcp|udp"), "{message}");
     assert!(refused("portleak trace --pid banana").contains("banana"));
     assert!(refused("portleak trace --pid -1").contains("-1"));
     assert!(refused("portleak trace -q -v").contains("--verbose"));
@@ -81,9 +69,7 @@ fn bad_values_are_named_with_good_ones_beside_them() {
 fn doctor_and_help() {
     assert!(matches!(
         parse("portleak doctor --format json"),
-        Ok(Command::Doctor(Doctor {
-            format: Format::Json
-        }))
+        Ok(Command::Doctor(Doctor { format: Format::Json }))
     ));
     let help = parse("portleak run --help").unwrap_err();
     assert_eq!(help.kind(), ErrorKind::DisplayHelp);

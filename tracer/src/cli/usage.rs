@@ -34,9 +34,7 @@ Examples:
 /// `portleak run foo` lacks only the dashes: shows where they go.
 pub(super) fn show_the_dashes(mut error: clap::Error) -> clap::Error {
     let command = match (error.kind(), error.get(ContextKind::InvalidArg)) {
-        (ErrorKind::UnknownArgument, Some(ContextValue::String(word)))
-            if !word.starts_with('-') =>
-        {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if !word.starts_with('-') => {
             word.clone()
         }
         (ErrorKind::MissingRequiredArgument, _) => "./repro.sh".to_owned(),
@@ -45,10 +43,7 @@ pub(super) fn show_the_dashes(mut error: clap::Error) -> clap::Error {
     let usage = error.get(ContextKind::Usage).map(ToString::to_string);
     if usage.is_some_and(|usage| usage.contains(RUN_USAGE)) {
         let tip = format!("the command goes after the dashes: portleak run -- {command}");
-        error.insert(
-            ContextKind::Suggested,
-            ContextValue::StyledStrs(vec![tip.into()]),
-        );
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
 }

@@ -20,9 +20,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "m" => 60.0,
         "h" => 3600.0,
         "" if !number.is_empty() => {
-            return Err(format!(
-                "the unit is missing: {text}s is seconds, {text}m minutes"
-            ));
+            return Err(format!("the unit is missing: {text}s is seconds, {text}m minutes"));
         }
         _ => return Err(wrong()),
     };
@@ -55,9 +53,7 @@ pub fn size(text: &str) -> Result<u32, String> {
 
 /// The number in front, and what follows it.
 fn split(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     text.split_at(end)
 }
 

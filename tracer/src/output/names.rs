@@ -43,9 +43,7 @@ fn comm(owner: &Owner) -> Option<String> {
 /// Without control characters: a process may call itself anything, terminal escapes included.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// At most `width` characters, the cut shown as `…`.
@@ -69,16 +67,10 @@ mod tests {
         let python = sample::python();
         assert_eq!(label(&python), "python3[4711]");
         assert_eq!(full(&python), "python3 (pid 4711)");
-        let unknown = Owner {
-            facts: None,
-            ..python
-        };
+        let unknown = Owner { facts: None, ..python };
         assert_eq!(label(&unknown), "pid 4711");
         let system = |module: Option<&str>| Owner {
-            id: OwnerId::System {
-                module: module.map(Into::into),
-                netns: NetNs(1),
-            },
+            id: OwnerId::System { module: module.map(Into::into), netns: NetNs(1) },
             facts: None,
         };
         assert_eq!(label(&system(Some("wireguard"))), "System/wireguard");
@@ -88,14 +80,8 @@ mod tests {
 
     #[test]
     fn a_name_cannot_steer_the_terminal() {
-        let facts = ProcessFacts {
-            comm: "\u{1b}[2Jx".into(),
-            ..ProcessFacts::default()
-        };
-        let owner = Owner {
-            facts: Some(facts),
-            ..sample::python()
-        };
+        let facts = ProcessFacts { comm: "\u{1b}[2Jx".into(), ..ProcessFacts::default() };
+        let owner = Owner { facts: Some(facts), ..sample::python() };
         assert_eq!(label(&owner), "\u{fffd}[2Jx[4711]");
     }
 

@@ -76,11 +76,7 @@ pub fn percent(share: f64) -> String {
 #[must_use]
 pub fn share(part: u64, whole: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "ports are far below 2^53")]
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 / whole as f64
-    }
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 /// A buffer size as one types it: `64K`, `16M`.

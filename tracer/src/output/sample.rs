@@ -3,12 +3,11 @@
 use super::setting::Setting;
 use super::sink::Sink;
 use crate::engine::report::{
-    DestinationReport, Evidence, LeakKind, LifetimeReport, Owner, OwnerReport, PoolReport,
-    ProtocolReport, Summary, Verdict,
+    DestinationReport, Evidence, LeakKind, LifetimeReport, Owner, OwnerReport, PoolReport, ProtocolReport,
+    Summary, Verdict,
 };
 use crate::event::{
-    Capture, Clock, Degradation, Hook, NetNs, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId,
-    Protocol,
+    Capture, Clock, Degradation, Hook, NetNs, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId, Protocol,
 };
 use jiff::tz::TimeZone;
 use std::cell::RefCell;
@@ -23,28 +22,17 @@ const BEGAN_NS: u64 = 1_000_000_000_000;
 const NETNS: NetNs = NetNs(4_026_531_840);
 
 /// `seconds` after the trace began.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "small and positive"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
 pub(crate) fn at(seconds: f64) -> u64 {
     BEGAN_NS + (seconds * 1e9) as u64
 }
 
 pub(crate) fn pool(protocol: Protocol) -> PoolId {
-    PoolId {
-        netns: NETNS,
-        protocol,
-    }
+    PoolId { netns: NETNS, protocol }
 }
 
 pub(crate) fn range() -> PortRange {
-    PortRange {
-        low: 32768,
-        high: 60999,
-        reserved: 0,
-    }
+    PortRange { low: 32768, high: 60999, reserved: 0 }
 }
 
 pub(crate) fn capture() -> Capture {
@@ -52,10 +40,7 @@ pub(crate) fn capture() -> Capture {
         platform: "linux".to_owned(),
         kernel: "6.8.0-45-generic".to_owned(),
         hooks: vec![
-            Hook {
-                name: "inet_sock_set_state".to_owned(),
-                off_because: None,
-            },
+            Hook { name: "inet_sock_set_state".to_owned(), off_because: None },
             Hook {
                 name: "udp_lib_unhash".to_owned(),
                 off_because: Some("the kernel has no such function".to_owned()),
@@ -66,15 +51,9 @@ pub(crate) fn capture() -> Capture {
             why: "udp_lib_unhash is off".to_owned(),
             remedy: "use a kernel with CONFIG_FUNCTION_TRACER".to_owned(),
         }],
-        clock: Clock {
-            monotonic_ns: BEGAN_NS,
-            unix_ns: 1_777_626_724_000_000_000,
-        },
+        clock: Clock { monotonic_ns: BEGAN_NS, unix_ns: 1_777_626_724_000_000_000 },
         ticks_per_s: 100,
-        pools: BTreeMap::from([
-            (pool(Protocol::Tcp), range()),
-            (pool(Protocol::Udp), range()),
-        ]),
+        pools: BTreeMap::from([(pool(Protocol::Tcp), range()), (pool(Protocol::Udp), range())]),
     }
 }
 
@@ -84,10 +63,7 @@ pub(crate) fn setting() -> Setting {
 
 pub(crate) fn process(pid: u32, comm: &str) -> Owner {
     Owner {
-        id: OwnerId::Process(ProcessId {
-            pid,
-            started_ticks: STARTED_TICKS,
-        }),
+        id: OwnerId::Process(ProcessId { pid, started_ticks: STARTED_TICKS }),
         facts: Some(ProcessFacts {
             comm: comm.into(),
             exe: Some(format!("/usr/bin/{comm}").into()),
@@ -119,12 +95,7 @@ pub(crate) fn evidence() -> Evidence {
 pub(crate) fn leaker() -> OwnerReport {
     OwnerReport {
         owner: python(),
-        tcp: ProtocolReport {
-            acquired: 620,
-            released: 20,
-            held: 600,
-            ..ProtocolReport::default()
-        },
+        tcp: ProtocolReport { acquired: 620, released: 20, held: 600, ..ProtocolReport::default() },
         udp: ProtocolReport::default(),
         lifetime: LifetimeReport {
             count: 20,
@@ -143,13 +114,7 @@ pub(crate) fn leaker() -> OwnerReport {
 pub(crate) fn innocent(pid: u32) -> OwnerReport {
     OwnerReport {
         owner: process(pid, "curl"),
-        tcp: ProtocolReport {
-            acquired: 5,
-            released: 4,
-            held: 1,
-            time_wait: 4,
-            ..ProtocolReport::default()
-        },
+        tcp: ProtocolReport { acquired: 5, released: 4, held: 1, time_wait: 4, ..ProtocolReport::default() },
         udp: ProtocolReport::default(),
         lifetime: LifetimeReport::default(),
         oldest_held_s: None,

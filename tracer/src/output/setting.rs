@@ -19,12 +19,7 @@ impl Setting {
     /// The setting of `capture`, with times of day in `zone`.
     #[must_use]
     pub fn new(capture: &Capture, zone: TimeZone) -> Self {
-        Self {
-            clock: capture.clock,
-            ticks_per_s: capture.ticks_per_s,
-            zone,
-            pools: capture.pools.clone(),
-        }
+        Self { clock: capture.clock, ticks_per_s: capture.ticks_per_s, zone, pools: capture.pools.clone() }
     }
 
     /// An instant in UTC, to the millisecond.
@@ -37,9 +32,8 @@ impl Setting {
     /// When a process started, from its ticks since boot; `None` when the source has no ticks.
     #[must_use]
     pub fn started(&self, ticks: u64) -> Option<String> {
-        let at_ns = u128::from(ticks)
-            .checked_mul(1_000_000_000)?
-            .checked_div(u128::from(self.ticks_per_s))?;
+        let at_ns =
+            u128::from(ticks).checked_mul(1_000_000_000)?.checked_div(u128::from(self.ticks_per_s))?;
         u64::try_from(at_ns).ok().map(|at_ns| self.rfc3339(at_ns))
     }
 
@@ -47,11 +41,7 @@ impl Setting {
     #[must_use]
     pub fn time_of_day(&self, at_ns: u64, now_ns: u64) -> String {
         let (at, now) = (self.zoned(at_ns), self.zoned(now_ns));
-        let form = if at.date() == now.date() {
-            "%H:%M:%S"
-        } else {
-            "%Y-%m-%d %H:%M:%S"
-        };
+        let form = if at.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
         at.strftime(form).to_string()
     }
 
@@ -68,9 +58,7 @@ impl Setting {
     }
 
     fn zoned(&self, at_ns: u64) -> Zoned {
-        Timestamp::from_nanosecond(self.clock.unix_ns(at_ns))
-            .unwrap_or_default()
-            .to_zoned(self.zone.clone())
+        Timestamp::from_nanosecond(self.clock.unix_ns(at_ns)).unwrap_or_default().to_zoned(self.zone.clone())
     }
 }
 
@@ -83,14 +71,8 @@ mod tests {
     #[test]
     fn wall_time_comes_from_the_clock() {
         let setting = sample::setting();
-        assert_eq!(
-            setting.rfc3339(sample::at(0.25)),
-            "2026-05-01T09:12:04.250Z"
-        );
-        assert_eq!(
-            setting.started(sample::STARTED_TICKS).unwrap(),
-            "2026-05-01T09:12:03.000Z"
-        );
+        assert_eq!(setting.rfc3339(sample::at(0.25)), "2026-05-01T09:12:04.250Z");
+        assert_eq!(setting.started(sample::STARTED_TICKS).unwrap(), "2026-05-01T09:12:03.000Z");
     }
 
     #[test]
@@ -98,9 +80,6 @@ mod tests {
         let setting = sample::setting();
         let now = sample::at(1.0);
         assert_eq!(setting.time_of_day(now, now), "09:12:05");
-        assert_eq!(
-            setting.time_of_day(now, now + DAY_NS),
-            "2026-05-01 09:12:05"
-        );
+        assert_eq!(setting.time_of_day(now, now + DAY_NS), "2026-05-01 09:12:05");
     }
 }

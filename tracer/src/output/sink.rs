@@ -24,9 +24,7 @@ pub enum OutputError {
         error: io::Error,
     },
     /// It broke while being written.
-    #[error(
-        "cannot write to {name}: {error}\n  remedy: free space there, or choose another --output"
-    )]
+    #[error("cannot write to {name}: {error}\n  remedy: free space there, or choose another --output")]
     Write {
         /// The output's name.
         name: String,
@@ -46,11 +44,7 @@ impl Sink {
     /// A sink for `writer`, called `name` in errors.
     #[must_use]
     pub fn new(name: &str, writer: Box<dyn Write>) -> Self {
-        Self {
-            name: name.to_owned(),
-            writer,
-            terminal: false,
-        }
+        Self { name: name.to_owned(), writer, terminal: false }
     }
 
     /// The file at `path`, or standard output.
@@ -82,10 +76,7 @@ impl Sink {
     /// # Errors
     /// When the reader is gone or the write failed.
     pub fn write(&mut self, text: &[u8]) -> Result<(), OutputError> {
-        self.writer
-            .write_all(text)
-            .and_then(|()| self.writer.flush())
-            .map_err(|error| self.broken(error))
+        self.writer.write_all(text).and_then(|()| self.writer.flush()).map_err(|error| self.broken(error))
     }
 
     /// What `error` means for this sink.

@@ -35,10 +35,7 @@ pub fn evidence(evidence: &Evidence, owner: &Owner, setting: &Setting, now_ns: u
             rate(evidence.rate_per_s),
             released(evidence)
         ),
-        LeakKind::Bound => format!(
-            "{held} bound and not connected since {since}, {}",
-            released(evidence)
-        ),
+        LeakKind::Bound => format!("{held} bound and not connected since {since}, {}", released(evidence)),
         LeakKind::Churn => return churn(evidence, setting.usable(owner, evidence.protocol)),
     };
     fact + &outlook(evidence)
@@ -75,9 +72,7 @@ fn protocol(evidence: &Evidence) -> &'static str {
 }
 
 fn to(evidence: &Evidence) -> String {
-    evidence
-        .remote
-        .map_or_else(String::new, |remote| format!(" to {remote}"))
+    evidence.remote.map_or_else(String::new, |remote| format!(" to {remote}"))
 }
 
 fn released(evidence: &Evidence) -> String {

@@ -38,9 +38,7 @@ impl SpawnError {
 
     fn remedy(&self) -> &'static str {
         match self.exit_code() {
-            exit::NOT_FOUND => {
-                "check the name; for a script also the interpreter in its first line"
-            }
+            exit::NOT_FOUND => "check the name; for a script also the interpreter in its first line",
             exit::NOT_EXECUTABLE => "make it executable (chmod +x), or name its interpreter first",
             _ => "free memory or end other processes",
         }
@@ -60,15 +58,12 @@ impl Child {
     /// # Errors
     /// When it is not found or not executable.
     pub fn spawn(command: &[OsString]) -> Result<Self, SpawnError> {
-        let (program, arguments) = command.split_first().ok_or_else(|| SpawnError {
-            program: "nothing".to_owned(),
-            error: ErrorKind::NotFound.into(),
-        })?;
+        let (program, arguments) = command
+            .split_first()
+            .ok_or_else(|| SpawnError { program: "nothing".to_owned(), error: ErrorKind::NotFound.into() })?;
         let spawned = Command::new(program).args(arguments).spawn();
-        let process = spawned.map_err(|error| SpawnError {
-            program: program.display().to_string(),
-            error,
-        })?;
+        let process =
+            spawned.map_err(|error| SpawnError { program: program.display().to_string(), error })?;
         let pid = process.id().unwrap_or_default();
         Ok(Self { process, pid })
     }
@@ -161,15 +156,11 @@ mod tests {
     async fn who_ignores_sigterm_is_killed() {
         let script = "trap '' TERM; echo ready >&2; while :; do sleep 1; done";
         let mut command = Command::new("sh");
-        command
-            .args(["-c", script])
-            .stderr(std::process::Stdio::piped());
+        command.args(["-c", script]).stderr(std::process::Stdio::piped());
         let mut process = command.spawn().unwrap();
         let stderr = process.stderr.take().unwrap();
         let mut ready = [0; 1];
-        tokio::io::AsyncReadExt::read_exact(&mut { stderr }, &mut ready)
-            .await
-            .unwrap();
+        tokio::io::AsyncReadExt::read_exact(&mut { stderr }, &mut ready).await.unwrap();
         let mut child = Child { process, pid: 0 };
         assert_eq!(os::exit_code(child.end().await.unwrap()), 137);
     }

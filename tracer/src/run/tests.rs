@@ -55,10 +55,7 @@ impl Source for Script {
     fn drain(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {
         while self.due().is_some_and(|due| due <= Instant::now()) {
             self.left.pop_front();
-            events.push(Event {
-                at_ns: self.now_ns(),
-                kind: EventKind::ResyncBegan,
-            });
+            events.push(Event { at_ns: self.now_ns(), kind: EventKind::ResyncBegan });
         }
         if self.breaks && self.left.is_empty() {
             return Err(SourceError {
@@ -122,10 +119,7 @@ struct Said {
 
 impl Said {
     fn at(signals: &[(f64, Signal)]) -> Self {
-        Self {
-            left: signals.iter().copied().collect(),
-            released: false,
-        }
+        Self { left: signals.iter().copied().collect(), released: false }
     }
 }
 
@@ -151,11 +145,7 @@ impl Signals for Said {
 }
 
 fn plan(line: &[&str]) -> Plan {
-    Plan {
-        command: line.iter().map(Into::into).collect(),
-        linger: Duration::ZERO,
-        duration: None,
-    }
+    Plan { command: line.iter().map(Into::into).collect(), linger: Duration::ZERO, duration: None }
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,15 +153,7 @@ async fn duration_ends_the_trace_and_nothing_is_left_in_the_source() {
     let mut source = Script::new(&[0.5, 1.5, 1.5, 2.999]);
     let (mut signals, mut output) = (Said::default(), Recorder::default());
     let duration = Some(Duration::from_secs(3));
-    trace_machine(
-        &mut source,
-        Config::default(),
-        duration,
-        &mut signals,
-        &mut output,
-    )
-    .await
-    .unwrap();
+    trace_machine(&mut source, Config::default(), duration, &mut signals, &mut output).await.unwrap();
     assert_eq!(output.calls.first(), Some(&"start"));
     assert_eq!(output.calls.last(), Some(&"summary"));
     assert!(source.stopped && source.left.is_empty());
@@ -185,15 +167,7 @@ async fn the_first_ctrl_c_prints_the_summary_and_the_second_is_the_systems() {
     let mut source = Script::new(&[]);
     let mut signals = Said::at(&[(1.0, Signal::Interrupt)]);
     let mut output = Recorder::default();
-    trace_machine(
-        &mut source,
-        Config::default(),
-        None,
-        &mut signals,
-        &mut output,
-    )
-    .await
-    .unwrap();
+    trace_machine(&mut source, Config::default(), None, &mut signals, &mut output).await.unwrap();
     assert_eq!(output.calls, ["start", "summary"]);
     assert!(signals.released);
 }
@@ -204,15 +178,7 @@ async fn a_busy_source_does_not_starve_the_end() {
     source.left.extend((0..100_000).map(|i| f64::from(i) / 1e5));
     let duration = Some(Duration::from_millis(500));
     let (mut signals, mut output) = (Said::default(), Recorder::default());
-    trace_machine(
-        &mut source,
-        Config::default(),
-        duration,
-        &mut signals,
-        &mut output,
-    )
-    .await
-    .unwrap();
+    trace_machine(&mut source, Config::default(), duration, &mut signals, &mut output).await.unwrap();
     assert_eq!(source.now_ns(), sample::at(0.5));
 }
 
@@ -221,15 +187,8 @@ async fn a_source_that_breaks_still_gets_its_summary() {
     let mut source = Script::new(&[1.0]);
     source.breaks = true;
     let (mut signals, mut output) = (Said::default(), Recorder::default());
-    let error = trace_machine(
-        &mut source,
-        Config::default(),
-        None,
-        &mut signals,
-        &mut output,
-    )
-    .await
-    .unwrap_err();
+    let error =
+        trace_machine(&mut source, Config::default(), None, &mut signals, &mut output).await.unwrap_err();
     assert!(error.to_string().contains("the ring buffer is gone"));
     assert_eq!(output.calls, ["start", "summary"]);
 }
@@ -238,19 +197,9 @@ async fn a_source_that_breaks_still_gets_its_summary() {
 async fn an_output_that_closes_ends_the_trace() {
     let mut source = Script::new(&[]);
     let mut signals = Said::default();
-    let mut output = Recorder {
-        fails_at: Some("start"),
-        ..Recorder::default()
-    };
-    let error = trace_machine(
-        &mut source,
-        Config::default(),
-        None,
-        &mut signals,
-        &mut output,
-    )
-    .await
-    .unwrap_err();
+    let mut output = Recorder { fails_at: Some("start"), ..Recorder::default() };
+    let error =
+        trace_machine(&mut source, Config::default(), None, &mut signals, &mut output).await.unwrap_err();
     assert!(error.to_string().contains("closed early"));
     assert_eq!(output.calls, ["start"]);
 }
@@ -301,18 +250,9 @@ mod with_a_command {
     #[tokio::test]
     async fn a_failing_output_takes_the_command_down() {
         let mut source = Script::new(&[]);
-        let mut output = Recorder {
-            fails_at: Some("start"),
-            ..Recorder::default()
-        };
+        let mut output = Recorder { fails_at: Some("start"), ..Recorder::default() };
         let (plan, mut signals) = (plan(&["sleep", "1000"]), Said::default());
-        let ran = run_command(
-            &mut source,
-            Config::default(),
-            &plan,
-            &mut signals,
-            &mut output,
-        );
+        let ran = run_command(&mut source, Config::default(), &plan, &mut signals, &mut output);
         let error = ran.await.unwrap_err();
         assert_eq!(error.exit_code(), exit::RUN_FAILURE);
         assert!(error.to_string().contains("closed early"));
@@ -323,13 +263,7 @@ mod with_a_command {
         let mut source = Script::new(&[]);
         let mut output = Recorder::default();
         let (plan, mut signals) = (plan(&["/nonexistent/command"]), Said::default());
-        let ran = run_command(
-            &mut source,
-            Config::default(),
-            &plan,
-            &mut signals,
-            &mut output,
-        );
+        let ran = run_command(&mut source, Config::default(), &plan, &mut signals, &mut output);
         let error = ran.await.unwrap_err();
         assert_eq!(error.exit_code(), exit::NOT_FOUND);
         assert!(output.calls.is_empty());

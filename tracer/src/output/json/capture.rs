@@ -13,10 +13,7 @@ pub(super) struct StartJson<'a> {
 
 impl<'a> StartJson<'a> {
     pub(super) fn of(capture: &'a Capture) -> Self {
-        Self {
-            capture: CaptureJson::of(capture),
-            pools: PoolJson::known_at_start(capture),
-        }
+        Self { capture: CaptureJson::of(capture), pools: PoolJson::known_at_start(capture) }
     }
 }
 
@@ -60,11 +57,7 @@ impl<'a> HookJson<'a> {
     fn of(hook: &'a Hook) -> Self {
         Self {
             name: &hook.name,
-            state: if hook.off_because.is_none() {
-                "on"
-            } else {
-                "off"
-            },
+            state: if hook.off_because.is_none() { "on" } else { "off" },
             why: hook.off_because.as_deref(),
         }
     }
@@ -86,10 +79,6 @@ impl<'a> DegradationJson<'a> {
     }
 
     fn of(degradation: &'a Degradation) -> Self {
-        Self {
-            feature: &degradation.feature,
-            why: &degradation.why,
-            remedy: &degradation.remedy,
-        }
+        Self { feature: &degradation.feature, why: &degradation.why, remedy: &degradation.remedy }
     }
 }

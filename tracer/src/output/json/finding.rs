@@ -40,10 +40,7 @@ pub(super) struct HolderJson<'a> {
 
 impl<'a> HolderJson<'a> {
     fn of((owner, held): &'a (Owner, u64), setting: &Setting) -> Self {
-        Self {
-            owner: OwnerJson::of(owner, setting),
-            held: *held,
-        }
+        Self { owner: OwnerJson::of(owner, setting), held: *held }
     }
 }
 
@@ -59,44 +56,23 @@ pub(super) fn head(finding: &Finding) -> (&'static str, u64) {
 impl<'a> FindingJson<'a> {
     pub(super) fn of(finding: &'a Finding, setting: &Setting) -> Self {
         match finding {
-            Finding::Verdict {
-                at_ns,
-                owner,
-                previous,
-                verdict,
-                held,
-                evidence,
-            } => Self::Verdict {
+            Finding::Verdict { at_ns, owner, previous, verdict, held, evidence } => Self::Verdict {
                 owner: OwnerJson::of(owner, setting),
                 verdict: verdict.name(),
                 previous: previous.name(),
                 held: *held,
                 evidence: EvidenceJson::all(evidence, owner, setting, *at_ns),
             },
-            Finding::Exhausted {
-                owner,
-                pool,
-                code,
-                local,
-                remote,
-                top_holders,
-                ..
-            } => Self::Exhausted {
+            Finding::Exhausted { owner, pool, code, local, remote, top_holders, .. } => Self::Exhausted {
                 owner: OwnerJson::of(owner, setting),
                 netns: netns(pool.netns),
                 protocol: pool.protocol.to_string(),
                 local: local.map(|local| local.to_string()),
                 remote: remote.map(|remote| remote.to_string()),
                 errno: code.name(),
-                top_holders: top_holders
-                    .iter()
-                    .map(|holder| HolderJson::of(holder, setting))
-                    .collect(),
+                top_holders: top_holders.iter().map(|holder| HolderJson::of(holder, setting)).collect(),
             },
-            Finding::Lost { count, stage, .. } => Self::Lost {
-                count: *count,
-                stage: stage.name(),
-            },
+            Finding::Lost { count, stage, .. } => Self::Lost { count: *count, stage: stage.name() },
         }
     }
 }

@@ -45,12 +45,7 @@ pub fn write_line(
     at: String,
     body: impl Serialize,
 ) -> Result<(), OutputError> {
-    let line = Line {
-        schema: SCHEMA,
-        kind,
-        at,
-        body,
-    };
+    let line = Line { schema: SCHEMA, kind, at, body };
     let mut text = serde_json::to_vec(&line).map_err(|error| sink.broken(error.into()))?;
     text.push(b'\n');
     sink.write(&text)
@@ -68,20 +63,10 @@ impl JsonOutput {
     /// Writes to `sink` what is seen under `capture`.
     #[must_use]
     pub fn new(sink: Sink, capture: &Capture, summary_only: bool) -> Self {
-        Self {
-            sink,
-            capture: capture.clone(),
-            setting: Setting::new(capture, TimeZone::UTC),
-            summary_only,
-        }
+        Self { sink, capture: capture.clone(), setting: Setting::new(capture, TimeZone::UTC), summary_only }
     }
 
-    fn line(
-        &mut self,
-        kind: &'static str,
-        at_ns: u64,
-        body: impl Serialize,
-    ) -> Result<(), OutputError> {
+    fn line(&mut self, kind: &'static str, at_ns: u64, body: impl Serialize) -> Result<(), OutputError> {
         write_line(&mut self.sink, kind, self.setting.rfc3339(at_ns), body)
     }
 }

@@ -13,10 +13,7 @@ use serde::Serialize;
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(super) enum OwnerJson<'a> {
     Process(ProcessJson<'a>),
-    System {
-        module: Option<&'a str>,
-        netns: Option<u32>,
-    },
+    System { module: Option<&'a str>, netns: Option<u32> },
     Unowned,
 }
 
@@ -37,13 +34,10 @@ pub(super) struct ProcessJson<'a> {
 impl<'a> OwnerJson<'a> {
     pub(super) fn of(owner: &'a Owner, setting: &Setting) -> Self {
         match &owner.id {
-            OwnerId::Process(id) => {
-                Self::Process(ProcessJson::of(*id, owner.facts.as_ref(), setting))
+            OwnerId::Process(id) => Self::Process(ProcessJson::of(*id, owner.facts.as_ref(), setting)),
+            OwnerId::System { module, netns: ns } => {
+                Self::System { module: module.as_deref(), netns: netns(*ns) }
             }
-            OwnerId::System { module, netns: ns } => Self::System {
-                module: module.as_deref(),
-                netns: netns(*ns),
-            },
             OwnerId::Unowned => Self::Unowned,
         }
     }
@@ -83,12 +77,7 @@ pub(super) struct EvidenceJson {
 }
 
 impl EvidenceJson {
-    pub(super) fn all(
-        evidence: &[Evidence],
-        owner: &Owner,
-        setting: &Setting,
-        now_ns: u64,
-    ) -> Vec<Self> {
+    pub(super) fn all(evidence: &[Evidence], owner: &Owner, setting: &Setting, now_ns: u64) -> Vec<Self> {
         let one = |e| Self::of(e, words::evidence(e, owner, setting, now_ns), setting);
         evidence.iter().map(one).collect()
     }

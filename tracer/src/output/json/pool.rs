@@ -30,9 +30,7 @@ impl PoolJson {
     #[must_use]
     pub fn known_at_start(capture: &Capture) -> Vec<Self> {
         let pools = capture.pools.iter();
-        pools
-            .map(|(id, range)| Self::empty(id, Some(range)))
-            .collect()
+        pools.map(|(id, range)| Self::empty(id, Some(range))).collect()
     }
 
     pub(super) fn of(pool: &PoolReport) -> Self {
@@ -63,11 +61,7 @@ impl PoolJson {
 
 impl DestinationJson {
     fn of(destination: &DestinationReport) -> Self {
-        Self {
-            remote: destination.remote.to_string(),
-            used: destination.used,
-            usable: destination.usable,
-        }
+        Self { remote: destination.remote.to_string(), used: destination.used, usable: destination.usable }
     }
 }
 

@@ -32,11 +32,7 @@ fn findings() -> [Finding; 3] {
             remote: Some(([127, 0, 0, 1], 9999).into()),
             top_holders: vec![(sample::python(), 28_000)],
         },
-        Finding::Lost {
-            at_ns: sample::at(11.5),
-            count: 120,
-            stage: LossStage::Kernel,
-        },
+        Finding::Lost { at_ns: sample::at(11.5), count: 120, stage: LossStage::Kernel },
     ]
 }
 
@@ -74,16 +70,7 @@ fn absent_facts_are_null() {
     let text = written(|output| output.summary(&summary).unwrap());
     let line: Value = serde_json::from_str(&text).unwrap();
     let owner = &line["owners"][0]["owner"];
-    for field in [
-        "comm",
-        "exe",
-        "cmdline",
-        "uid",
-        "ppid",
-        "service",
-        "container",
-        "netns",
-    ] {
+    for field in ["comm", "exe", "cmdline", "uid", "ppid", "service", "container", "netns"] {
         assert_eq!(owner.get(field), Some(&Value::Null), "{field}");
     }
     assert_eq!(line["owners"][0]["lifetime_s"]["p50"], Value::Null);
@@ -92,20 +79,12 @@ fn absent_facts_are_null() {
 
 #[test]
 fn system_and_nobody_are_owners_too() {
-    let owner = |id| OwnerReport {
-        owner: crate::engine::report::Owner { id, facts: None },
-        ..sample::innocent(1)
-    };
-    let system = OwnerId::System {
-        module: Some("wireguard".into()),
-        netns: NetNs(7),
-    };
+    let owner =
+        |id| OwnerReport { owner: crate::engine::report::Owner { id, facts: None }, ..sample::innocent(1) };
+    let system = OwnerId::System { module: Some("wireguard".into()), netns: NetNs(7) };
     let summary = sample::summary(vec![owner(system), owner(OwnerId::Unowned)]);
     let text = written(|output| output.summary(&summary).unwrap());
-    assert!(
-        text.contains(r#""owner":{"kind":"system","module":"wireguard","netns":7}"#),
-        "{text}"
-    );
+    assert!(text.contains(r#""owner":{"kind":"system","module":"wireguard","netns":7}"#), "{text}");
     assert!(text.contains(r#""owner":{"kind":"unowned"}"#), "{text}");
 }
 

@@ -14,14 +14,7 @@ const INDENT: &str = "         ";
 
 pub(super) fn text(finding: &Finding, setting: &Setting, options: &TextOptions) -> String {
     let (at_ns, said) = match finding {
-        Finding::Verdict {
-            at_ns,
-            owner,
-            previous,
-            verdict,
-            held,
-            evidence,
-        } => {
+        Finding::Verdict { at_ns, owner, previous, verdict, held, evidence } => {
             let facts = if evidence.is_empty() {
                 changed(*previous, *held)
             } else {
@@ -30,29 +23,14 @@ pub(super) fn text(finding: &Finding, setting: &Setting, options: &TextOptions) 
             let name = options.paint.verdict(*verdict, &upper(*verdict));
             (*at_ns, format!("{name} {} {facts}", label(owner)))
         }
-        Finding::Exhausted {
-            at_ns,
-            owner,
-            pool,
-            code,
-            local,
-            remote,
-            top_holders,
-        } => {
+        Finding::Exhausted { at_ns, owner, pool, code, local, remote, top_holders } => {
             let verdict = Verdict::Exhausted;
             let name = options.paint.verdict(verdict, &upper(verdict));
             let refusal = refusal(*pool, *code, *local, *remote);
             let holders = holders(top_holders);
-            (
-                *at_ns,
-                format!("{name} {} {refusal}{holders}", label(owner)),
-            )
+            (*at_ns, format!("{name} {} {refusal}{holders}", label(owner)))
         }
-        Finding::Lost {
-            at_ns,
-            count,
-            stage,
-        } => (*at_ns, lost(*count, *stage, options)),
+        Finding::Lost { at_ns, count, stage } => (*at_ns, lost(*count, *stage, options)),
     };
     format!("{} {said}\n", setting.time_of_day(at_ns, at_ns))
 }
@@ -63,11 +41,7 @@ pub(super) fn upper(verdict: Verdict) -> String {
 }
 
 fn changed(previous: Verdict, held: u64) -> String {
-    format!(
-        "was {}; holds {} now",
-        previous.name(),
-        counted(held, "port")
-    )
+    format!("was {}; holds {} now", previous.name(), counted(held, "port"))
 }
 
 fn sentences(evidence: &[Evidence], owner: &Owner, setting: &Setting, now_ns: u64) -> String {
@@ -77,12 +51,7 @@ fn sentences(evidence: &[Evidence], owner: &Owner, setting: &Setting, now_ns: u6
 }
 
 /// `found no TCP port to 127.0.0.1:9999: EADDRNOTAVAIL`.
-fn refusal(
-    pool: PoolId,
-    code: FailureCode,
-    local: Option<IpAddr>,
-    remote: Option<SocketAddr>,
-) -> String {
+fn refusal(pool: PoolId, code: FailureCode, local: Option<IpAddr>, remote: Option<SocketAddr>) -> String {
     let protocol = pool.protocol.to_string().to_ascii_uppercase();
     let from = local
         .filter(|local| !local.is_unspecified())

@@ -51,12 +51,7 @@ pub struct TextOutput {
 impl TextOutput {
     /// Writes to `sink` what is seen under `capture`, and how it goes to `progress`.
     #[must_use]
-    pub fn new(
-        sink: Sink,
-        progress: Option<ProgressLine>,
-        capture: &Capture,
-        options: TextOptions,
-    ) -> Self {
+    pub fn new(sink: Sink, progress: Option<ProgressLine>, capture: &Capture, options: TextOptions) -> Self {
         Self {
             sink,
             progress,

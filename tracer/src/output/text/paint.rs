@@ -49,10 +49,6 @@ impl Paint {
     }
 
     fn with(self, colour: &str, text: &str) -> String {
-        if self.on {
-            format!("{colour}{text}{RESET}")
-        } else {
-            text.to_owned()
-        }
+        if self.on { format!("{colour}{text}{RESET}") } else { text.to_owned() }
     }
 }

@@ -19,12 +19,7 @@ impl ProgressLine {
     /// A line on `terminal`.
     #[must_use]
     pub fn new(terminal: Box<dyn Write>) -> Self {
-        Self {
-            terminal,
-            began_ns: 0,
-            shown_ns: 0,
-            visible: false,
-        }
+        Self { terminal, began_ns: 0, shown_ns: 0, visible: false }
     }
 
     /// Tracing begins.
@@ -86,11 +81,7 @@ mod tests {
         let written = Written::default();
         let mut line = ProgressLine::new(Box::new(written.clone()));
         line.start(at(0.0));
-        let progress = Progress {
-            held: 1_600,
-            acquired_per_s: 50.12,
-            lost: 0,
-        };
+        let progress = Progress { held: 1_600, acquired_per_s: 50.12, lost: 0 };
         line.show(&progress, at(0.9));
         line.show(&progress, at(1.2));
         line.show(&progress, at(2.1));

@@ -11,10 +11,7 @@ const GROWTH: u64 = 4;
 pub(super) fn text(summary: &Summary, degraded: &[Degradation], options: &TextOptions) -> String {
     let traced = duration(summary.duration_s);
     let mut text = if summary.lost == 0 {
-        format!(
-            "{}, 0 lost, in {traced}\n",
-            counted(summary.events, "event")
-        )
+        format!("{}, 0 lost, in {traced}\n", counted(summary.events, "event"))
     } else {
         let all = summary.events.saturating_add(summary.lost);
         format!(
@@ -43,10 +40,6 @@ pub(super) fn consequence(options: &TextOptions) -> String {
 
 /// One inexact thing with its remedy.
 pub(in crate::output) fn limited(degradation: &Degradation) -> String {
-    let Degradation {
-        feature,
-        why,
-        remedy,
-    } = degradation;
+    let Degradation { feature, why, remedy } = degradation;
     format!("limited: {feature}: {why}\n  remedy: {remedy}\n")
 }

@@ -12,17 +12,8 @@ const ROWS_MAX: usize = 12;
 /// The least that an owner's name is cut to.
 const OWNER_WIDTH_MIN: usize = 16;
 const GAP: usize = 2;
-const HEADS: [&str; 9] = [
-    "OWNER",
-    "VERDICT",
-    "HELD",
-    "ACQUIRED",
-    "RELEASED",
-    "TIME_WAIT",
-    "FAILED",
-    "OLDEST",
-    "MEDIAN LIFE",
-];
+const HEADS: [&str; 9] =
+    ["OWNER", "VERDICT", "HELD", "ACQUIRED", "RELEASED", "TIME_WAIT", "FAILED", "OLDEST", "MEDIAN LIFE"];
 /// Columns up to here are words and stand left; the rest are numbers and stand right.
 const LEFT: usize = 2;
 
@@ -80,20 +71,17 @@ fn widths(rows: &[Row]) -> [usize; HEADS.len()] {
 
 fn line(row: &Row, widths: &[usize; HEADS.len()]) -> String {
     let cells = row.iter().zip(widths).enumerate();
-    let cells = cells.map(|(i, (cell, &width))| {
-        if i < LEFT {
-            format!("{:width$}", cut(cell, width))
-        } else {
-            format!("{cell:>width$}")
-        }
-    });
+    let cells =
+        cells.map(
+            |(i, (cell, &width))| {
+                if i < LEFT { format!("{:width$}", cut(cell, width)) } else { format!("{cell:>width$}") }
+            },
+        );
     cells.collect::<Vec<_>>().join(&" ".repeat(GAP))
 }
 
 fn char_offset(text: &str, chars: usize) -> usize {
-    text.char_indices()
-        .nth(chars)
-        .map_or(text.len(), |(offset, _)| offset)
+    text.char_indices().nth(chars).map_or(text.len(), |(offset, _)| offset)
 }
 
 fn more(hidden: &[OwnerReport]) -> String {
@@ -101,9 +89,5 @@ fn more(hidden: &[OwnerReport]) -> String {
         return String::new();
     }
     let held = hidden.iter().map(|o| o.tcp.held + o.udp.held).sum();
-    format!(
-        "… and {}, {} held\n",
-        counted(hidden.len() as u64, "more owner"),
-        counted(held, "port")
-    )
+    format!("… and {}, {} held\n", counted(hidden.len() as u64, "more owner"), counted(held, "port"))
 }

@@ -46,11 +46,7 @@ fn a_leak_is_told_as_in_the_golden_file() {
     let owners = (4800..4815).map(sample::innocent);
     let owners = [sample::leaker()].into_iter().chain(owners).collect();
     let actual = summary(&sample::summary(owners));
-    sample::golden(
-        "summary-leak.txt",
-        include_str!("../../../../tests/golden/summary-leak.txt"),
-        &actual,
-    );
+    sample::golden("summary-leak.txt", include_str!("../../../../tests/golden/summary-leak.txt"), &actual);
 }
 
 #[test]
@@ -72,11 +68,7 @@ fn findings_are_told_as_in_the_golden_file() {
         remote: Some(([127, 0, 0, 1], 9999).into()),
         top_holders: vec![(sample::python(), 28_000), (sample::process(9, "x"), 12)],
     };
-    let lost = Finding::Lost {
-        at_ns: sample::at(12.0),
-        count: 1,
-        stage: LossStage::Kernel,
-    };
+    let lost = Finding::Lost { at_ns: sample::at(12.0), count: 1, stage: LossStage::Kernel };
     let mut bound = sample::evidence();
     bound.kind = LeakKind::Bound;
     bound.protocol = Protocol::Udp;
@@ -87,11 +79,7 @@ fn findings_are_told_as_in_the_golden_file() {
             output.finding(&finding).unwrap();
         }
     });
-    sample::golden(
-        "findings.txt",
-        include_str!("../../../../tests/golden/findings.txt"),
-        &actual,
-    );
+    sample::golden("findings.txt", include_str!("../../../../tests/golden/findings.txt"), &actual);
 }
 
 #[test]
@@ -108,17 +96,30 @@ fn the_first_line_is_the_verdict() {
 }
 
 #[test]
+fn what_an_owner_did_before_it_ended_is_told_in_the_past() {
+    let mut owner = sample::leaker();
+    owner.tcp.held = 0;
+    owner.tcp.released = 620;
+    owner.evidence[0].released_share = 0.5;
+    let text = summary(&sample::summary(vec![owner]));
+    let told = "LEAK: python3 (pid 4711) held 600 TCP ports to 127.0.0.1:9999 \
+                and kept 50 % of what it took\n";
+    assert!(text.starts_with(told), "{text}");
+    assert!(text.contains("grew by 50 a second; holds 0 now"), "{text}");
+    assert!(!text.contains("the pool is empty"), "{text}");
+}
+
+#[test]
 fn churn_is_no_leak() {
     let mut owner = sample::leaker();
     owner.verdict = Verdict::Churn;
     owner.evidence[0].kind = LeakKind::Churn;
     let text = summary(&sample::summary(vec![owner]));
+    assert!(text.starts_with("No leak: 1 owner holds 600 ports"), "{text}");
     assert!(
-        text.starts_with("No leak: 1 owner holds 600 ports"),
-        "{text}"
-    );
-    assert!(
-        text.contains("CHURN: python3 (pid 4711) leaves 600 TCP ports to 127.0.0.1:9999 in TIME_WAIT; not a leak"),
+        text.contains(
+            "CHURN: python3 (pid 4711) leaves 600 TCP ports to 127.0.0.1:9999 in TIME_WAIT; not a leak"
+        ),
         "{text}"
     );
     assert!(text.contains("reuse connections"), "{text}");
@@ -130,20 +131,14 @@ fn a_victim_is_told_with_its_error() {
     owner.verdict = Verdict::Exhausted;
     owner.tcp.failed = BTreeMap::from([(FailureCode::EADDRNOTAVAIL, 12)]);
     let text = summary(&sample::summary(vec![owner, sample::leaker()]));
-    assert!(
-        text.starts_with("EXHAUSTED: curl (pid 5000) found no free port 12 times\n"),
-        "{text}"
-    );
+    assert!(text.starts_with("EXHAUSTED: curl (pid 5000) found no free port 12 times\n"), "{text}");
     assert!(text.contains("EADDRNOTAVAIL 12 times"), "{text}");
     assert!(text.contains("\nLEAK: python3 (pid 4711) holds"), "{text}");
 }
 
 #[test]
 fn a_loss_says_what_it_means_and_the_remedy() {
-    let lossy = Summary {
-        lost: 120,
-        ..sample::summary(vec![sample::innocent(1)])
-    };
+    let lossy = Summary { lost: 120, ..sample::summary(vec![sample::innocent(1)]) };
     let text = summary(&lossy);
     assert!(text.starts_with("No leak seen:"), "{text}");
     assert!(
@@ -172,9 +167,7 @@ fn quiet_leaves_the_summary() {
     let mut options = options();
     options.summary_only = true;
     let text = written(options, |output| {
-        output
-            .finding(&suspected(sample::python(), vec![]))
-            .unwrap();
+        output.finding(&suspected(sample::python(), vec![])).unwrap();
     });
     assert_eq!(text, "");
 }
@@ -204,8 +197,7 @@ fn colours_do_not_disturb_the_columns() {
     let plain = table::text(&[sample::leaker()], &Paint::new(false));
     let painted = table::text(&[sample::leaker()], &Paint::new(true));
     assert!(painted.contains("\x1b[1;31mleak\x1b[0m"), "{painted:?}");
-    let bare = ["\x1b[1;31m", "\x1b[2m", "\x1b[0m"]
-        .iter()
-        .fold(painted, |text, escape| text.replace(escape, ""));
+    let bare =
+        ["\x1b[1;31m", "\x1b[2m", "\x1b[0m"].iter().fold(painted, |text, escape| text.replace(escape, ""));
     assert_eq!(bare, plain);
 }

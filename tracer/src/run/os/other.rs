@@ -20,10 +20,10 @@ impl Listener {
         }
         Signal::Interrupt
     }
-}
 
-/// The console's handler cannot be taken back.
-pub(in crate::run) fn restore_default_signals() {}
+    /// The console's handler cannot be taken back.
+    pub(in crate::run) fn release(&self) {}
+}
 
 /// A console sends Ctrl-C to everyone.
 pub(in crate::run) fn has_terminal() -> bool {
@@ -38,10 +38,7 @@ pub(in crate::run) fn send(child: &mut tokio::process::Child, _signal: Signal) {
 /// The command's own status.
 #[must_use]
 pub fn exit_code(status: ExitStatus) -> u8 {
-    status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(exit::RUN_FAILURE)
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::RUN_FAILURE)
 }
 
 /// Not checked here.
