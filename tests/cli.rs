@@ -1,6 +1,8 @@
 //! What scripts rely on before any tracing begins: exit codes, and messages that name the
 //! mistake and the way out. Needs no privileges.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 use std::process::{Command, Output};
 
 fn portleak(line: &str) -> Output {

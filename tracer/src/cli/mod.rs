@@ -1,15 +1,16 @@
 //! The command line.
 
+mod usage;
 pub mod values;
 
 use crate::engine::Profile;
 use crate::engine::scope::Scope;
 use crate::event::Protocol;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+use usage::{EXAMPLES, RUN_EXAMPLES, RUN_USAGE, TRACE_EXAMPLES};
 
 /// Names the process that leaks ephemeral ports, while it leaks.
 #[derive(Debug, Parser)]
@@ -29,55 +30,9 @@ impl Cli {
     where
         T: Into<OsString> + Clone,
     {
-        Self::try_parse_from(args).map_err(show_the_dashes)
+        Self::try_parse_from(args).map_err(usage::show_the_dashes)
     }
 }
-
-/// `portleak run foo` lacks only the dashes: shows where they go.
-fn show_the_dashes(mut error: clap::Error) -> clap::Error {
-    let command = match (error.kind(), error.get(ContextKind::InvalidArg)) {
-        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if !word.starts_with('-') => {
-            word.clone()
-        }
-        (ErrorKind::MissingRequiredArgument, _) => "./repro.sh".to_owned(),
-        _ => return error,
-    };
-    let usage = error.get(ContextKind::Usage).map(ToString::to_string);
-    if usage.is_some_and(|usage| usage.contains(RUN_USAGE)) {
-        let tip = format!("the command goes after the dashes: portleak run -- {command}");
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
-    }
-    error
-}
-
-const RUN_USAGE: &str = "portleak run [OPTIONS] -- CMD [ARG]...";
-
-const EXAMPLES: &str = "\
-Examples:
-  portleak run -- ./repro.sh           trace a reproduction, then say who leaks
-  portleak trace --duration 30s        trace the whole machine for half a minute
-  portleak trace --pid 4711            trace one process until Ctrl-C
-  portleak doctor                      what works on this machine, and what does not";
-
-const RUN_EXAMPLES: &str = "\
-CMD writes to the same standard output; --output FILE keeps the two apart.
-Exit status: that of CMD (128+N when signal N ended it); 125 when portleak itself failed,
-126 when CMD is not executable, 127 when it was not found; 3 with --fail-on-leak and a leak.
-The first Ctrl-C is for CMD to obey; a second one ends it.
-
-Examples:
-  portleak run -- ./repro.sh
-  portleak run --fail-on-leak -- cargo test
-  portleak run --format json --output ports.jsonl -- python3 client.py --once";
-
-const TRACE_EXAMPLES: &str = "\
-Exit status: 0; 1 when portleak itself failed; 2 on wrong usage; 3 with --fail-on-leak and a leak.
-
-Examples:
-  portleak trace                       until Ctrl-C, then the summary
-  portleak trace --comm nginx -v
-  portleak trace --duration 5m --fail-on-leak -q
-  portleak trace --format json | jq 'select(.type == \"finding\")'";
 
 /// What to do.
 #[derive(Debug, Subcommand)]

@@ -1,4 +1,5 @@
 use super::*;
+use clap::error::ErrorKind;
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
     Cli::from_args(line.split_whitespace()).map(|cli| cli.command)

@@ -19,7 +19,7 @@ pub fn label(owner: &Owner) -> String {
     }
 }
 
-/// For sentences: `python3 (pid 4711)`, `System (wireguard)`, `sockets without an owner`.
+/// For sentences: `python3 (pid 4711)`, `System (wireguard)`, `an unknown owner`.
 #[must_use]
 pub fn full(owner: &Owner) -> String {
     match &owner.id {
@@ -31,7 +31,7 @@ pub fn full(owner: &Owner) -> String {
             Some(module) => format!("System ({})", printable(module)),
             None => "System (module unknown)".to_owned(),
         },
-        OwnerId::Unowned => "nobody (sockets without an owner)".to_owned(),
+        OwnerId::Unowned => "an unknown owner (orphaned sockets)".to_owned(),
     }
 }
 

@@ -45,7 +45,7 @@ impl Signals for OsSignals {
     }
 
     fn release(&mut self) {
-        os::restore_default_signals();
+        self.0.release();
     }
 
     fn shared_with_child(&self) -> bool {

@@ -55,7 +55,7 @@ fn no_leak(summary: &Summary) -> String {
 fn accusation(report: &OwnerReport) -> String {
     let who = full(&report.owner);
     match report.evidence.first() {
-        Some(evidence) => format!("{who} {}", deed(evidence)),
+        Some(evidence) => format!("{who} {}", deed(evidence, is_over(report))),
         None if report.verdict == Verdict::Exhausted => {
             format!("{who} found no free port {}", times(failures(report)))
         }
@@ -66,44 +66,68 @@ fn accusation(report: &OwnerReport) -> String {
     }
 }
 
-fn deed(evidence: &Evidence) -> String {
+/// What an owner does, or did when it has ended since.
+fn deed(evidence: &Evidence, past: bool) -> String {
     let protocol = match evidence.protocol {
         Protocol::Tcp => "TCP",
         Protocol::Udp => "UDP",
     };
     let ports = counted(evidence.held, &format!("{protocol} port"));
     let to = evidence.remote.map_or_else(String::new, |remote| format!(" to {remote}"));
+    let tense = |now, then| if past { then } else { now };
+    let holds = tense("holds", "held");
+    let kept = percent(1.0 - evidence.released_share);
     match evidence.kind {
         LeakKind::Total if evidence.released_share > 0.0 => {
-            let released = percent(evidence.released_share);
-            format!("holds {ports}{to} and releases {released} of what it takes")
+            let (keeps, takes) = (tense("keeps", "kept"), tense("takes", "took"));
+            format!("{holds} {ports}{to} and {keeps} {kept} of what it {takes}")
         }
-        LeakKind::Total => format!("holds {ports}{to} and releases none"),
+        LeakKind::Total => {
+            let releases = tense("releases", "released");
+            format!("{holds} {ports}{to} and {releases} none")
+        }
         LeakKind::Partial => {
-            let kept = percent(1.0 - evidence.released_share);
-            format!("never releases {kept} of its {protocol} ports{to}; it holds {}", count(evidence.held))
+            let releases = tense("never releases", "never released");
+            let held = count(evidence.held);
+            format!("{releases} {kept} of its {protocol} ports{to}; it {holds} {held}")
         }
         LeakKind::CloseWait => {
-            format!("holds {ports}{to} whose connections the peer has closed")
+            format!("{holds} {ports}{to} whose connections the peer has closed")
         }
         LeakKind::SynSent => {
-            format!("holds {ports} for connection attempts{to} that nobody answers")
+            let answers = tense("answers", "answered");
+            format!("{holds} {ports} for connection attempts{to} that nobody {answers}")
         }
         LeakKind::Slow => {
-            format!("holds {ports}{to} and takes {} more", rate(evidence.rate_per_s))
+            let takes = tense("takes", "took");
+            let more = rate(evidence.rate_per_s);
+            format!("{holds} {ports}{to} and {takes} {more} more")
         }
-        LeakKind::Bound => format!("holds {ports}, bound and not connected"),
-        LeakKind::Churn => format!("leaves {ports}{to} in TIME_WAIT; not a leak"),
+        LeakKind::Bound => format!("{holds} {ports}, bound and not connected"),
+        LeakKind::Churn => {
+            let leaves = tense("leaves", "left");
+            format!("{leaves} {ports}{to} in TIME_WAIT; not a leak")
+        }
     }
+}
+
+/// Whether the owner has given most of it back since the evidence was taken: it has ended, as a
+/// rule. TIME_WAIT is not held, so that churn is never over in this sense.
+fn is_over(report: &OwnerReport) -> bool {
+    let held = report.tcp.held + report.udp.held;
+    report.evidence.iter().any(|e| e.kind != LeakKind::Churn && held < e.held / 2)
 }
 
 /// The lines below the first headline.
 fn details(report: &OwnerReport, setting: &Setting, now_ns: u64, paint: &Paint) -> String {
+    let over = is_over(report);
+    // An owner that gave its ports back empties no pool.
+    let still = |e: &Evidence| Evidence { exhaustion_in_s: e.exhaustion_in_s.filter(|_| !over), ..e.clone() };
     let mut lines: Vec<String> = report
         .evidence
         .iter()
         .take(EVIDENCE_MAX)
-        .map(|e| words::evidence(e, &report.owner, setting, now_ns))
+        .map(|e| words::evidence(&still(e), &report.owner, setting, now_ns))
         .collect();
     lines.push(balance(report));
     if let Some(failed) = failed(report) {
@@ -126,8 +150,14 @@ fn balance(report: &OwnerReport) -> String {
     );
     let growth: f64 =
         report.evidence.iter().filter(|e| e.kind != LeakKind::Churn).map(|e| e.rate_per_s).sum();
+    let over = is_over(report);
     if growth > 0.0 {
-        text += &format!("; growing by {}", rate(growth));
+        let grows = if over { "grew" } else { "growing" };
+        text += &format!("; {grows} by {}", rate(growth));
+    }
+    if over {
+        let held = report.tcp.held + report.udp.held;
+        text += &format!("; holds {} now", count(held));
     }
     if let Some(oldest_s) = report.oldest_held_s {
         text += &format!("; oldest held for {}", duration(oldest_s));

@@ -6,10 +6,11 @@ use crate::output::numbers::{count, counted, percent, share};
 
 const POOLS_MAX: usize = 4;
 const DESTINATIONS_MAX: usize = 3;
+/// A peak below this share of an empty pool is not worth a line.
+const PEAK_SHARE_MIN: f64 = 0.01;
 
 pub(super) fn text(pools: &[PoolReport]) -> String {
-    let mut used: Vec<&PoolReport> =
-        pools.iter().filter(|pool| pool.peak > 0 || pool.time_wait > 0).collect();
+    let mut used: Vec<&PoolReport> = pools.iter().filter(|pool| is_worth_a_line(pool)).collect();
     used.sort_by_key(|pool| std::cmp::Reverse(pool.used + pool.time_wait));
     let several = several(used.iter().map(|pool| pool.id));
     let mut text = String::new();
@@ -25,6 +26,12 @@ pub(super) fn text(pools: &[PoolReport]) -> String {
         text += &format!("… and {}\n", counted(more, "more pool"));
     }
     text
+}
+
+/// A namespace that used one port for a moment is noise.
+fn is_worth_a_line(pool: &PoolReport) -> bool {
+    let usable = pool.range.map_or(0, |range| u64::from(range.usable()));
+    pool.used > 0 || pool.time_wait > 0 || share(pool.peak, usable) >= PEAK_SHARE_MIN
 }
 
 /// `tcp 32768-60999: 28,232 ports`; the namespace is named when there are `several`.

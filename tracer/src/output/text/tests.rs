@@ -96,6 +96,20 @@ fn the_first_line_is_the_verdict() {
 }
 
 #[test]
+fn what_an_owner_did_before_it_ended_is_told_in_the_past() {
+    let mut owner = sample::leaker();
+    owner.tcp.held = 0;
+    owner.tcp.released = 620;
+    owner.evidence[0].released_share = 0.5;
+    let text = summary(&sample::summary(vec![owner]));
+    let told = "LEAK: python3 (pid 4711) held 600 TCP ports to 127.0.0.1:9999 \
+                and kept 50 % of what it took\n";
+    assert!(text.starts_with(told), "{text}");
+    assert!(text.contains("grew by 50 a second; holds 0 now"), "{text}");
+    assert!(!text.contains("the pool is empty"), "{text}");
+}
+
+#[test]
 fn churn_is_no_leak() {
     let mut owner = sample::leaker();
     owner.verdict = Verdict::Churn;

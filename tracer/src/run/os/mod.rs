@@ -10,5 +10,5 @@ use other as system;
 #[cfg(unix)]
 use unix as system;
 
-pub(super) use system::{Listener, has_terminal, restore_default_signals, send};
+pub(super) use system::{Listener, has_terminal, send};
 pub use system::{exit_code, page_bytes, process_exists};

@@ -20,10 +20,10 @@ impl Listener {
         }
         Signal::Interrupt
     }
-}
 
-/// The console's handler cannot be taken back.
-pub(in crate::run) fn restore_default_signals() {}
+    /// The console's handler cannot be taken back.
+    pub(in crate::run) fn release(&self) {}
+}
 
 /// A console sends Ctrl-C to everyone.
 pub(in crate::run) fn has_terminal() -> bool {

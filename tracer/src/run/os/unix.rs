@@ -2,11 +2,15 @@
 
 use crate::exit;
 use crate::run::signals::Signal;
+use rustix::process::{Pid, kill_process};
+use signal_hook::flag::register_conditional_default;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{self, SignalKind, signal};
 
 /// Hears SIGINT and SIGTERM.
@@ -14,11 +18,25 @@ use tokio::signal::unix::{self, SignalKind, signal};
 pub(in crate::run) struct Listener {
     interrupt: unix::Signal,
     terminate: unix::Signal,
+    released: Arc<AtomicBool>,
 }
 
 impl Listener {
     pub(in crate::run) fn new() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let released = Arc::new(AtomicBool::new(false));
+        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+            register_conditional_default(kind.as_raw_value(), Arc::clone(&released))?;
+        }
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            released,
+        })
+    }
+
+    /// From now on signals do what they do to everyone: end the process.
+    pub(in crate::run) fn release(&self) {
+        self.released.store(true, Ordering::SeqCst);
     }
 
     pub(in crate::run) async fn next(&mut self) -> Signal {
@@ -29,13 +47,6 @@ impl Listener {
     }
 }
 
-pub(in crate::run) fn restore_default_signals() {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: signal(2) with SIG_DFL installs no handler and touches no memory of ours.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-}
-
 /// Whether we have a controlling terminal.
 pub(in crate::run) fn has_terminal() -> bool {
     File::open("/dev/tty").is_ok()
@@ -43,14 +54,15 @@ pub(in crate::run) fn has_terminal() -> bool {
 
 /// Sends to a child that has not been reaped, so that its pid is still its own.
 pub(in crate::run) fn send(child: &mut tokio::process::Child, signal: Signal) {
-    let pid = child.id().and_then(|pid| libc::pid_t::try_from(pid).ok());
-    let Some(pid) = pid else { return };
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
     let signal = match signal {
-        Signal::Interrupt => libc::SIGINT,
-        Signal::Terminate => libc::SIGTERM,
+        Signal::Interrupt => rustix::process::Signal::INT,
+        Signal::Terminate => rustix::process::Signal::TERM,
     };
-    // SAFETY: kill(2) touches no memory. It fails only if the child has ended, which is the aim.
-    unsafe { libc::kill(pid, signal) };
+    if let Some(pid) = pid.and_then(Pid::from_raw) {
+        // It fails only if the child has ended, which is the aim.
+        let _ = kill_process(pid, signal);
+    }
 }
 
 /// The command's own status, or 128 + N when signal N ended it, as shells have it.
@@ -69,7 +81,5 @@ pub fn process_exists(pid: u32) -> bool {
 /// The size of a memory page.
 #[must_use]
 pub fn page_bytes() -> u32 {
-    // SAFETY: sysconf(3) touches no memory of ours.
-    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u32::try_from(bytes).unwrap_or(4096)
+    u32::try_from(rustix::param::page_size()).unwrap_or(4096)
 }

@@ -1,0 +1,49 @@
+//! The words around the options: usage, examples, and a tip for the commonest slip.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+pub(super) const RUN_USAGE: &str = "portleak run [OPTIONS] -- CMD [ARG]...";
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  portleak run -- ./repro.sh           trace a reproduction, then say who leaks
+  portleak trace --duration 30s        trace the whole machine for half a minute
+  portleak trace --pid 4711            trace one process until Ctrl-C
+  portleak doctor                      what works on this machine, and what does not";
+
+pub(super) const RUN_EXAMPLES: &str = "\
+CMD writes to the same standard output; --output FILE keeps the two apart.
+Exit status: that of CMD (128+N when signal N ended it); 125 when portleak itself failed,
+126 when CMD is not executable, 127 when it was not found; 3 with --fail-on-leak and a leak.
+The first Ctrl-C is for CMD to obey; a second one ends it.
+
+Examples:
+  portleak run -- ./repro.sh
+  portleak run --fail-on-leak -- cargo test
+  portleak run --format json --output ports.jsonl -- python3 client.py --once";
+
+pub(super) const TRACE_EXAMPLES: &str = "\
+Exit status: 0; 1 when portleak itself failed; 2 on wrong usage; 3 with --fail-on-leak and a leak.
+
+Examples:
+  portleak trace                       until Ctrl-C, then the summary
+  portleak trace --comm nginx -v
+  portleak trace --duration 5m --fail-on-leak -q
+  portleak trace --format json | jq 'select(.type == \"finding\")'";
+
+/// `portleak run foo` lacks only the dashes: shows where they go.
+pub(super) fn show_the_dashes(mut error: clap::Error) -> clap::Error {
+    let command = match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) if !word.starts_with('-') => {
+            word.clone()
+        }
+        (ErrorKind::MissingRequiredArgument, _) => "./repro.sh".to_owned(),
+        _ => return error,
+    };
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string);
+    if usage.is_some_and(|usage| usage.contains(RUN_USAGE)) {
+        let tip = format!("the command goes after the dashes: portleak run -- {command}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
