@@ -24,7 +24,7 @@ use detector::{Second, Surroundings, Thresholds};
 use holds::{Hold, Holds, TimeWaits};
 use owners::{OwnerIx, Owners};
 use pools::{Pool, is_per_destination};
-use report::{Finding, Owner, Progress, Verdict};
+use report::{Evidence, Finding, Owner, Progress, Verdict};
 use rustc_hash::{FxHashMap, FxHashSet};
 use scope::{Family, Scope};
 use std::net::SocketAddr;
@@ -191,15 +191,18 @@ impl Engine {
         let Some(ix) = self.owners.find(&OwnerId::Process(id)) else {
             return;
         };
-        let (pools, start_ns) = (&self.pools, self.start_ns);
-        let (verdict, evidence) =
-            watch::conclude(&self.watch.of(ix, |key| surroundings(pools, key)), start_ns);
+        let (verdict, evidence) = self.weigh(ix);
         if let Some(owner) = self.owners.get_mut(ix) {
             if verdict.fails() && verdict == owner.verdict.min(Verdict::Leak) {
                 owner.evidence = evidence;
             }
             owner.ended = true;
         }
+    }
+
+    /// What is to be thought of an owner at this instant, by the levels of the last second.
+    fn weigh(&self, ix: OwnerIx) -> (Verdict, Vec<Evidence>) {
+        watch::conclude(&self.watch.of(ix, |key| surroundings(&self.pools, key)), self.start_ns)
     }
 
     fn acquire(&mut self, at_ns: u64, acquired: &Acquired) {
@@ -404,7 +407,7 @@ impl Engine {
     fn tick(&mut self, now: Second) {
         let now_ns = self.start_ns + u64::from(now) * SECOND_NS;
         self.time_waits.purge(now_ns);
-        if now % OVERDUE_EVERY == 0 {
+        if now.is_multiple_of(OVERDUE_EVERY) {
             for id in self.time_waits.overdue(now_ns) {
                 self.end_time_wait(id, now_ns);
             }

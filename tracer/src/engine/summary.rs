@@ -1,7 +1,7 @@
 //! Everything at one instant.
 
 use super::owners::{OwnerIx, OwnerState};
-use super::report::{OwnerReport, Summary};
+use super::report::{Evidence, OwnerReport, Summary};
 use super::{Engine, SECOND_NS};
 use crate::event::Protocol;
 use rustc_hash::FxHashMap;
@@ -14,7 +14,7 @@ impl Engine {
         let oldest = self.oldest_holds();
         let in_scope = self.owners.iter().filter(|(ix, owner)| owner.has_ports() && self.is_in_scope(*ix));
         let mut owners: Vec<_> = in_scope
-            .map(|(ix, owner)| report(owner, oldest.get(&ix).map(|&ns| seconds(now_ns, ns))))
+            .map(|(ix, owner)| self.report(ix, owner, oldest.get(&ix).map(|&ns| seconds(now_ns, ns))))
             .collect();
         owners.sort_by_cached_key(|owner| {
             (
@@ -37,6 +37,26 @@ impl Engine {
         }
     }
 
+    fn report(&self, ix: OwnerIx, owner: &OwnerState, oldest_held_s: Option<f64>) -> OwnerReport {
+        OwnerReport {
+            owner: owner.named(),
+            tcp: owner.tcp.report(Protocol::Tcp),
+            udp: owner.udp.report(Protocol::Udp),
+            lifetime: owner.lifetimes.report(),
+            oldest_held_s,
+            verdict: owner.verdict,
+            evidence: self.evidence_now(ix, owner),
+        }
+    }
+
+    /// The evidence with the numbers of this instant; of an owner that has ended, those of its last.
+    fn evidence_now(&self, ix: OwnerIx, owner: &OwnerState) -> Vec<Evidence> {
+        if owner.ended || owner.evidence.is_empty() {
+            return owner.evidence.clone();
+        }
+        self.weigh(ix).1
+    }
+
     /// When each owner acquired the oldest port that it still holds, of those seen.
     fn oldest_holds(&self) -> FxHashMap<OwnerIx, u64> {
         let mut oldest: FxHashMap<OwnerIx, u64> = FxHashMap::default();
@@ -45,18 +65,6 @@ impl Engine {
             *first = hold.acquired_ns.min(*first);
         }
         oldest
-    }
-}
-
-fn report(owner: &OwnerState, oldest_held_s: Option<f64>) -> OwnerReport {
-    OwnerReport {
-        owner: owner.named(),
-        tcp: owner.tcp.report(Protocol::Tcp),
-        udp: owner.udp.report(Protocol::Udp),
-        lifetime: owner.lifetimes.report(),
-        oldest_held_s,
-        verdict: owner.verdict,
-        evidence: owner.evidence.clone(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::detector::{Judged, Second, Series, Surroundings, Thresholds};
 use super::holds::Hold;
 use super::owners::OwnerIx;
 use super::report::{Evidence, Verdict};
-use crate::event::{PoolId, Protocol, SocketState};
+use crate::event::{PoolId, SocketState};
 use rustc_hash::FxHashMap;
 use std::net::SocketAddr;
 

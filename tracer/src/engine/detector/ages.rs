@@ -68,6 +68,11 @@ impl Ages {
         self.old
     }
 
+    /// When the youngest that is still there was born, unless all are old.
+    pub(super) fn newest(&self) -> Option<u32> {
+        self.young.back().map(|&(second, _)| second)
+    }
+
     pub(super) fn total(&self) -> u64 {
         self.young_total + self.old
     }

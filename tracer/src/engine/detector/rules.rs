@@ -1,4 +1,4 @@
-//! The rules, gravest first. Each says what it takes for proof and which healthy case it spares.
+//! The rules. Each says what it takes for proof and which healthy case it spares.
 
 use super::Second;
 use super::series::{Series, Surroundings, Survivors};
@@ -19,14 +19,15 @@ pub(super) fn judge(
     around: Surroundings,
     t: &Thresholds,
 ) -> Option<(Verdict, LeakKind)> {
+    // The most telling last: of several equally grave it is the one that is told.
     let found = [
-        stuck(series, t),
+        grows(series).then_some((Verdict::Growing, LeakKind::Total)),
+        churn(series, around),
+        fast(series, around, t),
+        slow(series, now, t),
         total(series, now, around, t),
         partial(series, now, t),
-        slow(series, now, t),
-        fast(series, around, t),
-        churn(series, around),
-        grows(series).then_some((Verdict::Growing, LeakKind::Total)),
+        stuck(series, t),
     ];
     let (verdict, kind) = found.into_iter().flatten().max_by_key(|&(verdict, _)| verdict)?;
     let bound_only = series.bound > 0 && series.bound * 10 >= series.held() * 9;
@@ -159,16 +160,20 @@ fn outpaces(series: &Series, span: u32, net_min: i64) -> bool {
     net >= net_min && net * 5 >= acquired && spread
 }
 
-/// Whether holds keep reaching the age: some in each quarter of the recent past, and lately.
+/// Whether holds keep reaching the age, some in each quarter of the recent past and lately, and
+/// new ones keep coming that will reach it.
 pub(super) fn keeps_crossing(tier: &Survivors, now: Second) -> bool {
-    let Some(&(first, _)) = tier.crossings.front() else {
+    let (Some(&(first, _)), Some(&(last, _))) = (tier.crossings.front(), tier.crossings.back()) else {
+        return false;
+    };
+    let Some(newest) = tier.ages.newest() else {
         return false;
     };
     let total: u64 = tier.crossings.iter().map(|&(_, count)| count).sum();
     let span = f64::from(now - first).max(1.0);
-    let last = tier.crossings.back().map_or(first, |&(second, _)| second);
-    let mean_gap = span / tier.crossings.len() as f64;
-    if total < 4 || f64::from(now - last) > (3.0 * mean_gap).max(5.0) {
+    let patience = (3.0 * span / tier.crossings.len() as f64).max(5.0);
+    let pauses = [last, newest].map(|second| f64::from(now.saturating_sub(second)));
+    if total < 4 || pauses.iter().any(|&pause| pause > patience) {
         return false;
     }
     let mut quarters = [false; 4];

@@ -91,11 +91,9 @@ impl Script {
         to: f64,
         mut what: impl FnMut(&mut Self, f64),
     ) -> &mut Self {
-        let mut second = from;
-        while second < to {
-            what(self, second);
-            second += 1.0 / per_second;
-        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test's count")]
+        let count = ((to - from) * per_second).round() as u32;
+        (0..count).for_each(|i| what(self, from + f64::from(i) / per_second));
         self
     }
 

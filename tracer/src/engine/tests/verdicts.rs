@@ -115,16 +115,16 @@ fn a_slow_leak_is_found_in_either_profile() {
 #[test]
 fn ports_that_are_only_bound_are_called_so() {
     let mut script = Script::default();
-    script.each(10.0, 0.0, 60.0, |script, t| {
+    script.each(10.0, 0.0, 90.0, |script, t| {
         script.acquire_as(t, 1, |acquired| {
             acquired.remote = None;
             acquired.state = SocketState::Bound;
         });
     });
-    let outcome = script.run(Profile::Session, 60.0);
+    let outcome = script.run(Profile::Session, 90.0);
     let owner = &outcome.summary.owners[0];
     assert_eq!((owner.verdict, owner.evidence[0].kind), (Verdict::Leak, LeakKind::Bound));
-    assert_eq!(owner.tcp.held_bound_only, 600);
+    assert_eq!(owner.tcp.held_bound_only, 900);
 }
 
 #[test]
