@@ -25,7 +25,7 @@ layout! {
     OFF_TASK_NSPROXY, OFF_NSPROXY_NET,
     OFF_NET_PORT_RANGE, PORT_RANGE_PACKED, OFF_NET_RESERVED,
     OFF_TW_TIMER, OFF_TIMER_FUNCTION,
-    WAKE_BYTES,
+    WAKE_BYTES, CAN_ASK_COOKIE,
 }
 
 /// Address of `tw_timer_handler`, 0 when unknown.

@@ -92,15 +92,30 @@ pub(crate) fn release(cookie: u64, hold: &Hold) {
     emit(header(kind::RELEASED, cookie));
 }
 
-/// Takes back a UDP connect that turned out to have found no port, and tells user space.
+/// Takes back an acquisition that turned out to have found no port, and tells user space.
 #[inline(always)]
-pub(crate) fn retract(ctx: &impl EbpfContext, cookie: u64, hold: &Hold) {
+pub(crate) fn retract(ctx: &impl EbpfContext, cookie: u64, hold: &Hold, errno: u8) {
     let hold = *hold;
     if HOLDS.remove(cookie).is_err() {
         return;
     }
     charge(ctx, &hold, u64::MAX);
-    fail(cookie, hold, EAGAIN);
+    let header = Header { code: errno, ..header(kind::FAILED, cookie) };
+    emit(HoldRecord { header, hold });
+}
+
+/// Enters the number of a port that was chosen after its acquisition was told.
+#[inline(always)]
+pub(crate) fn confirm(hold: &mut Hold, port: u16) {
+    hold.port = port;
+    hold.flags &= !flag::UNCONFIRMED;
+}
+
+/// The same, and tells user space.
+#[inline(always)]
+pub(crate) fn learn(cookie: u64, hold: &mut Hold, port: u16) {
+    confirm(hold, port);
+    emit(Header { port, ..header(kind::LEARNT, cookie) });
 }
 
 /// `EAGAIN`.
@@ -109,13 +124,6 @@ pub(crate) const EAGAIN: u8 = 11;
 pub(crate) const EADDRINUSE: u8 = 98;
 /// `EADDRNOTAVAIL`.
 pub(crate) const EADDRNOTAVAIL: u8 = 99;
-
-/// Tells user space of an allocation that found no port.
-#[inline(always)]
-pub(crate) fn fail(cookie: u64, hold: Hold, errno: u8) {
-    let header = Header { code: errno, ..header(kind::FAILED, cookie) };
-    emit(HoldRecord { header, hold });
-}
 
 /// While the start-up snapshot is taken: keeps user space from entering a socket that has ended.
 #[inline(always)]
@@ -134,37 +142,32 @@ pub(crate) fn knows(owner: &OwnerKey) -> bool {
     OWNERS.get_ptr(owner).is_some()
 }
 
-/// Gives an owner its place in the ledger; a process that gets one tells its name.
+/// Adds `change` to what the owner of a hold has acquired; a new owner first gets its place, and a
+/// new process tells its name.
 #[inline(always)]
-pub(crate) fn enrol(ctx: &impl EbpfContext, owner: &OwnerKey) {
-    if knows(owner) {
-        return;
+fn charge(ctx: &impl EbpfContext, hold: &Hold, change: u64) {
+    if let Some(totals) = OWNERS.get_ptr_mut(hold.owner) {
+        return acquired(totals, hold.protocol, change);
     }
-    if OWNERS.insert(owner, OwnerTotals::default(), u64::from(BPF_NOEXIST)).is_ok() {
-        if owner.pid != 0 {
-            process::name(*owner);
-        }
-    } else if !knows(owner) && count(counter::OWNERS_FULL) == 0 {
-        warn!(ctx, "the table of owners is full: totals of pid {} are not kept", owner.pid);
+    if OWNERS.insert(hold.owner, OwnerTotals::default(), u64::from(BPF_NOEXIST)).is_ok()
+        && hold.owner.pid != 0
+    {
+        process::name(hold.owner);
+    }
+    if let Some(totals) = OWNERS.get_ptr_mut(hold.owner) {
+        acquired(totals, hold.protocol, change);
+    } else if count(counter::OWNERS_FULL) == 0 {
+        warn!(ctx, "the table of owners is full: totals of pid {} are not kept", hold.owner.pid);
     }
 }
 
-/// Adds `change` to what an owner has acquired.
 #[inline(always)]
-fn charge(ctx: &impl EbpfContext, hold: &Hold, change: u64) {
-    enrol(ctx, &hold.owner);
-    if let Some(totals) = OWNERS.get_ptr_mut(hold.owner) {
-        // SAFETY: the map's own memory; the field is only ever added to atomically.
-        unsafe {
-            add(
-                if hold.protocol == TCP {
-                    &raw mut (*totals).tcp_acquired
-                } else {
-                    &raw mut (*totals).udp_acquired
-                },
-                change,
-            );
-        }
+fn acquired(totals: *mut OwnerTotals, protocol: u8, change: u64) {
+    // SAFETY: the map's own memory; the field is only ever added to atomically.
+    unsafe {
+        let field =
+            if protocol == TCP { &raw mut (*totals).tcp_acquired } else { &raw mut (*totals).udp_acquired };
+        add(field, change);
     }
 }
 

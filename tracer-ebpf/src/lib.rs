@@ -66,7 +66,7 @@ pub mod state {
 pub mod flag {
     /// Held before the probes were attached; entered by user space.
     pub const PRE_EXISTING: u8 = 1;
-    /// A UDP connect that is about to choose its port: the number comes later, or never.
+    /// The kernel is about to choose the port: its number comes later, or never.
     pub const UNCONFIRMED: u8 = 2;
     /// Not a hold: the socket ended while the snapshot was being taken, do not enter it.
     pub const TOMBSTONE: u8 = 4;
@@ -160,7 +160,8 @@ pub struct Header {
     pub kind: u8,
     /// For [`kind::STATE`] the new state; for [`kind::FAILED`] the errno.
     pub code: u8,
-    /// For [`kind::LEARNT`] the local port.
+    /// For [`kind::LEARNT`], and for [`kind::STATE`] if it was not known before, the local port;
+    /// else 0.
     pub port: u16,
     /// Zero.
     pub reserved: u32,

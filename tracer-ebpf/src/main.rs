@@ -1,9 +1,10 @@
 //! The probes: BTF tracepoints and cgroup socket hooks, the same set on every kernel from 5.10 on.
 //!
 //! A probe is named after its hook, so that `bpftool prog` explains itself. What is surprising: no
-//! tracepoint shows a port being chosen. TCP's is seen by `sockops` right after `connect()` or
-//! `listen()` chose it, `bind()`'s by `post_bind`, UDP's by `sendmsg` or, for a UDP `connect()`,
-//! only later. And a port is released not when its descriptor is closed but when the kernel takes
+//! tracepoint shows a port being chosen. `bind()` is seen by `post_bind` right after, UDP's
+//! `sendto()` by `sendmsg`; but `connect()` and `listen()` are seen right before, so their holds
+//! are entered unconfirmed, and the number comes with the socket's next change, or there was none
+//! to be had. And a port is released not when its descriptor is closed but when the kernel takes
 //! it out of its tables, which the TCP state tracepoint shows as `num` being 0.
 #![no_std]
 #![no_main]

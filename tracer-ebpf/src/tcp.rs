@@ -6,9 +6,9 @@ use crate::ring::{emit, header};
 use crate::socket::{self, Common};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
-use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, sock_ops};
-use aya_ebpf::programs::{BtfTracePointContext, SockContext, SockOpsContext};
-use tracer_ebpf::{Header, Hold, HoldRecord, kind, state};
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sock};
+use aya_ebpf::programs::{BtfTracePointContext, SockContext};
+use tracer_ebpf::{Header, Hold, HoldRecord, flag, kind, state};
 
 // include/net/tcp_states.h
 const ESTABLISHED: u32 = 1;
@@ -19,12 +19,8 @@ const CLOSE_WAIT: u32 = 8;
 const LISTEN: u32 = 10;
 const NEW_SYN_RECV: u32 = 12;
 
-// include/uapi/linux/bpf.h
-const BPF_SOCK_OPS_TCP_CONNECT_CB: u32 = 3;
-const BPF_SOCK_OPS_TCP_LISTEN_CB: u32 = 11;
-
-/// Every user socket gets its cookie at birth, so that the tracepoints below can read it on
-/// kernels (< 5.12) that do not let them ask for it.
+/// On kernels that do not let the tracepoints below ask for a cookie (< 5.12) every user socket
+/// gets its own at birth, so that they can read it.
 #[cgroup_sock(sock_create)]
 fn sock_create(ctx: SockContext) -> i32 {
     // SAFETY: the helper takes this hook's context.
@@ -66,49 +62,69 @@ fn post_bind(ctx: &SockContext) {
     ledger::acquire(ctx, sk, &common, cookie, hold);
 }
 
-/// `connect()` or `listen()` has its port: the first hook that sees the number when the kernel
-/// chose it there (`tcp_connect`, `inet_csk_listen_start`).
-#[sock_ops]
-fn sock_ops(ctx: SockOpsContext) -> u32 {
-    let state = match ctx.op() {
-        BPF_SOCK_OPS_TCP_CONNECT_CB => state::SYN_SENT,
-        BPF_SOCK_OPS_TCP_LISTEN_CB => state::LISTEN,
-        _ => return 1,
-    };
-    // SAFETY: the verifier knows this field of the context as a socket or null.
-    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
-    if sk.is_null() {
-        return 1;
-    }
-    // SAFETY: the helper takes this hook's context.
-    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    if ledger::find(cookie).is_some() {
-        return 1; // Bound before: inet_sock_set_state has told the change.
-    }
-    let sk = crate::kernel::address(sk);
-    let common = Common::of(sk);
-    let mut hold = Hold { protocol: TCP, state, port: common.port(), ..Hold::default() };
-    common.endpoints(&mut hold);
-    ledger::acquire(&ctx, sk, &common, cookie, hold);
-    1
-}
-
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`
-/// (include/trace/events/sock.h). On the way to CLOSE the port has already been given back unless
-/// the program had asked for it by number (`tcp_set_state`, SOCK_BINDPORT_LOCK).
+/// (include/trace/events/sock.h), in the task that connects or listens on the way there.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let sk: Address = ctx.arg(0);
-    let old: u32 = ctx.arg(1);
     let new: u32 = ctx.arg(2);
-    let cookie = socket::loaded_cookie(sk);
+    let begins = new == SYN_SENT || new == LISTEN;
+    let cookie = if begins { asked_cookie(&ctx, sk) } else { socket::loaded_cookie(sk) };
     match ledger::find(cookie) {
-        Some(hold) if new == CLOSE && socket::loaded_port(sk) == 0 => ledger::release(cookie, hold),
+        Some(hold) if new == CLOSE => closed(&ctx, sk, cookie, hold),
         Some(hold) => follow(sk, cookie, hold, new),
-        None if new == CLOSE => ended_unheld(&ctx, sk, cookie, old),
+        None if begins => begin(&ctx, sk, cookie, new),
+        None if new == CLOSE => ledger::bury(cookie),
         None => {}
     }
     0
+}
+
+/// The socket's cookie, made if need be and if this kernel lets us (`bpf_get_socket_cookie` in
+/// tracing programs, since 5.12).
+#[inline(always)]
+fn asked_cookie(ctx: &BtfTracePointContext, sk: Address) -> u64 {
+    if global!(CAN_ASK_COOKIE) == 0 {
+        return socket::loaded_cookie(sk);
+    }
+    // SAFETY: the tracepoint's own argument, which the verifier knows as a socket.
+    unsafe { bpf_get_socket_cookie(ctx.arg::<*mut core::ffi::c_void>(0)) }
+}
+
+/// A socket that holds nothing is about to connect or listen. If it has no port yet, the kernel
+/// chooses one next (`inet_hash_connect`, `inet_csk_listen_start`): its number is seen at the next
+/// change of state, or there was none to be had.
+#[inline(always)]
+fn begin(ctx: &BtfTracePointContext, sk: Address, cookie: u64, new: u32) {
+    if cookie == 0 || socket::protocol(sk) != u16::from(TCP) {
+        return;
+    }
+    let common = Common::of(sk);
+    let port = common.port();
+    let flags = if port == 0 { flag::UNCONFIRMED } else { 0 };
+    let state = if new == LISTEN { state::LISTEN } else { state::SYN_SENT };
+    let mut hold = Hold { protocol: TCP, state, port, flags, ..Hold::default() };
+    common.endpoints(&mut hold);
+    ledger::acquire(ctx, sk, &common, cookie, hold);
+}
+
+/// A held socket went to CLOSE. Its port has already been given back, which shows as `num` 0,
+/// unless the program had asked for it by number (`tcp_set_state`, SOCK_BINDPORT_LOCK). If it
+/// never had any, its source port is 0 too.
+#[inline(always)]
+fn closed(ctx: &BtfTracePointContext, sk: Address, cookie: u64, hold: &mut Hold) {
+    if socket::loaded_port(sk) != 0 {
+        return follow(sk, cookie, hold, CLOSE);
+    }
+    if hold.flags & flag::UNCONFIRMED != 0 {
+        let port = u16::from_be(read(sk, global!(OFF_INET_SPORT)));
+        if port == 0 {
+            let errno = if hold.state == state::LISTEN { EADDRINUSE } else { EADDRNOTAVAIL };
+            return ledger::retract(ctx, cookie, hold, errno);
+        }
+        ledger::learn(cookie, hold, port);
+    }
+    ledger::release(cookie, hold);
 }
 
 /// A held socket changed state and keeps its port.
@@ -130,33 +146,14 @@ fn follow(sk: Address, cookie: u64, hold: &mut Hold, new: u32) {
     if new == SYN_SENT || new == CLOSE {
         Common::of(sk).endpoints(hold);
         emit(HoldRecord { header: header(kind::UPDATED, cookie), hold: *hold });
-    } else {
-        emit(Header { code: next, ..header(kind::STATE, cookie) });
+        return;
     }
-}
-
-/// A socket that holds nothing went back to CLOSE. If it was connecting or about to listen and
-/// never got a port, there was none to be had: `inet_hash_connect` or `get_port` failed.
-#[inline(always)]
-fn ended_unheld(ctx: &BtfTracePointContext, sk: Address, cookie: u64, old: u32) {
-    let errno = match old {
-        SYN_SENT => EADDRNOTAVAIL,
-        LISTEN => EADDRINUSE,
-        _ => return ledger::bury(cookie),
-    };
-    let never_had_one = socket::loaded_port(sk) == 0 && read::<u16>(sk, global!(OFF_INET_SPORT)) == 0;
-    if !never_had_one || socket::protocol(sk) != u16::from(TCP) {
-        return ledger::bury(cookie);
+    let mut port = 0;
+    if hold.flags & flag::UNCONFIRMED != 0 {
+        port = socket::loaded_port(sk);
+        ledger::confirm(hold, port);
     }
-    let mut hold = Hold { protocol: TCP, state: state::BOUND, ..Hold::default() };
-    let common = Common::of(sk);
-    common.endpoints(&mut hold);
-    let (net, netns) = common.namespace();
-    (hold.range_low, hold.range_high) = socket::range(net);
-    hold.netns = netns;
-    hold.owner = socket::owner(sk, TCP, netns);
-    ledger::enrol(ctx, &hold.owner);
-    ledger::fail(cookie, hold, errno);
+    emit(Header { code: next, port, ..header(kind::STATE, cookie) });
 }
 
 /// `tcp_destroy_sock(struct sock *sk)` (include/trace/events/tcp.h): the end of every full TCP

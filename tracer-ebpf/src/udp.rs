@@ -1,7 +1,7 @@
 //! UDP: no tracepoint shows its ports; the cgroup socket hooks do.
 
 use crate::kernel::{Address, address};
-use crate::ledger::{self, UDP};
+use crate::ledger::{self, EAGAIN, UDP};
 use crate::ring::{emit, header};
 use crate::socket::{self, Common};
 use aya_ebpf::EbpfContext;
@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
 use aya_ebpf::programs::{SockAddrContext, SockContext};
 use core::ptr::read_volatile;
-use tracer_ebpf::{Header, Hold, HoldRecord, flag, kind, state};
+use tracer_ebpf::{Hold, HoldRecord, flag, kind, state};
 
 /// Before a `connect()` to an IPv4 address: a UDP socket without a port is about to get one
 /// (`inet_dgram_connect` calls this, then `inet_autobind`).
@@ -44,18 +44,19 @@ fn sendmsg6(ctx: SockAddrContext) -> i32 {
 /// The last descriptor of a user's socket was closed (`inet_release`): UDP gives its port back.
 #[cgroup_sock(sock_release)]
 fn sock_release(ctx: SockContext) -> i32 {
-    // The context of this hook is the socket itself at run time.
-    let sk = ctx.as_ptr() as Address;
-    if socket::protocol(sk) != u16::from(UDP) {
+    // SAFETY: a field of the hook's context, as the verifier knows it.
+    if unsafe { (*ctx.sock).protocol } != u32::from(UDP) {
         return 1;
     }
+    // The context of this hook is the socket itself at run time.
+    let sk = ctx.as_ptr() as Address;
     let cookie = socket::cookie(sk);
     let Some(hold) = ledger::find(cookie) else {
         ledger::bury(cookie);
         return 1;
     };
     match learn(sk, cookie, hold) {
-        Port::None => ledger::retract(&ctx, cookie, hold),
+        Port::None => ledger::retract(&ctx, cookie, hold, EAGAIN),
         Port::Known => ledger::release(cookie, hold),
     }
     1
@@ -77,7 +78,7 @@ fn connect(ctx: &SockAddrContext, family: u8) {
             // connect(AF_UNSPEC) gave the port back unseen, some time before this.
             Port::Known => ledger::release(cookie, hold),
             // The connect before this one found no port.
-            Port::None => ledger::retract(ctx, cookie, hold),
+            Port::None => ledger::retract(ctx, cookie, hold, EAGAIN),
         }
     }
     let common = Common::of(sk);
@@ -133,9 +134,7 @@ fn learn(sk: Address, cookie: u64, hold: &mut Hold) -> Port {
     if port == 0 {
         return Port::None;
     }
-    hold.port = port;
-    hold.flags &= !flag::UNCONFIRMED;
-    emit(Header { port, ..header(kind::LEARNT, cookie) });
+    ledger::learn(cookie, hold, port);
     Port::Known
 }
 

@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tracer_ebpf::{Header, OwnerKey, OwnerTotals, ProcessRecord, kind};
+use tracer_ebpf::{Header, HoldRecord, OwnerKey, OwnerTotals, ProcessRecord, kind};
 
 /// How long at most records lie in the ring buffer. The probes wake us before that only when it
 /// fills, or when a new owner wants its name looked up.
@@ -105,31 +105,18 @@ impl Live {
             };
             let record = wire::decode(&bytes);
             drop(bytes);
-            match record.and_then(|record| self.translate(&record)) {
-                Ok(Some(event)) => events.push(event),
-                Ok(None) => {}
-                Err(error) => {
-                    log::debug!("a record of the probes: {error}");
-                    self.undecoded += 1;
-                }
+            let translated = record.and_then(|record| self.translate(&record, events));
+            if let Err(error) = translated {
+                log::debug!("a record of the probes: {error}");
+                self.undecoded += 1;
             }
         }
     }
 
-    fn translate(&mut self, record: &Record) -> Result<Option<Event>, wire::WireError> {
+    fn translate(&mut self, record: &Record, events: &mut Vec<Event>) -> Result<(), wire::WireError> {
         let (at_ns, kind) = match record {
-            Record::Hold(record) => {
-                let reserved = self.reserved.get(&NetNs(record.hold.netns)).copied().unwrap_or_default();
-                let kind = wire::hold_event(record, reserved)?;
-                if let EventKind::Acquired(acquired) = &kind
-                    && acquired.port.is_none()
-                {
-                    let (netns, pid) = (acquired.pool.netns, record.hold.owner.pid);
-                    self.unconfirmed.announce(record.header.cookie, record.header.at_ns, netns, pid);
-                }
-                (record.header.at_ns, kind)
-            }
-            Record::Short(header) => return self.short(header),
+            Record::Short(header) => return self.short(header, events),
+            Record::Hold(record) => (record.header.at_ns, self.hold(record)?),
             Record::Process(record) => (record.header.at_ns, named(record)),
             Record::Fork(record) => {
                 if record.header.kind == kind::EXITED {
@@ -138,16 +125,34 @@ impl Live {
                 (record.header.at_ns, wire::fork_event(record))
             }
         };
-        Ok(Some(Event { at_ns, kind }))
+        events.push(Event { at_ns, kind });
+        Ok(())
     }
 
-    fn short(&mut self, header: &Header) -> Result<Option<Event>, wire::WireError> {
-        match header.kind {
-            kind::BURIED => _ = self.ledger.remove_hold(header.cookie),
-            kind::LEARNT | kind::RELEASED => self.unconfirmed.settle(header.cookie),
+    fn hold(&mut self, record: &HoldRecord) -> Result<EventKind, wire::WireError> {
+        let event = wire::hold_event(record, self.reserved(record.hold.netns))?;
+        match &event {
+            EventKind::Acquired(acquired) if acquired.port.is_none() => self.unconfirmed.announce(record),
+            EventKind::Failed(_) => self.unconfirmed.settle(record.header.cookie),
             _ => {}
         }
-        Ok(wire::short_event(header)?.map(|kind| Event { at_ns: header.at_ns, kind }))
+        Ok(event)
+    }
+
+    fn short(&mut self, header: &Header, events: &mut Vec<Event>) -> Result<(), wire::WireError> {
+        if header.port != 0 || header.kind == kind::RELEASED {
+            self.unconfirmed.settle(header.cookie);
+        }
+        if header.kind == kind::BURIED {
+            self.ledger.remove_hold(header.cookie);
+        }
+        let at_ns = header.at_ns;
+        events.extend(wire::short_events(header)?.map(|kind| Event { at_ns, kind }));
+        Ok(())
+    }
+
+    fn reserved(&self, netns: u32) -> u32 {
+        self.reserved.get(&NetNs(netns)).copied().unwrap_or_default()
     }
 
     /// Tells what was lost since the last time.
@@ -175,8 +180,7 @@ impl Live {
         };
         events.push(Event { at_ns: now_ns, kind: EventKind::ResyncBegan });
         for (cookie, hold) in holds {
-            let reserved = self.reserved.get(&NetNs(hold.netns)).copied().unwrap_or_default();
-            if let Ok(acquired) = wire::acquired(HoldId(cookie), &hold, reserved) {
+            if let Ok(acquired) = wire::acquired(HoldId(cookie), &hold, self.reserved(hold.netns)) {
                 events.push(Event { at_ns: hold.acquired_ns, kind: EventKind::Confirmed(acquired) });
             }
         }

@@ -4,6 +4,7 @@ use super::layout::KernelLayout;
 use crate::event::{Degradation, Hook};
 use crate::source::SourceError;
 use aya::programs::{CgroupAttachMode, Program, ProgramError};
+use aya::util::KernelVersion;
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use std::os::fd::AsFd;
 
@@ -24,10 +25,10 @@ const fn extra(name: &'static str, gives: &'static str) -> Probe {
 }
 
 /// In the order of attaching: what ends a hold before what begins one, so that none is missed.
-const PROBES: [Probe; 16] = [
-    extra("sock_create", "cookies of new sockets on kernels before 5.12"),
+const PROBES: [Probe; 15] = [
+    core("sock_create", "cookies of new sockets"),
     core("tcp_destroy_sock", "the end of TCP sockets"),
-    core("inet_sock_set_state", "TCP states and early releases"),
+    core("inet_sock_set_state", "ports of TCP connect and listen, states, early releases"),
     core("sock_release", "the end of UDP sockets"),
     extra("timer_start", "the begin of TIME_WAIT"),
     extra("timer_cancel", "the end of TIME_WAIT"),
@@ -36,7 +37,6 @@ const PROBES: [Probe; 16] = [
     extra("sched_process_exit", "the end of processes"),
     core("post_bind4", "bound IPv4 ports"),
     core("post_bind6", "bound IPv6 ports"),
-    core("sock_ops", "ports of TCP connect and listen"),
     extra("connect4", "ports of UDP connect over IPv4"),
     extra("connect6", "ports of UDP connect over IPv6"),
     extra("sendmsg4", "ports of UDP sendto over IPv4"),
@@ -64,7 +64,7 @@ impl Probes {
     ) -> Result<Self, SourceError> {
         let mut ebpf = load(layout, btf, buffer_bytes)?;
         let mut hooks = Vec::with_capacity(PROBES.len());
-        for probe in &PROBES {
+        for probe in PROBES.iter().filter(|probe| is_needed(probe)) {
             let off_because = attach(&mut ebpf, probe.name, btf, &cgroup).err().map(|error| explain(&error));
             if let (true, Some(why)) = (probe.core, &off_because) {
                 return Err(SourceError {
@@ -93,6 +93,16 @@ impl Probes {
     }
 }
 
+/// Whether tracing programs may ask for a socket's cookie (`bpf_get_socket_cookie`, since 5.12).
+fn can_ask_cookie() -> bool {
+    KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(5, 12, 0))
+}
+
+/// The hook that makes cookies at birth costs every socket a little, and is for old kernels only.
+fn is_needed(probe: &Probe) -> bool {
+    probe.name != "sock_create" || !can_ask_cookie()
+}
+
 fn load(layout: &KernelLayout, btf: &Btf, buffer_bytes: u32) -> Result<Ebpf, SourceError> {
     let mut loader = EbpfLoader::new();
     loader
@@ -104,7 +114,9 @@ fn load(layout: &KernelLayout, btf: &Btf, buffer_bytes: u32) -> Result<Ebpf, Sou
     }
     let wake_bytes = buffer_bytes / 4;
     let handler = layout.tw_timer_handler.unwrap_or_default();
+    let can_ask_cookie = u32::from(can_ask_cookie());
     loader.override_global("WAKE_BYTES", &wake_bytes, true);
+    loader.override_global("CAN_ASK_COOKIE", &can_ask_cookie, true);
     loader.override_global("TW_TIMER_HANDLER", &handler, true);
     loader.load(tracer_ebpf::PROBES).map_err(|error| refused("the probes' maps", &error))
 }
@@ -122,10 +134,6 @@ fn attach(ebpf: &mut Ebpf, name: &str, btf: &Btf, cgroup: &impl AsFd) -> Result<
             program.attach(cgroup, mode)?;
         }
         Some(Program::CgroupSockAddr(program)) => {
-            program.load()?;
-            program.attach(cgroup, mode)?;
-        }
-        Some(Program::SockOps(program)) => {
             program.load()?;
             program.attach(cgroup, mode)?;
         }

@@ -63,7 +63,9 @@ pub fn take(ledger: &mut Ledger) -> Snapshot {
 fn look(degraded: &mut Vec<Degradation>) -> Vec<View> {
     let mut views = Vec::new();
     for namespace in netns::all() {
-        let seen = netns::within(&namespace, || Ok((netns::port_range()?, sock_diag::dump()?)));
+        let seen = netns::within(&namespace, || {
+            Ok((netns::port_range()?, sock_diag::dump(&[Protocol::Tcp, Protocol::Udp])?))
+        });
         match seen.and_then(|seen| seen) {
             Ok((range, dump)) => views.push(View { id: namespace.id, range, rows: dump.rows }),
             Err(error) => degraded.push(Degradation {

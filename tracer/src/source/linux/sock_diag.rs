@@ -98,15 +98,15 @@ impl From<SockDiagError> for SourceError {
     }
 }
 
-/// Lists all TCP and UDP sockets of the calling thread's network namespace.
+/// Lists all sockets of some protocols in the calling thread's network namespace.
 ///
 /// # Errors
 /// When the kernel cannot list them or its answer is not understood.
-pub fn dump() -> Result<Dump, SockDiagError> {
+pub fn dump(protocols: &[Protocol]) -> Result<Dump, SockDiagError> {
     let socket = open()?;
     let mut buffer = vec![0; RECEIVE_BYTES];
     let mut dump = Dump::default();
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
+    for &protocol in protocols {
         for family in [INET, INET6] {
             send(&socket, &request(family, protocol))?;
             while receive(&socket, &mut buffer, protocol, &mut dump)? {}
@@ -376,7 +376,7 @@ mod tests {
             let path = format!("/proc/{}/fd/{}", process::id(), fd.as_raw_fd());
             u32::try_from(fs::metadata(path).unwrap().ino()).unwrap()
         };
-        let rows = dump().unwrap().rows;
+        let rows = dump(&[Protocol::Tcp, Protocol::Udp]).unwrap().rows;
 
         let local = stream.local_addr().unwrap();
         let row = find(&rows, Protocol::Tcp, local.port())[0];

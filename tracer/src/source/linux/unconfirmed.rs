@@ -1,7 +1,9 @@
-//! UDP connects whose port is not known yet.
+//! Holds whose port is not known yet.
 //!
-//! The hook runs before the kernel chooses the port and none runs after it, so a while later the
-//! namespace's sockets are listed: there the port is, or the connect found none (`EAGAIN`).
+//! A `connect()` or `listen()` is seen before the kernel chooses the port. TCP shows the number at
+//! the socket's next change of state, which for a connection is a round trip later and for a
+//! listener may be never. UDP shows nothing more until the socket is closed, not even that there
+//! was no port to be had (`EAGAIN`). So after a while the namespace's sockets are listed.
 
 use super::ledger::Ledger;
 use super::netns::{self, Namespace};
@@ -9,14 +11,30 @@ use super::{sock_diag, wire};
 use crate::event::{Event, EventKind, Failed, FailureCode, HoldId, NetNs, Protocol};
 use rustc_hash::FxHashMap;
 use std::path::PathBuf;
-use tracer_ebpf::{OwnerKey, flag};
+use tracer_ebpf::{HoldRecord, OwnerKey, flag};
 
-/// How long a connect may take to choose its port before it is looked for.
-const SETTLED_NS: u64 = 50_000_000;
-/// How often at most sockets are listed for this.
-const EVERY_NS: u64 = 200_000_000;
+const MILLISECOND_NS: u64 = 1_000_000;
 
-/// A connect that was announced.
+/// How patient to be with a protocol.
+struct Patience {
+    protocol: Protocol,
+    /// How old a hold must be before it is looked for.
+    settled_ns: u64,
+    /// How often at most sockets are listed.
+    every_ns: u64,
+}
+
+/// UDP soon, for a failure hides there; TCP for the number only, and there may be many sockets.
+const PATIENCE: [Patience; 2] = [
+    Patience { protocol: Protocol::Udp, settled_ns: 50 * MILLISECOND_NS, every_ns: 200 * MILLISECOND_NS },
+    Patience {
+        protocol: Protocol::Tcp,
+        settled_ns: 1_000 * MILLISECOND_NS,
+        every_ns: 5_000 * MILLISECOND_NS,
+    },
+];
+
+/// A hold that was announced.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     at_ns: u64,
@@ -27,22 +45,28 @@ struct Pending {
 /// All that were announced and not settled.
 #[derive(Debug, Default)]
 pub struct Unconfirmed {
-    pending: FxHashMap<u64, Pending>,
-    looked_ns: u64,
+    pending: [FxHashMap<u64, Pending>; PATIENCE.len()],
+    looked_ns: [u64; PATIENCE.len()],
     /// Acquisitions that the probes counted and that turned out not to have happened.
     retracted: FxHashMap<OwnerKey, u64>,
 }
 
 impl Unconfirmed {
-    /// A connect was announced.
-    pub fn announce(&mut self, cookie: u64, at_ns: u64, netns: NetNs, pid: u32) {
-        self.pending.insert(cookie, Pending { at_ns, netns, pid });
+    /// A hold was announced.
+    pub fn announce(&mut self, record: &HoldRecord) {
+        let (hold, at_ns) = (&record.hold, record.header.at_ns);
+        let pending = Pending { at_ns, netns: NetNs(hold.netns), pid: hold.owner.pid };
+        let [udp, tcp] = &mut self.pending;
+        let group = if hold.protocol == 17 { udp } else { tcp };
+        group.insert(record.header.cookie, pending);
     }
 
     /// The probes know more of it by now.
     pub fn settle(&mut self, cookie: u64) {
-        if !self.pending.is_empty() {
-            self.pending.remove(&cookie);
+        for group in &mut self.pending {
+            if !group.is_empty() {
+                group.remove(&cookie);
+            }
         }
     }
 
@@ -52,62 +76,74 @@ impl Unconfirmed {
         self.retracted.get(owner).copied().unwrap_or_default()
     }
 
-    /// Looks for the ports, if it is time, and tells what became of the connects.
+    /// Looks for the ports, where it is time, and tells what became of the holds.
     pub fn look(&mut self, now_ns: u64, ledger: &mut Ledger, events: &mut Vec<Event>) {
-        if self.pending.is_empty() || now_ns < self.looked_ns + EVERY_NS {
-            return;
-        }
-        let settled = |pending: &Pending| pending.at_ns + SETTLED_NS <= now_ns;
-        let mut by_netns: FxHashMap<NetNs, Vec<(u64, Pending)>> = FxHashMap::default();
-        for (&cookie, &pending) in self.pending.iter().filter(|(_, pending)| settled(pending)) {
-            by_netns.entry(pending.netns).or_default().push((cookie, pending));
-        }
-        for (netns, group) in by_netns {
-            let pids = group.iter().map(|(_, pending)| pending.pid);
-            // A namespace that cannot be entered stays unsettled: held, port unknown.
-            if let Some(ports) = find(netns, pids).and_then(|namespace| udp_ports(&namespace)) {
-                for (cookie, _) in group {
-                    self.conclude(cookie, ports.get(&cookie).copied(), now_ns, ledger, events);
+        for (which, patience) in PATIENCE.iter().enumerate() {
+            if self.pending[which].is_empty() || now_ns < self.looked_ns[which] + patience.every_ns {
+                continue;
+            }
+            self.looked_ns[which] = now_ns;
+            for (netns, group) in self.settled(which, now_ns.saturating_sub(patience.settled_ns)) {
+                let pids = group.iter().map(|(_, pending)| pending.pid);
+                // A namespace that cannot be entered stays unsettled: held, port unknown.
+                let ports = find(netns, pids).and_then(|namespace| ports(&namespace, patience.protocol));
+                for (cookie, _) in ports.iter().flat_map(|_| &group) {
+                    let port = ports.as_ref().and_then(|ports| ports.get(cookie).copied());
+                    self.conclude(which, *cookie, port, now_ns, ledger, events);
                 }
             }
         }
-        self.looked_ns = now_ns;
+    }
+
+    /// Those announced before `until_ns`, by namespace.
+    fn settled(&self, which: usize, until_ns: u64) -> FxHashMap<NetNs, Vec<(u64, Pending)>> {
+        let mut by_netns: FxHashMap<NetNs, Vec<_>> = FxHashMap::default();
+        for (&cookie, &pending) in self.pending[which].iter().filter(|(_, pending)| pending.at_ns <= until_ns)
+        {
+            by_netns.entry(pending.netns).or_default().push((cookie, pending));
+        }
+        by_netns
     }
 
     fn conclude(
         &mut self,
+        which: usize,
         cookie: u64,
         port: Option<u16>,
         now_ns: u64,
         ledger: &mut Ledger,
         events: &mut Vec<Event>,
     ) {
-        self.pending.remove(&cookie);
-        let hold = HoldId(cookie);
-        if let Some(port) = port {
-            ledger.learn(cookie, port);
-            events.push(Event { at_ns: now_ns, kind: EventKind::PortLearnt { hold, port } });
-            return;
-        }
-        // Not listed: it has no port, unless it was closed meanwhile, which the probes tell.
-        let Some(held) = ledger.hold(cookie).filter(|held| held.flags & flag::UNCONFIRMED != 0) else {
-            return;
+        self.pending[which].remove(&cookie);
+        let kind = match port {
+            Some(port) => {
+                ledger.learn(cookie, port);
+                Some(EventKind::PortLearnt { hold: HoldId(cookie), port })
+            }
+            // What became of a TCP socket that is not listed, its tracepoints tell.
+            None if PATIENCE[which].protocol == Protocol::Tcp => None,
+            None => self.retract(cookie, ledger),
         };
-        let Ok(announced) = wire::acquired(hold, &held, 0) else {
-            return;
-        };
-        if ledger.remove_hold(cookie) {
-            *self.retracted.entry(held.owner).or_default() += 1;
-            let failed = Failed {
-                owner: announced.owner,
-                pool: announced.pool,
-                code: FailureCode::EAGAIN,
-                local: Some(announced.local).filter(|local| !local.is_unspecified()),
-                remote: announced.remote,
-                retracts: Some(hold),
-            };
-            events.push(Event { at_ns: now_ns, kind: EventKind::Failed(failed) });
+        events.extend(kind.map(|kind| Event { at_ns: now_ns, kind }));
+    }
+
+    /// A UDP socket is not listed: it has no port, unless it was closed meanwhile, which the
+    /// probes tell.
+    fn retract(&mut self, cookie: u64, ledger: &mut Ledger) -> Option<EventKind> {
+        let hold = ledger.hold(cookie).filter(|hold| hold.flags & flag::UNCONFIRMED != 0)?;
+        let announced = wire::acquired(HoldId(cookie), &hold, 0).ok()?;
+        if !ledger.remove_hold(cookie) {
+            return None;
         }
+        *self.retracted.entry(hold.owner).or_default() += 1;
+        Some(EventKind::Failed(Failed {
+            owner: announced.owner,
+            pool: announced.pool,
+            code: FailureCode::EAGAIN,
+            local: Some(announced.local).filter(|local| !local.is_unspecified()),
+            remote: announced.remote,
+            retracts: Some(announced.hold),
+        }))
     }
 }
 
@@ -118,9 +154,8 @@ fn find(netns: NetNs, pids: impl Iterator<Item = u32>) -> Option<Namespace> {
     near.or_else(|| netns::all().into_iter().find(|namespace| namespace.id == netns))
 }
 
-/// The local ports of a namespace's UDP sockets, by cookie.
-fn udp_ports(namespace: &Namespace) -> Option<FxHashMap<u64, u16>> {
-    let dump = netns::within(namespace, sock_diag::dump).ok()?.ok()?;
-    let udp = dump.rows.into_iter().filter(|row| row.protocol == Protocol::Udp);
-    Some(udp.map(|row| (row.cookie, row.local_port)).collect())
+/// The local ports of a namespace's sockets, by cookie.
+fn ports(namespace: &Namespace, protocol: Protocol) -> Option<FxHashMap<u64, u16>> {
+    let dump = netns::within(namespace, || sock_diag::dump(&[protocol])).ok()?.ok()?;
+    Some(dump.rows.into_iter().map(|row| (row.cookie, row.local_port)).collect())
 }

@@ -135,22 +135,24 @@ fn failed(record: &HoldRecord) -> Result<Failed, WireError> {
     })
 }
 
-/// What a record that is all header means; `None` for one that concerns the snapshot only.
+/// What a record that is all header means: nothing for one that concerns the snapshot only, two
+/// things for a change of state that shows the port for the first time.
 ///
 /// # Errors
 /// When it carries a number that no probe writes.
-pub fn short_event(header: &Header) -> Result<Option<EventKind>, WireError> {
+pub fn short_events(header: &Header) -> Result<impl Iterator<Item = EventKind> + use<>, WireError> {
     let hold = HoldId(header.cookie);
-    Ok(Some(match header.kind {
+    let learnt = (header.port != 0).then_some(EventKind::PortLearnt { hold, port: header.port });
+    let event = match header.kind {
         kind::STATE => {
-            EventKind::State { hold, state: socket_state(header.kind, header.code)?, remote: None }
+            Some(EventKind::State { hold, state: socket_state(header.kind, header.code)?, remote: None })
         }
-        kind::RELEASED => EventKind::Released { hold },
-        kind::LEARNT => EventKind::PortLearnt { hold, port: header.port },
-        kind::TIME_WAIT_BEGAN => EventKind::TimeWaitBegan { hold },
-        kind::TIME_WAIT_ENDED => EventKind::TimeWaitEnded { hold },
-        _ => return Ok(None),
-    }))
+        kind::RELEASED => Some(EventKind::Released { hold }),
+        kind::TIME_WAIT_BEGAN => Some(EventKind::TimeWaitBegan { hold }),
+        kind::TIME_WAIT_ENDED => Some(EventKind::TimeWaitEnded { hold }),
+        _ => None,
+    };
+    Ok(learnt.into_iter().chain(event))
 }
 
 /// What a birth or death means.
