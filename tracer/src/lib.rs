@@ -1,4 +1,50 @@
-//! portleak: a real-time leak tracer for ephemeral ports.
+//! portleak: a real-time leak tracer for ephemeral ports. This page is the architecture.
+//!
+//! It watches every ephemeral port of a machine being taken and given back, knows who took it, and
+//! says which owner leaks: with how many, since when, to where, and how long until the pool is
+//! empty.
+//!
+//! ```text
+//!  LINUX KERNEL    BTF tracepoints + cgroup socket hooks        tracer-ebpf/src/*.rs
+//!    │             ledger: every hold, totals of every owner    (maps; right even after a loss)
+//!    │             ring buffer of fixed records; full → counted as lost
+//!    ▼
+//!  source::linux   attach, snapshot, decode ── Event ──┐        event.rs: the portable vocabulary
+//!                                                      ▼
+//!                  run: the one loop (source | tick | Ctrl-C | child)
+//!                                                      ▼
+//!                  engine: apply(event), advance(now) → findings, summary
+//!                                                      ▼
+//!                  output: text · json
+//! ```
+//!
+//! The split that matters is capture against meaning: everything from [`event`] on is the same on
+//! every machine and is tested without a kernel.
+//!
+//! # Code map
+//!
+//! - [`event`]: what a source can say.
+//! - [`engine`]: what it means. Hold table, owners, pools, lifetimes; the leak detector is a room
+//!   of its own (`engine::detector`) that can be replaced.
+//! - [`source`]: where events come from. `source::linux` loads the probes (`probes`), gives them
+//!   the kernel's layout (`layout`, `btf`), enters what was held before (`snapshot`, `sock_diag`,
+//!   `processes`), reads their ledger (`ledger`) and drains their records (`wire`, `live`).
+//! - [`output`]: findings and summary for people and for programs.
+//! - [`run`]: the loop, and the command that `portleak run` runs. [`cli`], [`exit`]: the outside.
+//! - `tracer-ebpf`: the probes (bin) and the wire format that both sides share (lib).
+//!
+//! # Invariants
+//!
+//! - A *hold* is one socket's possession of one port in the kernel's port tables. It is not the
+//!   life of a descriptor: a reset connection frees its port while the descriptor stays open, and
+//!   TIME_WAIT keeps it long after `close()`.
+//! - Identity is the socket cookie; an owner is a pid with its start time. Neither is ever reused.
+//! - The engine is pure: time comes in with events, and the result does not depend on how they
+//!   are batched. It cannot fail.
+//! - Nothing is lost silently: the probes count what the ring buffer had no room for, the stream
+//!   carries it, totals stay right, and the hold table is mended from the ledger.
+//! - `event` knows nobody; `engine` knows `event`; `output` reads both; `source` says `event`.
+//!   `tests/architecture.rs` fails when that is broken.
 
 pub mod cli;
 pub mod engine;

@@ -3,6 +3,7 @@
 use crate::source::SourceError;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use rustc_hash::FxHashMap;
 use tracer_ebpf::{CONTROL_SNAPSHOT, Hold, OwnerKey, OwnerTotals, counter, flag};
 
 // include/uapi/linux/bpf.h
@@ -18,6 +19,8 @@ pub struct Ledger {
     owners: HashMap<MapData, OwnerKey, OwnerTotals>,
     control: Array<MapData, u32>,
     counters: PerCpuArray<MapData, u64>,
+    /// What we know better than the probes' totals: added to them, wrapping.
+    corrections: FxHashMap<OwnerKey, OwnerTotals>,
 }
 
 /// What the probes could not keep or tell, summed over CPUs.
@@ -48,6 +51,7 @@ impl Ledger {
             owners: map("OWNERS")?.try_into().map_err(failed)?,
             control: map("CONTROL")?.try_into().map_err(failed)?,
             counters: map("COUNTERS")?.try_into().map_err(failed)?,
+            corrections: FxHashMap::default(),
         })
     }
 
@@ -78,9 +82,34 @@ impl Ledger {
         }
     }
 
-    /// Takes a hold (or tombstone) out. False if the probes were first.
-    pub fn remove_hold(&mut self, cookie: u64) -> bool {
-        self.holds.remove(&cookie).is_ok()
+    /// Takes a tombstone out.
+    pub fn remove_tombstone(&mut self, cookie: u64) {
+        let _ = self.holds.remove(&cookie);
+    }
+
+    /// Takes a hold out that never had a port. False if the probes were first.
+    pub fn retract(&mut self, cookie: u64, hold: &Hold) -> bool {
+        self.remove(cookie, hold, |correction| &mut correction.udp_acquired, u64::MAX)
+    }
+
+    /// Takes a hold out whose end the probes could not see. False if they were first.
+    pub fn release(&mut self, cookie: u64, hold: &Hold) -> bool {
+        self.remove(cookie, hold, |correction| &mut correction.udp_released, 1)
+    }
+
+    fn remove(
+        &mut self,
+        cookie: u64,
+        hold: &Hold,
+        field: impl FnOnce(&mut OwnerTotals) -> &mut u64,
+        change: u64,
+    ) -> bool {
+        if self.holds.remove(&cookie).is_err() {
+            return false;
+        }
+        let field = field(self.corrections.entry(hold.owner).or_default());
+        *field = field.wrapping_add(change);
+        true
     }
 
     /// A hold as it is now.
@@ -107,18 +136,31 @@ impl Ledger {
     /// Every owner's totals.
     #[must_use]
     pub fn owners(&self) -> Vec<(OwnerKey, OwnerTotals)> {
-        self.owners.iter().take(STEPS_MAX).filter_map(Result::ok).collect()
+        let counted = self.owners.iter().take(STEPS_MAX).filter_map(Result::ok);
+        counted.map(|(owner, totals)| (owner, self.correct(&owner, totals))).collect()
     }
 
     /// An owner's totals.
     #[must_use]
     pub fn totals(&self, owner: &OwnerKey) -> Option<OwnerTotals> {
-        self.owners.get(owner, 0).ok()
+        self.owners.get(owner, 0).ok().map(|totals| self.correct(owner, totals))
+    }
+
+    fn correct(&self, owner: &OwnerKey, totals: OwnerTotals) -> OwnerTotals {
+        let Some(correction) = self.corrections.get(owner) else {
+            return totals;
+        };
+        OwnerTotals {
+            udp_acquired: totals.udp_acquired.wrapping_add(correction.udp_acquired),
+            udp_released: totals.udp_released.wrapping_add(correction.udp_released),
+            ..totals
+        }
     }
 
     /// Frees an owner's place.
     pub fn remove_owner(&mut self, owner: &OwnerKey) {
         let _ = self.owners.remove(owner);
+        self.corrections.remove(owner);
     }
 
     /// What was lost since the probes were loaded.

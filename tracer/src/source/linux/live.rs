@@ -7,9 +7,10 @@ use super::platform::Platform;
 use super::probes::Probes;
 use super::retired::Retired;
 use super::snapshot::{self, Snapshot};
+use super::system_udp::SystemUdp;
 use super::unconfirmed::Unconfirmed;
 use super::wire::{self, Record};
-use super::{memory, platform, processes};
+use super::{memory, netns, platform, processes};
 use crate::event::{Capture, Event, EventKind, HoldId, LossStage, NetNs, Protocol, Totals};
 use crate::source::{CaptureOptions, Source, SourceError};
 use aya::Btf;
@@ -43,6 +44,7 @@ pub struct Live {
     /// What the snapshot found, until the first drain.
     backlog: Vec<Event>,
     unconfirmed: Unconfirmed,
+    systems: SystemUdp,
     reserved: FxHashMap<NetNs, u32>,
     losses: Losses,
     undecoded: u64,
@@ -88,6 +90,7 @@ impl Live {
             log,
             backlog: events,
             unconfirmed: Unconfirmed::default(),
+            systems: SystemUdp::default(),
             reserved,
             losses: Losses::default(),
             undecoded: 0,
@@ -130,7 +133,10 @@ impl Live {
     }
 
     fn hold(&mut self, record: &HoldRecord) -> Result<EventKind, wire::WireError> {
+        let (netns, pid) = (NetNs(record.hold.netns), record.hold.owner.pid);
+        self.reserved.entry(netns).or_insert_with(|| reserved_ports(netns, pid));
         let event = wire::hold_event(record, self.reserved(record.hold.netns))?;
+        self.systems.notice(record);
         match &event {
             EventKind::Acquired(acquired) if acquired.port.is_none() => self.unconfirmed.announce(record),
             EventKind::Failed(_) => self.unconfirmed.settle(record.header.cookie),
@@ -144,7 +150,7 @@ impl Live {
             self.unconfirmed.settle(header.cookie);
         }
         if header.kind == kind::BURIED {
-            self.ledger.remove_hold(header.cookie);
+            self.ledger.remove_tombstone(header.cookie);
         }
         let at_ns = header.at_ns;
         events.extend(wire::short_events(header)?.map(|kind| Event { at_ns, kind }));
@@ -190,12 +196,9 @@ impl Live {
 
     fn tell_totals(&self, owners: &[(OwnerKey, OwnerTotals)], now_ns: u64, events: &mut Vec<Event>) {
         for (key, totals) in owners {
-            let (owner, retracted) = (wire::owner(key), self.unconfirmed.retracted(key));
+            let owner = wire::owner(key);
             let tcp = Totals { acquired: totals.tcp_acquired, released: totals.tcp_released };
-            let udp = Totals {
-                acquired: totals.udp_acquired.saturating_sub(retracted),
-                released: totals.udp_released,
-            };
+            let udp = Totals { acquired: totals.udp_acquired, released: totals.udp_released };
             for (protocol, totals) in [(Protocol::Tcp, tcp), (Protocol::Udp, udp)] {
                 let kind = EventKind::Totals { owner: owner.clone(), protocol, totals };
                 events.push(Event { at_ns: now_ns, kind });
@@ -204,8 +207,7 @@ impl Live {
     }
 
     fn free_retired(&mut self, now_ns: u64, events: &mut Vec<Event>) {
-        let unconfirmed = &self.unconfirmed;
-        let freed = self.retired.free(&mut self.ledger, |owner| unconfirmed.retracted(owner));
+        let freed = self.retired.free(&mut self.ledger);
         if self.losses != Losses::default() {
             self.tell_totals(&freed, now_ns, events); // The last chance to.
         }
@@ -234,6 +236,7 @@ impl Source for Live {
         let now_ns = clock::boot_ns();
         self.tell_losses(now_ns, events);
         self.unconfirmed.look(now_ns, &mut self.ledger, events);
+        self.systems.look(now_ns, &mut self.ledger, events);
         if self.resync_due && now_ns >= self.resynced_ns + RESYNC_EVERY_NS {
             self.resync(now_ns, events);
         }
@@ -256,6 +259,7 @@ impl Source for Live {
         let now_ns = clock::boot_ns();
         self.tell_losses(now_ns, events);
         self.unconfirmed.look(now_ns, &mut self.ledger, events);
+        self.systems.look(now_ns, &mut self.ledger, events);
         if self.losses != Losses::default() {
             self.resync(now_ns, events);
         }
@@ -295,6 +299,14 @@ fn broken(what: &str) -> SourceError {
         what: what.to_owned(),
         remedy: "report it with this text and the kernel's version".to_owned(),
     }
+}
+
+/// How many ports a namespace that has just come up keeps out of its pool; a process inside
+/// shows the way.
+fn reserved_ports(netns: NetNs, pid: u32) -> u32 {
+    let namespace = netns::find(netns, [pid].into_iter());
+    let range = namespace.and_then(|namespace| netns::within(&namespace, netns::port_range).ok()?.ok());
+    range.map_or(0, |range| range.reserved)
 }
 
 fn named(record: &ProcessRecord) -> EventKind {

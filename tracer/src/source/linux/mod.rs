@@ -15,5 +15,6 @@ pub mod processes;
 pub mod retired;
 pub mod snapshot;
 pub mod sock_diag;
+pub mod system_udp;
 pub mod unconfirmed;
 pub mod wire;

@@ -52,6 +52,14 @@ pub fn all() -> Vec<Namespace> {
     found.into_values().collect()
 }
 
+/// One namespace: through a process that may be inside, or any.
+#[must_use]
+pub fn find(id: NetNs, pids: impl Iterator<Item = u32>) -> Option<Namespace> {
+    let open = |pid| Namespace::open(&PathBuf::from(format!("/proc/{pid}/ns/net"))).ok();
+    let near = pids.filter_map(open).find(|namespace| namespace.id == id);
+    near.or_else(|| all().into_iter().find(|namespace| namespace.id == id))
+}
+
 /// Runs `work` on a thread inside `namespace` and returns what it returns.
 ///
 /// # Errors

@@ -77,20 +77,47 @@ impl Probes {
         Ok(Self { ebpf, hooks })
     }
 
-    /// What is not seen for want of a hook.
+    /// What is not seen for want of a hook, and what no hook of this set shows.
     #[must_use]
     pub fn degraded(&self) -> Vec<Degradation> {
         let off = self.hooks.iter().filter_map(|hook| Some((hook, hook.off_because.as_ref()?)));
-        off.map(|(hook, why)| Degradation {
-            feature: PROBES
-                .iter()
-                .find(|probe| probe.name == hook.name)
-                .map_or_else(String::new, |probe| probe.gives.to_owned()),
-            why: format!("hook {} is off: {why}", hook.name),
-            remedy: "run as root on a kernel from 5.10 on".to_owned(),
-        })
-        .collect()
+        let mut degraded: Vec<_> = off
+            .map(|(hook, why)| Degradation {
+                feature: gives(&hook.name).to_owned(),
+                why: format!("hook {} is off: {why}", hook.name),
+                remedy: "run as root on a kernel from 5.10 on".to_owned(),
+            })
+            .collect();
+        degraded.extend(UNSEEN.map(|(feature, why, remedy)| Degradation {
+            feature: feature.to_owned(),
+            why: why.to_owned(),
+            remedy: remedy.to_owned(),
+        }));
+        degraded
     }
+}
+
+/// What tracepoints and cgroup hooks do not show: feature, why, remedy.
+const UNSEEN: [(&str, &str, &str); 3] = [
+    (
+        "failures of bind(0), and of UDP sendto, for want of ports",
+        "the kernel runs no tracepoint there",
+        "watch the pool's figures: they are exact; a failed connect or listen is told",
+    ),
+    (
+        "the instant at which a UDP socket gives its port back by connect(AF_UNSPEC)",
+        "the kernel runs no tracepoint there",
+        "none needed: it is seen when the socket is next used or closed",
+    ),
+    (
+        "the instant at which the kernel closes a UDP socket of its own",
+        "the kernel runs no tracepoint there",
+        "none needed: such sockets are looked up every 5 s",
+    ),
+];
+
+fn gives(name: &str) -> &'static str {
+    PROBES.iter().find(|probe| probe.name == name).map_or("", |probe| probe.gives)
 }
 
 /// Whether tracing programs may ask for a socket's cookie (`bpf_get_socket_cookie`, since 5.12).

@@ -27,11 +27,7 @@ impl Retired {
     }
 
     /// When many wait: frees the places of those that hold nothing, and gives their last totals.
-    pub fn free(
-        &mut self,
-        ledger: &mut Ledger,
-        retracted: impl Fn(&OwnerKey) -> u64,
-    ) -> Vec<(OwnerKey, OwnerTotals)> {
+    pub fn free(&mut self, ledger: &mut Ledger) -> Vec<(OwnerKey, OwnerTotals)> {
         let mut freed = Vec::new();
         if self.waiting.len() < WAITING_MAX {
             return freed;
@@ -43,7 +39,7 @@ impl Retired {
             };
             let held_before = adopted.get(owner).copied().unwrap_or_default();
             let taken = totals.tcp_acquired + totals.udp_acquired + held_before;
-            let holds = taken != totals.tcp_released + totals.udp_released + retracted(owner);
+            let holds = taken != totals.tcp_released + totals.udp_released;
             if !holds {
                 ledger.remove_owner(owner);
                 adopted.remove(owner);

@@ -10,8 +10,7 @@ use super::netns::{self, Namespace};
 use super::{sock_diag, wire};
 use crate::event::{Event, EventKind, Failed, FailureCode, HoldId, NetNs, Protocol};
 use rustc_hash::FxHashMap;
-use std::path::PathBuf;
-use tracer_ebpf::{HoldRecord, OwnerKey, flag};
+use tracer_ebpf::{HoldRecord, flag};
 
 const MILLISECOND_NS: u64 = 1_000_000;
 
@@ -47,8 +46,6 @@ struct Pending {
 pub struct Unconfirmed {
     pending: [FxHashMap<u64, Pending>; PATIENCE.len()],
     looked_ns: [u64; PATIENCE.len()],
-    /// Acquisitions that the probes counted and that turned out not to have happened.
-    retracted: FxHashMap<OwnerKey, u64>,
 }
 
 impl Unconfirmed {
@@ -70,12 +67,6 @@ impl Unconfirmed {
         }
     }
 
-    /// Acquisitions to subtract from what the probes counted for an owner.
-    #[must_use]
-    pub fn retracted(&self, owner: &OwnerKey) -> u64 {
-        self.retracted.get(owner).copied().unwrap_or_default()
-    }
-
     /// Looks for the ports, where it is time, and tells what became of the holds.
     pub fn look(&mut self, now_ns: u64, ledger: &mut Ledger, events: &mut Vec<Event>) {
         for (which, patience) in PATIENCE.iter().enumerate() {
@@ -86,7 +77,8 @@ impl Unconfirmed {
             for (netns, group) in self.settled(which, now_ns.saturating_sub(patience.settled_ns)) {
                 let pids = group.iter().map(|(_, pending)| pending.pid);
                 // A namespace that cannot be entered stays unsettled: held, port unknown.
-                let ports = find(netns, pids).and_then(|namespace| ports(&namespace, patience.protocol));
+                let ports =
+                    netns::find(netns, pids).and_then(|namespace| ports(&namespace, patience.protocol));
                 for (cookie, _) in ports.iter().flat_map(|_| &group) {
                     let port = ports.as_ref().and_then(|ports| ports.get(cookie).copied());
                     self.conclude(which, *cookie, port, now_ns, ledger, events);
@@ -122,40 +114,30 @@ impl Unconfirmed {
             }
             // What became of a TCP socket that is not listed, its tracepoints tell.
             None if PATIENCE[which].protocol == Protocol::Tcp => None,
-            None => self.retract(cookie, ledger),
+            None => retract(cookie, ledger),
         };
         events.extend(kind.map(|kind| Event { at_ns: now_ns, kind }));
     }
+}
 
-    /// A UDP socket is not listed: it has no port, unless it was closed meanwhile, which the
-    /// probes tell.
-    fn retract(&mut self, cookie: u64, ledger: &mut Ledger) -> Option<EventKind> {
-        let hold = ledger.hold(cookie).filter(|hold| hold.flags & flag::UNCONFIRMED != 0)?;
-        let announced = wire::acquired(HoldId(cookie), &hold, 0).ok()?;
-        if !ledger.remove_hold(cookie) {
-            return None;
-        }
-        *self.retracted.entry(hold.owner).or_default() += 1;
-        Some(EventKind::Failed(Failed {
+/// A UDP socket is not listed: it has no port, unless it was closed meanwhile, which the probes tell.
+fn retract(cookie: u64, ledger: &mut Ledger) -> Option<EventKind> {
+    let hold = ledger.hold(cookie).filter(|hold| hold.flags & flag::UNCONFIRMED != 0)?;
+    let announced = wire::acquired(HoldId(cookie), &hold, 0).ok()?;
+    ledger.retract(cookie, &hold).then(|| {
+        EventKind::Failed(Failed {
             owner: announced.owner,
             pool: announced.pool,
             code: FailureCode::EAGAIN,
             local: Some(announced.local).filter(|local| !local.is_unspecified()),
             remote: announced.remote,
             retracts: Some(announced.hold),
-        }))
-    }
-}
-
-/// The namespace, through a process that may be inside, or any.
-fn find(netns: NetNs, pids: impl Iterator<Item = u32>) -> Option<Namespace> {
-    let open = |pid| Namespace::open(&PathBuf::from(format!("/proc/{pid}/ns/net"))).ok();
-    let near = pids.filter_map(open).find(|namespace| namespace.id == netns);
-    near.or_else(|| netns::all().into_iter().find(|namespace| namespace.id == netns))
+        })
+    })
 }
 
 /// The local ports of a namespace's sockets, by cookie.
-fn ports(namespace: &Namespace, protocol: Protocol) -> Option<FxHashMap<u64, u16>> {
+pub(super) fn ports(namespace: &Namespace, protocol: Protocol) -> Option<FxHashMap<u64, u16>> {
     let dump = netns::within(namespace, || sock_diag::dump(&[protocol])).ok()?.ok()?;
     Some(dump.rows.into_iter().map(|row| (row.cookie, row.local_port)).collect())
 }

@@ -241,3 +241,201 @@ fn arguments(bytes: &[u8]) -> Arc<str> {
     let line: Vec<_> = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
     line.join(" ").trim_end().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tracer_ebpf::address_words;
+
+    fn bytes<T: aya::Pod>(record: &T) -> Vec<u8> {
+        // SAFETY: a Pod is nothing but its bytes.
+        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(record).cast::<u8>(), size_of::<T>()) }
+            .to_vec()
+    }
+
+    fn header(kind: u8) -> Header {
+        Header { at_ns: 7, cookie: 42, kind, ..Header::default() }
+    }
+
+    fn hold() -> Hold {
+        let mut local = [0; 16];
+        local[..4].copy_from_slice(&[127, 0, 0, 1]);
+        Hold {
+            acquired_ns: 7,
+            owner: OwnerKey { started_ticks: 100, pid: 4711, system_netns: 0 },
+            local: address_words(local),
+            remote: address_words(Ipv6Addr::from([0, 0, 0, 0, 0, 0xffff, 0x7f00, 2]).octets()),
+            netns: 5,
+            port: 40_000,
+            remote_port: 443,
+            range_low: 32_768,
+            range_high: 60_999,
+            protocol: 6,
+            family: 4,
+            flags: 0,
+            state: state::SYN_SENT,
+        }
+    }
+
+    fn hold_record(kind: u8, change: impl FnOnce(&mut HoldRecord)) -> HoldRecord {
+        let mut record = HoldRecord { header: header(kind), hold: hold() };
+        change(&mut record);
+        record
+    }
+
+    #[test]
+    fn every_kind_is_read_at_its_length_and_no_other() {
+        let process = ProcessRecord {
+            header: header(kind::PROCESS),
+            owner: OwnerKey::default(),
+            ppid: 0,
+            uid: 0,
+            netns: 0,
+            cmdline_bytes: 0,
+            comm: [0; 2],
+            cmdline: [0; CMDLINE_MAX],
+        };
+        let fork = ForkRecord { header: header(kind::FORKED), ..ForkRecord::default() };
+        let samples = [
+            bytes(&hold_record(kind::ACQUIRED, |_| {})),
+            bytes(&header(kind::RELEASED)),
+            bytes(&process),
+            bytes(&fork),
+        ];
+        for sample in samples {
+            assert!(decode(&sample).is_ok());
+            let short = decode(&sample[..sample.len() - 1]).unwrap_err();
+            assert!(matches!(short, WireError::Length { .. } | WireError::Short(23)), "{short}");
+            let long = [sample.clone(), vec![0]].concat();
+            let expected = WireError::Length { kind: sample[16], found: long.len(), expected: sample.len() };
+            assert_eq!(decode(&long), Err(expected));
+        }
+        assert_eq!(decode(&[]), Err(WireError::Short(0)));
+        assert_eq!(decode(&bytes(&header(200))), Err(WireError::Kind(200)));
+    }
+
+    #[test]
+    fn an_acquisition_is_told_with_its_addresses() {
+        let record = hold_record(kind::ACQUIRED, |_| {});
+        let Ok(EventKind::Acquired(acquired)) = hold_event(&record, 3) else { panic!("not acquired") };
+        assert_eq!(acquired.hold, HoldId(42));
+        assert_eq!(acquired.owner, OwnerId::Process(ProcessId { pid: 4711, started_ticks: 100 }));
+        assert_eq!(acquired.pool, PoolId { netns: NetNs(5), protocol: Protocol::Tcp });
+        assert_eq!(acquired.range, Some(PortRange { low: 32_768, high: 60_999, reserved: 3 }));
+        assert_eq!((acquired.local.to_string().as_str(), acquired.port), ("127.0.0.1", Some(40_000)));
+        assert_eq!((acquired.state, acquired.pre_existing), (SocketState::SynSent, false));
+    }
+
+    #[test]
+    fn ipv4_inside_ipv6_is_ipv4() {
+        let record = hold_record(kind::UPDATED, |record| record.hold.family = 6);
+        let Ok(EventKind::State { remote, .. }) = hold_event(&record, 0) else { panic!("no state") };
+        assert_eq!(remote, Some("127.0.0.2:443".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_told() {
+        let record = hold_record(kind::ACQUIRED, |record| {
+            (record.hold.port, record.hold.remote_port) = (0, 0);
+            record.hold.flags = flag::PRE_EXISTING;
+        });
+        let Ok(EventKind::Acquired(acquired)) = hold_event(&record, 0) else { panic!("not acquired") };
+        assert_eq!((acquired.port, acquired.remote, acquired.pre_existing), (None, None, true));
+    }
+
+    #[test]
+    fn owners_are_told_apart() {
+        let key = |pid, system_netns| OwnerKey { started_ticks: 0, pid, system_netns };
+        assert_eq!(owner(&key(0, 0)), OwnerId::Unowned);
+        assert_eq!(owner(&key(0, 9)), OwnerId::System { module: None, netns: NetNs(9) });
+        assert!(matches!(owner(&key(1, 0)), OwnerId::Process(_)));
+    }
+
+    #[test]
+    fn a_failure_names_its_error_and_takes_back_what_was_announced() {
+        let failed = |errno, flags| {
+            let record = hold_record(kind::FAILED, |record| {
+                record.header.code = errno;
+                record.hold.flags = flags;
+            });
+            hold_event(&record, 0)
+        };
+        let Ok(EventKind::Failed(told)) = failed(99, flag::UNCONFIRMED) else { panic!("not failed") };
+        assert_eq!((told.code, told.retracts), (FailureCode::EADDRNOTAVAIL, Some(HoldId(42))));
+        let Ok(EventKind::Failed(told)) = failed(11, 0) else { panic!("not failed") };
+        assert_eq!((told.code, told.retracts), (FailureCode::EAGAIN, None));
+        assert_eq!(failed(5, 0), Err(WireError::Value { kind: kind::FAILED, value: 5 }));
+    }
+
+    #[test]
+    fn numbers_that_no_probe_writes_are_refused() {
+        let acquired =
+            |change: fn(&mut Hold)| hold_event(&hold_record(kind::ACQUIRED, |r| change(&mut r.hold)), 0);
+        assert_eq!(
+            acquired(|hold| hold.protocol = 1),
+            Err(WireError::Value { kind: kind::ACQUIRED, value: 1 })
+        );
+        assert_eq!(
+            acquired(|hold| hold.state = 99),
+            Err(WireError::Value { kind: kind::ACQUIRED, value: 99 })
+        );
+        let state = Header { code: 99, ..header(kind::STATE) };
+        assert_eq!(short_events(&state).err(), Some(WireError::Value { kind: kind::STATE, value: 99 }));
+    }
+
+    #[test]
+    fn a_change_of_state_may_bring_the_port() {
+        let told = |port| {
+            let header = Header { code: state::CONNECTED, port, ..header(kind::STATE) };
+            short_events(&header).unwrap().collect::<Vec<_>>()
+        };
+        assert_eq!(told(0).len(), 1);
+        assert_eq!(told(40_000)[0], EventKind::PortLearnt { hold: HoldId(42), port: 40_000 });
+        assert!(short_events(&header(kind::BURIED)).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_command_line_is_words_and_a_name_ends_at_nul() {
+        let mut record = ProcessRecord {
+            header: header(kind::PROCESS),
+            owner: OwnerKey::default(),
+            ppid: 1,
+            uid: 1_000,
+            netns: 5,
+            cmdline_bytes: 14,
+            comm: address_words(*b"python3\0garbage\0"),
+            cmdline: [0; CMDLINE_MAX],
+        };
+        record.cmdline[..17].copy_from_slice(b"python3\0leak.py\0x");
+        let told = facts(&record);
+        assert_eq!((&*told.comm, told.cmdline.as_deref()), ("python3", Some("python3 leak.p")));
+        assert_eq!((told.ppid, told.uid, told.netns), (Some(1), Some(1_000), Some(NetNs(5))));
+        record.cmdline_bytes = 0;
+        assert_eq!(facts(&record).cmdline, None);
+        record.cmdline_bytes = u32::MAX;
+        assert!(facts(&record).cmdline.unwrap().starts_with("python3 leak.py x"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(record) = decode(&bytes) {
+                match record {
+                    Record::Hold(record) => _ = hold_event(&record, 0),
+                    Record::Short(header) => _ = short_events(&header).map(Iterator::count),
+                    Record::Process(record) => _ = facts(&record),
+                    Record::Fork(record) => _ = fork_event(&record),
+                }
+            }
+        }
+
+        #[test]
+        fn any_record_of_a_known_length_is_taken(mut bytes in prop::collection::vec(any::<u8>(), 328), kind in 0u8..14) {
+            bytes[16] = kind;
+            for length in [24, 56, 96, 328] {
+                _ = decode(&bytes[..length]);
+            }
+        }
+    }
+}
