@@ -78,6 +78,8 @@ pub(in crate::engine) struct Series {
     pub(super) run: Option<Run>,
     verdict: Verdict,
     kind: Option<LeakKind>,
+    /// When the verdict last left clean.
+    raised: Second,
     held_worst: u64,
     calm_since: Option<Second>,
 }
@@ -242,6 +244,9 @@ impl Series {
     fn settle(&mut self, now: Second, found: Option<(Verdict, LeakKind)>, t: &Thresholds) {
         let (level, kind) = found.unwrap_or((Verdict::Clean, self.kind.unwrap_or(LeakKind::Total)));
         if level >= self.verdict {
+            if self.verdict == Verdict::Clean {
+                self.raised = now;
+            }
             self.verdict = level;
             self.kind = Some(kind);
             self.calm_since = None;
@@ -272,7 +277,7 @@ impl Series {
         Judged {
             verdict: self.verdict,
             kind,
-            since: self.run.map_or(0, |run| run.since),
+            since: self.run.map_or(self.raised, |run| run.since),
             held: match kind {
                 LeakKind::CloseWait => self.close_wait[0].total(),
                 LeakKind::SynSent => self.syn_sent.total(),

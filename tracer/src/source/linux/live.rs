@@ -27,6 +27,8 @@ use tracer_ebpf::{Header, HoldRecord, OwnerKey, OwnerTotals, ProcessRecord, kind
 const LATENCY: Duration = Duration::from_millis(50);
 /// Records taken in one go; the rest waits for the next.
 const DRAIN_MAX: usize = 1 << 17;
+/// How often at most losses are told: in a storm each read of the ring may find some.
+const LOSSES_EVERY_NS: u64 = 1_000_000_000;
 /// How often at most the ledger is read anew after a loss.
 const RESYNC_EVERY_NS: u64 = 1_000_000_000;
 /// `/proc/PID/stat` counts in USER_HZ.
@@ -47,6 +49,7 @@ pub struct Live {
     systems: SystemUdp,
     reserved: FxHashMap<NetNs, u32>,
     losses: Losses,
+    losses_told_ns: u64,
     undecoded: u64,
     resync_due: bool,
     resynced_ns: u64,
@@ -93,6 +96,7 @@ impl Live {
             systems: SystemUdp::default(),
             reserved,
             losses: Losses::default(),
+            losses_told_ns: 0,
             undecoded: 0,
             resync_due: false,
             resynced_ns: 0,
@@ -163,6 +167,7 @@ impl Live {
 
     /// Tells what was lost since the last time.
     fn tell_losses(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+        self.losses_told_ns = now_ns;
         let now = self.ledger.losses();
         // A hold that was not entered is a release that will not be told.
         let kernel = (now.records - self.losses.records) + (now.holds - self.losses.holds);
@@ -234,7 +239,9 @@ impl Source for Live {
         events.append(&mut self.backlog);
         self.take_records(events);
         let now_ns = clock::boot_ns();
-        self.tell_losses(now_ns, events);
+        if now_ns >= self.losses_told_ns + LOSSES_EVERY_NS {
+            self.tell_losses(now_ns, events);
+        }
         self.unconfirmed.look(now_ns, &mut self.ledger, events);
         self.systems.look(now_ns, &mut self.ledger, events);
         if self.resync_due && now_ns >= self.resynced_ns + RESYNC_EVERY_NS {
