@@ -15,7 +15,7 @@ use crate::event::{Capture, Event, EventKind, HoldId, LossStage, NetNs, Protocol
 use crate::source::{CaptureOptions, Source, SourceError};
 use aya::Btf;
 use aya::maps::{MapData, RingBuf};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use tokio::io::Interest;
@@ -54,6 +54,8 @@ pub struct Live {
     resync_due: bool,
     resynced_ns: u64,
     retired: Retired,
+    /// Owners whose name was told.
+    named: FxHashSet<OwnerKey>,
 }
 
 impl Live {
@@ -100,6 +102,7 @@ impl Live {
             undecoded: 0,
             resync_due: false,
             resynced_ns: 0,
+            named: adopted.keys().copied().collect(),
             retired: Retired::new(adopted),
         })
     }
@@ -124,7 +127,10 @@ impl Live {
         let (at_ns, kind) = match record {
             Record::Short(header) => return self.short(header, events),
             Record::Hold(record) => (record.header.at_ns, self.hold(record)?),
-            Record::Process(record) => (record.header.at_ns, named(record)),
+            Record::Process(record) => {
+                self.named.insert(record.owner);
+                (record.header.at_ns, named(record))
+            }
             Record::Fork(record) => {
                 if record.header.kind == kind::EXITED {
                     self.retired.ended(record.child);
@@ -196,7 +202,24 @@ impl Live {
             }
         }
         events.push(Event { at_ns: now_ns, kind: EventKind::ResyncEnded });
-        self.tell_totals(&self.ledger.owners(), now_ns, events);
+        let owners = self.ledger.owners();
+        self.tell_totals(&owners, now_ns, events);
+        self.mend_owners(&owners, now_ns, events);
+    }
+
+    /// After a loss: names those whose name was lost, and retires those whose end was.
+    fn mend_owners(&mut self, owners: &[(OwnerKey, OwnerTotals)], now_ns: u64, events: &mut Vec<Event>) {
+        let processes = owners.iter().filter(|(key, _)| key.pid != 0);
+        for (key, _) in processes {
+            match processes::facts(key.pid) {
+                Some((id, facts)) if id == wire::process(key) => {
+                    if self.named.insert(*key) {
+                        events.push(Event { at_ns: now_ns, kind: EventKind::Process { id, facts } });
+                    }
+                }
+                _ => self.retired.ended(*key),
+            }
+        }
     }
 
     fn tell_totals(&self, owners: &[(OwnerKey, OwnerTotals)], now_ns: u64, events: &mut Vec<Event>) {
@@ -213,6 +236,7 @@ impl Live {
 
     fn free_retired(&mut self, now_ns: u64, events: &mut Vec<Event>) {
         let freed = self.retired.free(&mut self.ledger);
+        freed.iter().for_each(|(owner, _)| _ = self.named.remove(owner));
         if self.losses != Losses::default() {
             self.tell_totals(&freed, now_ns, events); // The last chance to.
         }
