@@ -231,10 +231,13 @@ impl Series {
         }
     }
 
+    /// Growth is noticed after some seconds; it began with the first of them that grew.
     fn begin_run(&self, now: Second) -> Run {
-        let span = rules::growth_span(self);
-        let since = self.first.growing_since.unwrap_or(now.saturating_sub(span));
-        let flows = self.recent.iter().rev().take(span as usize);
+        let lately = self.recent.iter().rev().take(rules::growth_span(self) as usize);
+        let grew = lately.clone().zip(1..).filter(|(flow, _)| flow.acquired > flow.released);
+        let began = now.saturating_sub(grew.map(|(_, seconds_ago)| seconds_ago).max().unwrap_or_default());
+        let since = self.first.growing_since.map_or(began, |since| since.min(began));
+        let flows = self.recent.iter().rev().take((now - since) as usize);
         let (acquired, released) =
             flows.fold((0, 0), |(a, r), flow| (a + u64::from(flow.acquired), r + u64::from(flow.released)));
         Run { since, acquired, released, last_growth: now }
