@@ -21,6 +21,7 @@ mod probes;
 mod suites;
 mod test;
 mod toolchain;
+mod vm;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -44,6 +45,11 @@ enum Task {
     CheckProbes,
     /// Check and test everything: the command that must pass before a commit and in CI
     Test,
+    /// Test on other kernels, Debian's, in virtual machines
+    TestVm {
+        /// Series such as 6.1, or `newest`; without any, all that are supported
+        kernels: Vec<String>,
+    },
     /// Check the licences of all dependencies
     Deny,
     /// Measure what tracing costs
@@ -79,6 +85,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::BuildProbes => probes::build(&root)?,
         Task::CheckProbes => probes::check(&root)?,
         Task::Test => return Ok(test::run(&root)),
+        Task::TestVm { kernels } => return vm::run(&root, kernels),
         Task::Deny => licences::check(&root)?,
         Task::Bench { bench: Bench::Storm { rounds } } => bench::storm(&root, *rounds)?,
     }
