@@ -3,14 +3,16 @@
 use super::clock;
 use super::layout::KernelLayout;
 use super::ledger::{Ledger, Losses};
+use super::platform::Platform;
 use super::probes::Probes;
 use super::retired::Retired;
 use super::snapshot::{self, Snapshot};
 use super::unconfirmed::Unconfirmed;
 use super::wire::{self, Record};
-use super::{platform, processes};
+use super::{memory, platform, processes};
 use crate::event::{Capture, Event, EventKind, HoldId, LossStage, NetNs, Protocol, Totals};
 use crate::source::{CaptureOptions, Source, SourceError};
+use aya::Btf;
 use aya::maps::{MapData, RingBuf};
 use rustc_hash::FxHashMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -56,8 +58,7 @@ impl Live {
     /// When this machine cannot be traced: the first obstacle and its remedy.
     pub fn open(options: &CaptureOptions) -> Result<Self, SourceError> {
         let platform = platform::check()?;
-        let layout = KernelLayout::read()?;
-        let mut probes = Probes::attach(&layout, &platform.cgroup, options.buffer_bytes)?;
+        let mut probes = probes(&platform, options)?;
         let mut ledger = Ledger::take(&mut probes.ebpf)?;
         let ring = ring(&mut probes)?;
         let wake = wake(&ring)?;
@@ -76,6 +77,7 @@ impl Live {
         };
         capture.degraded.extend(probes.degraded());
         capture.degraded.extend(degraded);
+        memory::give_back();
         let reserved = capture.pools.iter().map(|(pool, range)| (pool.netns, range.reserved)).collect();
         Ok(Self {
             capture,
@@ -255,6 +257,19 @@ impl Source for Live {
         }
         Ok(())
     }
+}
+
+/// Loads and attaches the probes. The kernel's type information takes a tenth of a second to
+/// parse, for the layout and for the loader: side by side.
+fn probes(platform: &Platform, options: &CaptureOptions) -> Result<Probes, SourceError> {
+    let (layout, btf) = std::thread::scope(|scope| {
+        let btf = scope.spawn(Btf::from_sys_fs);
+        (KernelLayout::read(), btf.join())
+    });
+    let btf = btf.map_err(|_| broken("the kernel's type information could not be parsed"))?;
+    let btf =
+        btf.map_err(|error| broken(&format!("the kernel's type information is not understood: {error}")))?;
+    Probes::attach(&layout?, &btf, &platform.cgroup, options.buffer_bytes)
 }
 
 fn ring(probes: &mut Probes) -> Result<RingBuf<MapData>, SourceError> {

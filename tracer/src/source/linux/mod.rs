@@ -6,6 +6,7 @@ pub mod clock;
 pub mod layout;
 pub mod ledger;
 pub mod live;
+pub mod memory;
 pub mod namespace;
 pub mod netns;
 pub mod platform;

@@ -56,12 +56,16 @@ impl Probes {
     ///
     /// # Errors
     /// When the object cannot be loaded, or a probe that nothing works without is refused.
-    pub fn attach(layout: &KernelLayout, cgroup: impl AsFd, buffer_bytes: u32) -> Result<Self, SourceError> {
-        let btf = Btf::from_sys_fs().map_err(|error| refused("the kernel's type information", &error))?;
-        let mut ebpf = load(layout, &btf, buffer_bytes)?;
+    pub fn attach(
+        layout: &KernelLayout,
+        btf: &Btf,
+        cgroup: impl AsFd,
+        buffer_bytes: u32,
+    ) -> Result<Self, SourceError> {
+        let mut ebpf = load(layout, btf, buffer_bytes)?;
         let mut hooks = Vec::with_capacity(PROBES.len());
         for probe in &PROBES {
-            let off_because = attach(&mut ebpf, probe.name, &btf, &cgroup).err().map(|error| explain(&error));
+            let off_because = attach(&mut ebpf, probe.name, btf, &cgroup).err().map(|error| explain(&error));
             if let (true, Some(why)) = (probe.core, &off_because) {
                 return Err(SourceError {
                     what: format!("the kernel refused the probe {} ({}): {why}", probe.name, probe.gives),
