@@ -49,6 +49,9 @@ enum Task {
     TestVm {
         /// Series such as 6.1, or `newest`; without any, all that are supported
         kernels: Vec<String>,
+        /// Run the long live tests as well
+        #[arg(long)]
+        all: bool,
     },
     /// Check the licences of all dependencies
     Deny,
@@ -85,7 +88,10 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::BuildProbes => probes::build(&root)?,
         Task::CheckProbes => probes::check(&root)?,
         Task::Test => return Ok(test::run(&root)),
-        Task::TestVm { kernels } => return vm::run(&root, kernels),
+        Task::TestVm { kernels, all } => {
+            let choice = if *all { vm::Choice::All } else { vm::Choice::Short };
+            return vm::run(&root, kernels, choice);
+        }
         Task::Deny => licences::check(&root)?,
         Task::Bench { bench: Bench::Storm { rounds } } => bench::storm(&root, *rounds)?,
     }

@@ -29,12 +29,14 @@ use std::thread;
 use std::time::Instant;
 use table::{Outcome, Row};
 
+pub(crate) use steps::Choice;
+
 /// Machines at a time; each keeps one CPU busy.
 const AT_ONCE: usize = 2;
 
 /// Tests on the named series of kernels, or all; the last line is the sum, alone.
-pub(crate) fn run(root: &Path, names: &[String]) -> Result<ExitCode> {
-    let Counts { passed, failed, skipped } = test(root, names)?;
+pub(crate) fn run(root: &Path, names: &[String], choice: Choice) -> Result<ExitCode> {
+    let Counts { passed, failed, skipped } = test(root, names, choice)?;
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     Ok(ExitCode::from(u8::from(failed > 0)))
 }
@@ -43,12 +45,12 @@ pub(crate) fn run(root: &Path, names: &[String]) -> Result<ExitCode> {
 ///
 /// # Errors
 /// When nothing could be tried: tools or Debian's archive are missing, or the project does not build.
-pub(crate) fn test(root: &Path, names: &[String]) -> Result<Counts> {
+pub(crate) fn test(root: &Path, names: &[String], choice: Choice) -> Result<Counts> {
     let series = series::select(names)?;
     tools::install_missing()?;
-    let lab = Lab::open(root)?;
+    let lab = Lab::open(root, choice)?;
     let rows = lab.test_all(&series);
-    println!("\n{}", table::render(&rows));
+    println!("\n{}{}", table::render(&rows), choice.explained());
     Ok(table::sum(&rows))
 }
 
@@ -56,17 +58,19 @@ pub(crate) fn test(root: &Path, names: &[String]) -> Result<Counts> {
 struct Lab {
     archive: Archive,
     programs: Programs,
+    choice: Choice,
     kernels: PathBuf,
     /// Where each machine's output stays to be looked at.
     outputs: PathBuf,
 }
 
 impl Lab {
-    fn open(root: &Path) -> Result<Self> {
+    fn open(root: &Path, choice: Choice) -> Result<Self> {
         let cache = machine::cache()?.join("vm");
         Ok(Self {
             archive: Archive::open(&cache.join("apt"))?,
             programs: Programs::build(root)?,
+            choice,
             kernels: kernels::folder(&cache)?,
             outputs: command::target_dir(root).join("vm"),
         })
@@ -101,7 +105,7 @@ impl Lab {
         let folder = self.outputs.join(series.to_string());
         println!("booting {release}; its output: {}", folder.display());
         let started = Instant::now();
-        let steps = steps::script(&self.programs);
+        let steps = steps::script(&self.programs, self.choice);
         let said = guest::run(&files, &self.programs, &steps, &folder).context(release.clone())?;
         let time = started.elapsed();
         if let Some(failures) = steps::failures(&said) {
