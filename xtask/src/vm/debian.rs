@@ -5,10 +5,9 @@ use super::series::Kernel;
 use crate::command;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
 /// Suites that carry kernels, and the part of the archive that they are in. What leaves a suite
 /// leaves us: its series is then skipped, by name.
@@ -27,8 +26,6 @@ pub(super) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg
 pub(crate) struct Archive {
     apt: Apt,
     offered: BTreeSet<String>,
-    /// apt caches what it reads; two at a time would spoil that.
-    downloading: Mutex<()>,
 }
 
 impl Archive {
@@ -38,6 +35,7 @@ impl Archive {
     /// When it cannot be reached. A suite that is no more is not an error: it offers nothing.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let apt = Apt::prepare(folder)?;
+        let _alone = apt.alone()?;
         let addresses = addresses();
         let mut sources = Vec::new();
         for (part, suite) in SUITES {
@@ -51,7 +49,7 @@ impl Archive {
         fs::write(apt.sources(), sources.concat())?;
         let names = command::read(apt.command("apt-cache").args(["pkgnames", "linux-"]))?;
         let offered = names.lines().map(str::to_owned).collect();
-        Ok(Self { apt, offered, downloading: Mutex::new(()) })
+        Ok(Self { apt, offered })
     }
 
     /// The names of its packages.
@@ -59,9 +57,13 @@ impl Archive {
         &self.offered
     }
 
+    /// The cache for this thread of this process alone, until the file is dropped.
+    pub(crate) fn alone(&self) -> Result<File> {
+        self.apt.alone()
+    }
+
     /// Downloads a kernel's packages and unpacks them into `folder`.
     pub(crate) fn unpack(&self, kernel: &Kernel, folder: &Path) -> Result<()> {
-        let _alone = self.downloading.lock().unwrap_or_else(PoisonError::into_inner);
         let packages = tempfile::tempdir_in(folder)?;
         let mut download = self.apt.command("apt-get");
         download.args(["-qq", "download"]).args(&kernel.packages).current_dir(packages.path());
@@ -87,6 +89,12 @@ impl Apt {
         }
         fs::write(folder.join("status"), "")?;
         Ok(Self(folder.to_owned()))
+    }
+
+    fn alone(&self) -> Result<File> {
+        let file = File::create(self.0.join("lock"))?;
+        file.lock()?;
+        Ok(file)
     }
 
     fn sources(&self) -> PathBuf {

@@ -35,6 +35,7 @@ impl Files {
 pub(crate) fn get(kernel: &Kernel, archive: &Archive, cache: &Path) -> Result<Files> {
     let folder = cache.join(&kernel.release);
     let files = Files::of(&folder);
+    let _alone = archive.alone()?;
     if files.complete() {
         return Ok(files);
     }
