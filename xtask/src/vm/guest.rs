@@ -25,7 +25,7 @@ const MEMORY_MIB: &str = "2048";
 /// nobody reset, and exact figures become chance.
 const CPUS: &str = "1";
 /// Several times what the steps take on a machine that is busy with other things.
-const LIFE_MAX: Duration = Duration::from_secs(1800);
+const LIFE_MAX: Duration = Duration::from_secs(1200);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a guest said until its end.
