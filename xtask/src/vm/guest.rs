@@ -26,6 +26,9 @@ const MEMORY_MIB: &str = "2048";
 const CPUS: &str = "1";
 /// Several times what the steps take on a machine that is busy with other things.
 const LIFE_MAX: Duration = Duration::from_secs(1200);
+/// The guest's clock: two nanoseconds for each instruction, and when all sleep it jumps to the next
+/// alarm. So a test's patience does not depend on how busy this machine is, and sleeping is free.
+const CLOCK: &str = "shift=1,sleep=off";
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a guest said until its end.
@@ -74,7 +77,7 @@ fn first_files(kernel: &Files, programs: &Programs, steps: &str) -> Result<Vec<u
 fn qemu(kernel: &Path, initramfs: &Path, console: &Path, output: &Path) -> Command {
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args(["-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "max"]);
-    qemu.args(["-smp", CPUS, "-m", MEMORY_MIB]);
+    qemu.args(["-smp", CPUS, "-m", MEMORY_MIB, "-icount", CLOCK]);
     qemu.args(["-nodefaults", "-no-reboot", "-display", "none"]);
     for line in [console, output] {
         qemu.arg("-serial").arg(format!("file:{}", line.display()));
