@@ -80,7 +80,8 @@ fn check_kernel(release: &str) -> Result<(), SourceError> {
 }
 
 /// The first two numbers of a kernel release such as `6.1.0-18-amd64` or `6.1-rc3`.
-fn parse_release(release: &str) -> Option<(u32, u32)> {
+#[must_use]
+pub fn parse_release(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
