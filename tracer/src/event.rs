@@ -59,6 +59,12 @@ pub struct ProcessFacts {
     pub ppid: Option<u32>,
     /// The network namespace that the process runs in.
     pub netns: Option<NetNs>,
+    /// The path of its cgroup, `/` at the top of the hierarchy.
+    pub cgroup: Option<Arc<str>>,
+    /// Its container: the first digits of an id, or a name.
+    pub container: Option<Arc<str>>,
+    /// Its systemd unit, or the service it implements.
+    pub service: Option<Arc<str>>,
 }
 
 /// The transport protocols whose ports are traced.

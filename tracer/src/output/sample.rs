@@ -71,6 +71,8 @@ pub(crate) fn process(pid: u32, comm: &str) -> Owner {
             uid: Some(0),
             ppid: Some(4709),
             netns: Some(NETNS),
+            cgroup: Some("/user.slice/user-0.slice".into()),
+            ..ProcessFacts::default()
         }),
     }
 }

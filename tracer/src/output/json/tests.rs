@@ -70,7 +70,7 @@ fn absent_facts_are_null() {
     let text = written(|output| output.summary(&summary).unwrap());
     let line: Value = serde_json::from_str(&text).unwrap();
     let owner = &line["owners"][0]["owner"];
-    for field in ["comm", "exe", "cmdline", "uid", "ppid", "service", "container", "netns"] {
+    for field in ["comm", "exe", "cmdline", "uid", "ppid", "service", "container", "cgroup", "netns"] {
         assert_eq!(owner.get(field), Some(&Value::Null), "{field}");
     }
     assert_eq!(line["owners"][0]["lifetime_s"]["p50"], Value::Null);

@@ -311,6 +311,5 @@ fn reserved_ports(netns: NetNs, pid: u32) -> u32 {
 
 fn named(record: &ProcessRecord) -> EventKind {
     let id = wire::process(&record.owner);
-    let facts = crate::event::ProcessFacts { exe: processes::exe(id), ..wire::facts(record) };
-    EventKind::Process { id, facts }
+    EventKind::Process { id, facts: processes::complete(id, wire::facts(record)) }
 }

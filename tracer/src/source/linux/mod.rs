@@ -9,6 +9,7 @@ pub mod live;
 pub mod memory;
 pub mod namespace;
 pub mod netns;
+pub mod place;
 pub mod platform;
 pub mod probes;
 pub mod processes;
