@@ -81,7 +81,7 @@ impl Engine {
     }
 
     pub(super) fn fail(&mut self, at_ns: u64, failed: &Failed) {
-        if self.config.scope.protocol.is_some_and(|only| only != failed.pool.protocol) {
+        if !self.config.scope.takes(failed.pool) {
             return;
         }
         let ix = self.owners.enter(&failed.owner);

@@ -8,6 +8,11 @@ pub mod linux;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 
+#[cfg(target_os = "linux")]
+pub use linux::places;
+#[cfg(not(target_os = "linux"))]
+pub use unsupported::places;
+
 /// The source that traces this machine.
 #[cfg(target_os = "linux")]
 pub type LiveSource = linux::live::Live;

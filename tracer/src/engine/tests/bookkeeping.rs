@@ -161,6 +161,42 @@ fn the_command_and_its_descendants_are_in_scope_the_rest_counts_in_the_pools() {
 }
 
 #[test]
+fn ports_of_other_namespaces_are_left_out_with_their_pools() {
+    let elsewhere = PoolId { netns: NetNs(2), protocol: Protocol::Tcp };
+    let owner = OwnerId::Process(process(1));
+    let mut script = Script::default();
+    script.acquire(0.5, 1);
+    let stray = script.acquire_as(0.5, 1, |acquired| acquired.pool = elsewhere);
+    script.acquire_as(0.5, 2, |acquired| acquired.pool = elsewhere);
+    script.at(0.6, EventKind::Pool { pool: elsewhere, range: RANGE }).release(0.7, stray);
+    // They are of all namespaces.
+    let totals = Totals { acquired: 2, released: 1 };
+    script.at(0.8, EventKind::Totals { owner, protocol: Protocol::Tcp, totals });
+    let scope = Scope { netns: Some(NetNs(1)), ..Scope::default() };
+    let summary = script.run_with(Config { scope, ..Config::default() }, 1.0).summary;
+    assert_eq!(summary.pools.iter().map(|pool| pool.id).collect::<Vec<_>>(), [pool(Protocol::Tcp)]);
+    assert_eq!(summary.owners.len(), 1);
+    let tcp = &summary.owners[0].tcp;
+    assert_eq!((tcp.acquired, tcp.released, tcp.held), (1, 0, 1));
+}
+
+#[test]
+fn a_cgroup_includes_what_is_below_it_and_not_beside() {
+    let mut script = Script::default();
+    for (pid, cgroup) in [(1, "/a"), (2, "/a/b"), (3, "/ab"), (4, "/")] {
+        let facts = ProcessFacts { cgroup: Some(cgroup.into()), ..ProcessFacts::default() };
+        script.at(0.0, EventKind::Process { id: process(pid), facts });
+        script.acquire(0.5, pid);
+    }
+    script.acquire(0.5, 5); // Nobody knows where.
+    let owners = |cgroup: &str| {
+        let scope = Scope { cgroup: Some(cgroup.to_owned()), ..Scope::default() };
+        script.run_with(Config { scope, ..Config::default() }, 1.0).summary.owners.len()
+    };
+    assert_eq!([owners("/a"), owners("/a/"), owners("/a/b"), owners("/")], [2, 2, 1, 4]);
+}
+
+#[test]
 fn filters_by_pid_name_and_protocol() {
     let mut script = Script::default();
     script.name(0.0, 1, "one").name(0.0, 2, "two").acquire(0.5, 1);

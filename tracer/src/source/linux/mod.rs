@@ -10,6 +10,7 @@ pub mod memory;
 pub mod namespace;
 pub mod netns;
 pub mod place;
+pub mod places;
 pub mod platform;
 pub mod probes;
 pub mod processes;
