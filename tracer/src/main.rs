@@ -4,10 +4,12 @@ use anyhow::{Context, bail};
 use jiff::tz::TimeZone;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use tracer::cli::{CaptureArgs, Cli, Command, Doctor, FilterArgs, Format, NetnsArg, OutputArgs, Run, Trace};
-use tracer::engine::Config;
+use tracer::cli::{
+    CaptureArgs, Cli, Command, Doctor, FilterArgs, Format, NetnsArg, OutputArgs, Run, Snapshot, Trace,
+};
 use tracer::engine::report::Summary;
 use tracer::engine::scope::Scope;
+use tracer::engine::{Config, Profile};
 use tracer::event::Capture;
 use tracer::exit;
 use tracer::output::json::JsonOutput;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let (ended, own_failure) = match cli.command {
         Command::Run(run) => (run_command(run), exit::RUN_FAILURE),
         Command::Trace(trace) => (trace_machine(&trace), exit::FAILURE),
+        Command::Snapshot(args) => (snapshot(&args), exit::FAILURE),
         Command::Doctor(args) => (examine(&args), exit::FAILURE),
     };
     ended
@@ -67,6 +70,16 @@ async fn trace_machine(args: &Trace) -> anyhow::Result<u8> {
     let duration = args.capture.duration;
     let summary = session::trace_machine(&mut source, config, duration, &mut signals, &mut *output).await?;
     Ok(leak_or(&args.output, &summary, exit::OK))
+}
+
+fn snapshot(args: &Snapshot) -> anyhow::Result<u8> {
+    let sink = open_sink(&args.output)?;
+    let config = Config { profile: Profile::default(), scope: scope(&args.filter)? };
+    let picture = source::picture()?;
+    let capture = in_scope(&picture.capture, &config.scope);
+    let mut output = open_output(&args.output, page_bytes(), sink, &capture, None);
+    session::tell_picture(&picture, config, &mut *output)?;
+    Ok(exit::OK)
 }
 
 #[tokio::main(flavor = "current_thread")]

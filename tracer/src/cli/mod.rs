@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use usage::{EXAMPLES, RUN_EXAMPLES, RUN_USAGE, TRACE_EXAMPLES};
+use usage::{EXAMPLES, RUN_EXAMPLES, RUN_USAGE, SNAPSHOT_EXAMPLES, TRACE_EXAMPLES};
 
 /// Names the process that leaks ephemeral ports, while it leaks.
 #[derive(Debug, Parser)]
@@ -46,6 +46,9 @@ pub enum Command {
     /// Trace this machine until Ctrl-C or --duration
     #[command(after_help = TRACE_EXAMPLES)]
     Trace(Trace),
+    /// Say who holds which ports now, without tracing
+    #[command(after_help = SNAPSHOT_EXAMPLES)]
+    Snapshot(Snapshot),
     /// Say what works on this machine, what does not, why, and the remedy
     Doctor(Doctor),
 }
@@ -74,6 +77,17 @@ pub struct Trace {
     /// What to capture.
     #[command(flatten)]
     pub capture: CaptureArgs,
+    /// How to say it.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `portleak snapshot`.
+#[derive(Debug, Args)]
+pub struct Snapshot {
+    /// Whose ports to report.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// How to say it.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -78,6 +78,18 @@ fn bad_values_are_named_with_good_ones_beside_them() {
 }
 
 #[test]
+fn a_snapshot_takes_filters_and_nothing_of_tracing() {
+    let Ok(Command::Snapshot(snapshot)) = parse("portleak snapshot --netns 7 --proto tcp --format json")
+    else {
+        panic!("not snapshot");
+    };
+    assert_eq!(snapshot.filter.netns, NetnsArg::Inode(7));
+    assert_eq!(snapshot.filter.scope().protocol, Some(Protocol::Tcp));
+    assert_eq!(snapshot.output.format, Format::Json);
+    assert!(refused("portleak snapshot --duration 3s").contains("--duration"));
+}
+
+#[test]
 fn doctor_and_help() {
     assert!(matches!(
         parse("portleak doctor --format json"),

@@ -20,7 +20,7 @@ mod watch;
 
 use crate::event::{
     Acquired, Event, EventKind, HoldId, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId, Protocol,
-    SocketState, Totals,
+    SocketState, TimeWaitFound, Totals,
 };
 use detector::{Second, Thresholds};
 use holds::{Hold, Holds, TimeWaits};
@@ -122,6 +122,7 @@ impl Engine {
             EventKind::Released { hold } => self.release(*hold, at_ns),
             EventKind::TimeWaitBegan { hold } => self.begin_time_wait(*hold, at_ns),
             EventKind::TimeWaitEnded { hold } => self.end_time_wait(*hold, at_ns),
+            EventKind::TimeWaitFound(found) => self.find_time_wait(found),
             EventKind::Failed(failed) => self.fail(at_ns, failed),
             EventKind::Pool { pool, range } => self.set_range(*pool, *range),
             EventKind::Totals { owner, protocol, totals } => self.total(owner, *protocol, *totals),
@@ -318,8 +319,22 @@ impl Engine {
     }
 
     fn begin_time_wait(&mut self, id: HoldId, at_ns: u64) {
+        let hold = self.holds.get(&id);
+        if let Some(found) = hold.and_then(|_| self.time_waits.disown(id)) {
+            self.count_time_wait(&found, -1);
+        }
         if let Some(began) = self.time_waits.begin(id, self.holds.get(&id), at_ns) {
             self.count_time_wait(&began, 1);
+        }
+    }
+
+    fn find_time_wait(&mut self, found: &TimeWaitFound) {
+        if !self.config.scope.takes(found.pool) {
+            return;
+        }
+        let nobody = self.owners.enter(&OwnerId::Unowned);
+        if let Some(found) = self.time_waits.find(found, nobody) {
+            self.count_time_wait(&found, 1);
         }
     }
 

@@ -14,10 +14,15 @@ impl Unsupported {
     /// # Errors
     /// Always.
     pub fn open(_options: &CaptureOptions) -> Result<Self, SourceError> {
-        Err(SourceError {
-            what: format!("live tracing works on Linux; this is {}", std::env::consts::OS),
-            remedy: "run portleak on the Linux machine whose ports leak".to_owned(),
-        })
+        Err(refusal("live tracing"))
+    }
+}
+
+/// It is not for this system.
+pub(super) fn refusal(feature: &str) -> SourceError {
+    SourceError {
+        what: format!("{feature} works on Linux; this is {}", std::env::consts::OS),
+        remedy: "run portleak on the Linux machine whose ports leak".to_owned(),
     }
 }
 

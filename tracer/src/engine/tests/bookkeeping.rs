@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::scope::Scope;
-use crate::event::{Failed, FailureCode, LossStage, Totals};
+use crate::event::{Failed, FailureCode, LossStage, TimeWaitFound, Totals};
 
 #[test]
 fn a_shared_port_is_used_once_and_free_after_the_last() {
@@ -52,6 +52,52 @@ fn a_time_wait_of_an_accepted_socket_is_nobodys() {
     script.at(1.0, EventKind::TimeWaitBegan { hold: HoldId(77) });
     script.at(2.0, EventKind::TimeWaitEnded { hold: HoldId(77) });
     assert!(script.run(Profile::Session, 3.0).summary.owners.is_empty());
+}
+
+fn found(hold: u64, ends: f64) -> EventKind {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test's seconds")]
+    let ends_ns = START_NS + (ends * SECOND_NS as f64) as u64;
+    let (hold, pool) = (HoldId(hold), pool(Protocol::Tcp));
+    EventKind::TimeWaitFound(TimeWaitFound { hold, pool, remote: Some(server()), ends_ns })
+}
+
+#[test]
+fn time_waits_of_before_tracing_count_in_the_pool_until_they_end() {
+    let mut script = Script::default();
+    script.at(0.0, found(500, 50.0)).at(0.0, found(501, 50.0)).at(0.0, found(501, 50.0));
+    let time_waits = |script: &Script, until: f64| {
+        let summary = script.run(Profile::Session, until).summary;
+        assert!(summary.owners.is_empty(), "nobody acquired anything");
+        (summary.pools[0].time_wait, summary.pools[0].destinations.first().map(|towards| towards.used))
+    };
+    assert_eq!(time_waits(&script, 5.0), (2, Some(2)));
+    script.at(10.0, EventKind::TimeWaitEnded { hold: HoldId(500) });
+    assert_eq!(time_waits(&script, 15.0), (1, Some(1)));
+    assert_eq!(time_waits(&script, 49.0), (1, Some(1)));
+    assert_eq!(time_waits(&script, 71.0), (0, None), "its end was not told");
+}
+
+#[test]
+fn a_found_time_wait_that_is_rearmed_lives_on() {
+    let mut script = Script::default();
+    let hold = HoldId(500);
+    script.at(0.0, found(500, 20.0));
+    script.at(10.0, EventKind::TimeWaitEnded { hold }).at(10.0, EventKind::TimeWaitBegan { hold });
+    assert_eq!(script.run(Profile::Session, 60.0).summary.pools[0].time_wait, 1);
+}
+
+#[test]
+fn a_found_time_wait_goes_to_its_maker_if_that_is_known() {
+    let mut script = Script::default();
+    script.at(0.0, found(0, 60.0)); // The snapshot is told first.
+    let hold = script.acquire(0.0, 1);
+    script.at(0.1, EventKind::TimeWaitBegan { hold }).release(0.1, hold);
+    let summary = script.run(Profile::Session, 1.0).summary;
+    assert_eq!((summary.owners[0].tcp.time_wait, summary.pools[0].time_wait), (1, 1));
+    assert_eq!(summary.owners.len(), 1);
+    script.at(2.0, EventKind::TimeWaitEnded { hold });
+    let summary = script.run(Profile::Session, 3.0).summary;
+    assert_eq!((summary.owners[0].tcp.time_wait, summary.pools[0].time_wait), (0, 0));
 }
 
 #[test]

@@ -51,6 +51,13 @@ fn a_session_is_told_as_in_the_golden_file() {
 }
 
 #[test]
+fn a_snapshot_is_one_summary_as_in_the_golden_file() {
+    let golden = include_str!("../../../../tests/golden/snapshot.jsonl");
+    let actual = written(|output| output.snapshot(&sample::snapshot()).unwrap());
+    sample::golden("snapshot.jsonl", golden, &actual);
+}
+
+#[test]
 fn quiet_leaves_the_summary() {
     let written = Written::default();
     let mut output = JsonOutput::new(written.sink(), &sample::capture(), true);

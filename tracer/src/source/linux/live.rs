@@ -30,7 +30,7 @@ const DRAIN_MAX: usize = 1 << 17;
 /// How often at most the ledger is read anew after a loss.
 const RESYNC_EVERY_NS: u64 = 1_000_000_000;
 /// `/proc/PID/stat` counts in USER_HZ.
-const TICKS_PER_S: u64 = 100;
+pub(super) const TICKS_PER_S: u64 = 100;
 
 /// Linux, live.
 pub struct Live {

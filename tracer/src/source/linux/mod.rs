@@ -9,6 +9,7 @@ pub mod live;
 pub mod memory;
 pub mod namespace;
 pub mod netns;
+pub mod picture;
 pub mod place;
 pub mod places;
 pub mod platform;

@@ -11,6 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+/// The calling thread's namespace.
+pub(super) const OWN: &str = "/proc/thread-self/ns/net";
 const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 /// An open network namespace. It cannot die while this exists, nor can its TIME_WAITs be
@@ -60,11 +62,16 @@ pub fn find(id: NetNs, pids: impl Iterator<Item = u32>) -> Option<Namespace> {
     near.or_else(|| all().into_iter().find(|namespace| namespace.id == id))
 }
 
-/// Runs `work` on a thread inside `namespace` and returns what it returns.
+/// Runs `work` inside `namespace`, on a thread of its own if that is not ours, and returns what it
+/// returns.
 ///
 /// # Errors
 /// When no thread can be started, or the kernel does not let it in (needs `CAP_SYS_ADMIN`).
 pub fn within<T: Send>(namespace: &Namespace, work: impl FnOnce() -> T + Send) -> Result<T, SourceError> {
+    let own = Namespace::open(Path::new(OWN)).is_ok_and(|own| own.id == namespace.id);
+    if own {
+        return Ok(work()); // Needs no privilege.
+    }
     super::namespace::within(&namespace.handle, work).map_err(|error| SourceError {
         what: format!("network namespace {} cannot be entered: {error}", namespace.id.0),
         remedy: "run as root with CAP_SYS_ADMIN".to_owned(),

@@ -12,7 +12,7 @@ use std::path::Path;
 /// # Errors
 /// When /proc does not tell.
 pub fn own_netns() -> Result<NetNs, SourceError> {
-    let own = Namespace::open(Path::new("/proc/thread-self/ns/net"));
+    let own = Namespace::open(Path::new(netns::OWN));
     own.map(|namespace| namespace.id).map_err(|error| SourceError {
         what: format!("our own network namespace is not known: {error}"),
         remedy: "mount /proc".to_owned(),
