@@ -16,6 +16,7 @@ pub mod platform;
 pub mod probes;
 pub mod processes;
 pub mod retired;
+pub mod settings;
 pub mod snapshot;
 pub mod sock_diag;
 pub mod system_udp;

@@ -42,10 +42,8 @@ impl Namespace {
 /// Not found: one that only sockets keep alive.
 #[must_use]
 pub fn all() -> Vec<Namespace> {
-    let of_processes = processes::pids().into_iter().map(|pid| PathBuf::from(format!("/proc/{pid}/ns/net")));
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut found = BTreeMap::new();
-    for path in of_processes.chain(mounted(&mounts)) {
+    for path in paths() {
         // Ended in the meantime, or not ours to see: both are normal.
         if let Ok(namespace) = Namespace::open(&path) {
             found.entry(namespace.id).or_insert(namespace);
@@ -54,10 +52,34 @@ pub fn all() -> Vec<Namespace> {
     found.into_values().collect()
 }
 
+/// A path to every namespace that [`all`] finds. Opens none.
+#[must_use]
+pub fn ways() -> BTreeMap<NetNs, PathBuf> {
+    let mut ways = BTreeMap::new();
+    for path in paths() {
+        let inode = fs::metadata(&path).ok().and_then(|link| u32::try_from(link.ino()).ok());
+        if let Some(inode) = inode {
+            ways.entry(NetNs(inode)).or_insert(path);
+        }
+    }
+    ways
+}
+
+fn paths() -> impl Iterator<Item = PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounted: Vec<_> = mounted(&mounts).collect();
+    processes::pids().into_iter().map(of_process).chain(mounted)
+}
+
+/// The path to the namespace that a process runs in.
+pub(super) fn of_process(pid: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/ns/net"))
+}
+
 /// One namespace: through a process that may be inside, or any.
 #[must_use]
 pub fn find(id: NetNs, pids: impl Iterator<Item = u32>) -> Option<Namespace> {
-    let open = |pid| Namespace::open(&PathBuf::from(format!("/proc/{pid}/ns/net"))).ok();
+    let open = |pid| Namespace::open(&of_process(pid)).ok();
     let near = pids.filter_map(open).find(|namespace| namespace.id == id);
     near.or_else(|| all().into_iter().find(|namespace| namespace.id == id))
 }
