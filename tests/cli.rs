@@ -38,6 +38,16 @@ fn a_pid_that_is_not_there_is_told_before_tracing() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_place_that_is_not_there_is_told_before_tracing() {
+    refused("trace --netns 1", 1, &["inode number 1", "remedy: "]);
+    refused("run --netns 1 -- true", 125, &["inode number 1"]);
+    refused("trace --cgroup /no/such", 1, &["/no/such", "remedy: "]);
+    refused("run --cgroup /no/such -- true", 125, &["/no/such"]);
+    refused("trace --netns blue", 2, &["blue", "self, all"]);
+}
+
+#[test]
 fn an_output_that_cannot_be_written_is_told_before_tracing() {
     let says = ["/nonexistent/out.txt", "remedy: "];
     refused("trace --output /nonexistent/out.txt", 1, &says);

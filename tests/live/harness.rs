@@ -173,7 +173,11 @@ pub(crate) struct Workload {
 impl Workload {
     /// Starts it.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(workload_path());
+        Self::start_by(Command::new(workload_path()), arguments)
+    }
+
+    /// Starts it by a command that becomes the workload.
+    pub(crate) fn start_by(mut command: Command, arguments: &[&str]) -> Self {
         command.arg("--own-netns").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(&mut command);
         let lines = lines_of(process.stdout(), usize::MAX);

@@ -27,6 +27,14 @@ impl Trace {
         trace
     }
 
+    /// The one line of a snapshot.
+    pub(crate) fn snapshot(path: &Path) -> Self {
+        let trace = Self::so_far(path);
+        let types: Vec<_> = trace.0.iter().map(|line| &line["type"]).collect();
+        assert_eq!(types, ["summary"], "the lines of a snapshot");
+        trace
+    }
+
     /// Whether the tracer has attached.
     pub(crate) fn started(&self) -> bool {
         let Some(first) = self.0.first() else {
@@ -62,6 +70,19 @@ impl Trace {
     pub(crate) fn owner(&self, pid: &Value) -> &Value {
         let found = self.find(pid);
         found.unwrap_or_else(|| panic!("process {pid} is not in {}", self.summary()))
+    }
+
+    /// The pools of a network namespace in the summary, TCP first.
+    pub(crate) fn pools_of(&self, netns: u64) -> Vec<&Value> {
+        let pools = self.pools().iter().filter(|pool| pool["netns"] == netns);
+        let mut pools: Vec<_> = pools.collect();
+        pools.sort_by_key(|pool| pool["protocol"].to_string());
+        pools
+    }
+
+    /// All pools in the summary.
+    pub(crate) fn pools(&self) -> &[Value] {
+        self.summary()["pools"].as_array().expect("pools")
     }
 
     /// The verdicts that a process was given, in their order.

@@ -59,6 +59,12 @@ pub struct ProcessFacts {
     pub ppid: Option<u32>,
     /// The network namespace that the process runs in.
     pub netns: Option<NetNs>,
+    /// The path of its cgroup, `/` at the top of the hierarchy.
+    pub cgroup: Option<Arc<str>>,
+    /// Its container: the first digits of an id, or a name.
+    pub container: Option<Arc<str>>,
+    /// Its systemd unit, or the service it implements.
+    pub service: Option<Arc<str>>,
 }
 
 /// The transport protocols whose ports are traced.
@@ -189,6 +195,19 @@ pub struct Failed {
     pub retracts: Option<HoldId>,
 }
 
+/// A TIME_WAIT that was there when tracing began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeWaitFound {
+    /// The hold whose connection it ends; not known otherwise, as a rule.
+    pub hold: HoldId,
+    /// The pool of its port.
+    pub pool: PoolId,
+    /// Where its connection went.
+    pub remote: Option<SocketAddr>,
+    /// When it will end, unless [`EventKind::TimeWaitEnded`] says so earlier.
+    pub ends_ns: u64,
+}
+
 /// Where events got lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LossStage {
@@ -280,6 +299,8 @@ pub enum EventKind {
         /// The hold whose connection it ended.
         hold: HoldId,
     },
+    /// A TIME_WAIT that began before tracing: of nobody that is known.
+    TimeWaitFound(TimeWaitFound),
     /// An allocation failed for want of ports.
     Failed(Failed),
     /// A pool's range, when it is first seen and when it changes.

@@ -4,9 +4,12 @@ use anyhow::{Context, bail};
 use jiff::tz::TimeZone;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use tracer::cli::{CaptureArgs, Cli, Command, Doctor, Format, OutputArgs, Run, Trace};
-use tracer::engine::Config;
+use tracer::cli::{
+    CaptureArgs, Cli, Command, Doctor, FilterArgs, Format, NetnsArg, OutputArgs, Run, Snapshot, Trace,
+};
 use tracer::engine::report::Summary;
+use tracer::engine::scope::Scope;
+use tracer::engine::{Config, Profile};
 use tracer::event::Capture;
 use tracer::exit;
 use tracer::output::json::JsonOutput;
@@ -15,7 +18,7 @@ use tracer::output::{Output, Sink, doctor};
 use tracer::run::os::{exit_code, page_bytes, process_exists};
 use tracer::run::session::{self, Plan, RunError};
 use tracer::run::signals::OsSignals;
-use tracer::source::{self, CaptureOptions, LiveSource, Source};
+use tracer::source::{self, CaptureOptions, LiveSource, Source, places};
 
 /// What the probes and libraries have to say besides: on standard error.
 struct Diagnostics;
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let (ended, own_failure) = match cli.command {
         Command::Run(run) => (run_command(run), exit::RUN_FAILURE),
         Command::Trace(trace) => (trace_machine(&trace), exit::FAILURE),
+        Command::Snapshot(args) => (snapshot(&args), exit::FAILURE),
         Command::Doctor(args) => (examine(&args), exit::FAILURE),
     };
     ended
@@ -61,11 +65,12 @@ fn main() -> ExitCode {
 async fn run_command(args: Run) -> anyhow::Result<u8> {
     let sink = open_sink(&args.output)?;
     let mut signals = listen()?;
+    let config = config(&args.capture)?;
     let mut source = open_source(&args.capture)?;
+    let capture = in_scope(source.capture(), &config.scope);
     // The terminal is the command's: no progress line.
-    let mut output = open_output(&args.output, &args.capture, sink, source.capture(), None);
+    let mut output = open_output(&args.output, args.capture.buffer, sink, &capture, None);
     let plan = Plan { command: args.command, linger: args.linger, duration: args.capture.duration };
-    let config = config(&args.capture);
     let (summary, status) =
         session::run_command(&mut source, config, &plan, &mut signals, &mut *output).await?;
     Ok(leak_or(&args.output, &summary, exit_code(status)))
@@ -75,13 +80,24 @@ async fn run_command(args: Run) -> anyhow::Result<u8> {
 async fn trace_machine(args: &Trace) -> anyhow::Result<u8> {
     let sink = open_sink(&args.output)?;
     let mut signals = listen()?;
+    let config = config(&args.capture)?;
     let mut source = open_source(&args.capture)?;
+    let capture = in_scope(source.capture(), &config.scope);
     let progress = progress_line(&args.output);
-    let mut output = open_output(&args.output, &args.capture, sink, source.capture(), progress);
-    let config = config(&args.capture);
+    let mut output = open_output(&args.output, args.capture.buffer, sink, &capture, progress);
     let duration = args.capture.duration;
     let summary = session::trace_machine(&mut source, config, duration, &mut signals, &mut *output).await?;
     Ok(leak_or(&args.output, &summary, exit::OK))
+}
+
+fn snapshot(args: &Snapshot) -> anyhow::Result<u8> {
+    let sink = open_sink(&args.output)?;
+    let config = Config { profile: Profile::default(), scope: scope(&args.filter)? };
+    let picture = source::picture()?;
+    let capture = in_scope(&picture.capture, &config.scope);
+    let mut output = open_output(&args.output, page_bytes(), sink, &capture, None);
+    session::tell_picture(&picture, config, &mut *output)?;
+    Ok(exit::OK)
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -107,20 +123,38 @@ fn listen() -> anyhow::Result<OsSignals> {
 }
 
 fn open_source(args: &CaptureArgs) -> anyhow::Result<LiveSource> {
-    if let Some(pid) = args.pid.iter().find(|pid| !process_exists(**pid)) {
-        bail!("no process has the pid {pid}\n  remedy: look it up (pgrep NAME), or use --comm NAME");
-    }
     let buffer_bytes = args.buffer.max(page_bytes());
     Ok(source::open(&CaptureOptions { buffer_bytes })?)
 }
 
-fn config(args: &CaptureArgs) -> Config {
-    Config { profile: args.profile(), scope: args.scope() }
+fn config(args: &CaptureArgs) -> anyhow::Result<Config> {
+    Ok(Config { profile: args.profile(), scope: scope(&args.filter)? })
+}
+
+/// Who is asked for must be there: a slip must not look like a machine without leaks.
+fn scope(args: &FilterArgs) -> anyhow::Result<Scope> {
+    if let Some(pid) = args.pid.iter().find(|pid| !process_exists(**pid)) {
+        bail!("no process has the pid {pid}\n  remedy: look it up (pgrep NAME), or use --comm NAME");
+    }
+    let netns = match args.netns {
+        NetnsArg::All => None,
+        NetnsArg::Own => Some(places::own_netns()?),
+        NetnsArg::Inode(inode) => Some(places::known_netns(inode)?),
+    };
+    let cgroup = args.cgroup.as_deref().map(places::known_cgroup).transpose()?;
+    Ok(Scope { netns, cgroup, ..args.scope() })
+}
+
+/// Without the pools that nobody asked for.
+fn in_scope(capture: &Capture, scope: &Scope) -> Capture {
+    let mut capture = capture.clone();
+    capture.pools.retain(|pool, _| scope.takes(*pool));
+    capture
 }
 
 fn open_output(
     args: &OutputArgs,
-    capture_args: &CaptureArgs,
+    buffer_bytes: u32,
     sink: Sink,
     capture: &Capture,
     progress: Option<ProgressLine>,
@@ -133,7 +167,7 @@ fn open_output(
         paint: Paint::new(sink.is_terminal() && !no_color),
         summary_only: args.quiet,
         verbose: args.verbose,
-        buffer_bytes: capture_args.buffer,
+        buffer_bytes,
         zone: TimeZone::system(),
     };
     Box::new(TextOutput::new(sink, progress, capture, options))

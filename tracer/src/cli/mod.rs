@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use usage::{EXAMPLES, RUN_EXAMPLES, RUN_USAGE, TRACE_EXAMPLES};
+use usage::{EXAMPLES, RUN_EXAMPLES, RUN_USAGE, SNAPSHOT_EXAMPLES, TRACE_EXAMPLES};
 
 /// Names the process that leaks ephemeral ports, while it leaks.
 #[derive(Debug, Parser)]
@@ -46,6 +46,9 @@ pub enum Command {
     /// Trace this machine until Ctrl-C or --duration
     #[command(after_help = TRACE_EXAMPLES)]
     Trace(Trace),
+    /// Say who holds which ports now, without tracing
+    #[command(after_help = SNAPSHOT_EXAMPLES)]
+    Snapshot(Snapshot),
     /// Say what works on this machine, what does not, why, and the remedy
     Doctor(Doctor),
 }
@@ -79,6 +82,17 @@ pub struct Trace {
     pub output: OutputArgs,
 }
 
+/// `portleak snapshot`.
+#[derive(Debug, Args)]
+pub struct Snapshot {
+    /// Whose ports to report.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// How to say it.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 /// `portleak doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -88,19 +102,34 @@ pub struct Doctor {
     pub format: Format,
 }
 
-/// What to capture.
+/// Whose ports to report.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Capture")]
-pub struct CaptureArgs {
+pub struct FilterArgs {
     /// Report only this process; may be given several times
     #[arg(long, value_name = "N")]
     pub pid: Vec<u32>,
     /// Report only processes of this name (as ps -o comm shows it)
     #[arg(long, value_name = "NAME")]
     pub comm: Option<String>,
+    /// Report only processes in this cgroup or below it, such as /system.slice/nginx.service
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<String>,
+    /// Report only ports of this network namespace: self, or an inode number (lsns -t net)
+    #[arg(long, value_name = "self|all|INODE", default_value = "all", value_parser = values::netns)]
+    pub netns: NetnsArg,
     /// Report only this protocol
     #[arg(long, value_enum, value_name = "tcp|udp", hide_possible_values = true)]
     pub proto: Option<Proto>,
+}
+
+/// What to capture.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Capture")]
+pub struct CaptureArgs {
+    /// Whose ports to report.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// How quick to judge: session speaks early, production does not page for nothing
     #[arg(long, value_enum, value_name = "session|production", hide_possible_values = true)]
     #[arg(default_value_t)]
@@ -167,8 +196,20 @@ pub enum ProfileArg {
     Production,
 }
 
-impl CaptureArgs {
-    /// Whose ports to report.
+/// A network namespace, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetnsArg {
+    /// All of them.
+    All,
+    /// The one that portleak runs in.
+    Own,
+    /// The one with this inode number.
+    Inode(u32),
+}
+
+impl FilterArgs {
+    /// Whose ports to report, as far as it does not take a look at the machine: cgroup and network
+    /// namespace are left open.
     #[must_use]
     pub fn scope(&self) -> Scope {
         Scope {
@@ -178,10 +219,12 @@ impl CaptureArgs {
                 Proto::Tcp => Protocol::Tcp,
                 Proto::Udp => Protocol::Udp,
             }),
-            descendants_of: None,
+            ..Scope::default()
         }
     }
+}
 
+impl CaptureArgs {
     /// How quick to judge.
     #[must_use]
     pub fn profile(&self) -> Profile {

@@ -45,11 +45,21 @@ fn capture_becomes_a_scope() {
     let Ok(Command::Trace(trace)) = parse(line) else {
         panic!("not trace");
     };
-    let scope = trace.capture.scope();
+    let scope = trace.capture.filter.scope();
     assert_eq!(scope.pids, [4711, 4712]);
     assert_eq!(scope.comm.as_deref(), Some("nginx"));
     assert_eq!(scope.protocol, Some(Protocol::Udp));
     assert_eq!(trace.capture.profile(), Profile::Production);
+    assert_eq!(trace.capture.filter.netns, NetnsArg::All);
+}
+
+#[test]
+fn places_are_filters() {
+    let Ok(Command::Run(run)) = parse("portleak run --netns self --cgroup /a.slice -- true") else {
+        panic!("not run");
+    };
+    assert_eq!(run.capture.filter.netns, NetnsArg::Own);
+    assert_eq!(run.capture.filter.cgroup.as_deref(), Some("/a.slice"));
 }
 
 #[test]
@@ -61,8 +71,22 @@ fn bad_values_are_named_with_good_ones_beside_them() {
     let message = refused("portleak trace --proto sctp");
     assert!(message.contains("sctp") && message.contains("tcp|udp"), "{message}");
     assert!(refused("portleak trace --pid banana").contains("banana"));
+    let message = refused("portleak trace --netns blue");
+    assert!(message.contains("blue") && message.contains("self, all"), "{message}");
     assert!(refused("portleak trace --pid -1").contains("-1"));
     assert!(refused("portleak trace -q -v").contains("--verbose"));
+}
+
+#[test]
+fn a_snapshot_takes_filters_and_nothing_of_tracing() {
+    let Ok(Command::Snapshot(snapshot)) = parse("portleak snapshot --netns 7 --proto tcp --format json")
+    else {
+        panic!("not snapshot");
+    };
+    assert_eq!(snapshot.filter.netns, NetnsArg::Inode(7));
+    assert_eq!(snapshot.filter.scope().protocol, Some(Protocol::Tcp));
+    assert_eq!(snapshot.output.format, Format::Json);
+    assert!(refused("portleak snapshot --duration 3s").contains("--duration"));
 }
 
 #[test]

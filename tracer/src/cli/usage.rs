@@ -9,6 +9,7 @@ Examples:
   portleak run -- ./repro.sh           trace a reproduction, then say who leaks
   portleak trace --duration 30s        trace the whole machine for half a minute
   portleak trace --pid 4711            trace one process until Ctrl-C
+  portleak snapshot                    who holds which ports now, without tracing
   portleak doctor                      what works on this machine, and what does not";
 
 pub(super) const RUN_EXAMPLES: &str = "\
@@ -30,6 +31,16 @@ Examples:
   portleak trace --comm nginx -v
   portleak trace --duration 5m --fail-on-leak -q
   portleak trace --format json | jq 'select(.type == \"finding\")'";
+
+pub(super) const SNAPSHOT_EXAMPLES: &str = "\
+Who holds what at this instant; whether it leaks takes time to see: portleak trace.
+Without root it shows what it may see and says what is missing.
+Exit status: 0; 1 when portleak itself failed; 2 on wrong usage.
+
+Examples:
+  portleak snapshot
+  portleak snapshot --netns self --proto tcp
+  portleak snapshot --format json | jq '.owners[] | select(.tcp.held_bound_only > 0)'";
 
 /// `portleak run foo` lacks only the dashes: shows where they go.
 pub(super) fn show_the_dashes(mut error: clap::Error) -> clap::Error {

@@ -1,5 +1,6 @@
 //! The values that options take, from what people type.
 
+use super::NetnsArg;
 use std::time::Duration;
 
 /// The smallest buffer, in bytes.
@@ -51,6 +52,22 @@ pub fn size(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "too large; the most is 1G".to_owned())
 }
 
+/// Parses `self`, `all`, `4026531840`; `net:[4026531840]` is what links in /proc show.
+///
+/// # Errors
+/// A sentence for the user, with examples.
+pub fn netns(text: &str) -> Result<NetnsArg, String> {
+    let number = text.strip_prefix("net:[").and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    match text {
+        "all" => Ok(NetnsArg::All),
+        "self" => Ok(NetnsArg::Own),
+        _ => number.parse().map(NetnsArg::Inode).map_err(|_| {
+            "not a network namespace; valid ones are self, all, and an inode number such as 4026531840"
+                .to_owned()
+        }),
+    }
+}
+
 /// The number in front, and what follows it.
 fn split(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -87,6 +104,18 @@ mod tests {
         assert_eq!(size("3MiB"), Ok(4 << 20));
         assert_eq!(size("1"), Ok(BUFFER_BYTES_MIN));
         assert_eq!(size("1G"), Ok(BUFFER_BYTES_MAX));
+    }
+
+    #[test]
+    fn network_namespaces() {
+        assert_eq!(netns("all"), Ok(NetnsArg::All));
+        assert_eq!(netns("self"), Ok(NetnsArg::Own));
+        for text in ["4026531840", "net:[4026531840]"] {
+            assert_eq!(netns(text), Ok(NetnsArg::Inode(4_026_531_840)), "{text}");
+        }
+        for text in ["", "blue", "-1", "net:[1", "99999999999"] {
+            assert!(netns(text).unwrap_err().contains("4026531840"), "{text}");
+        }
     }
 
     #[test]

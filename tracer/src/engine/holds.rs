@@ -2,7 +2,7 @@
 
 use super::detector::Second;
 use super::owners::OwnerIx;
-use crate::event::{HoldId, PoolId, SocketState};
+use crate::event::{HoldId, PoolId, SocketState, TimeWaitFound};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 const REARM_NS: u64 = 1_000_000_000;
 /// No TIME_WAIT lives longer (60 s, FIN_WAIT2 as set); one that does had its end lost.
 const TIME_WAIT_MAX_NS: u64 = 600_000_000_000;
+/// The kernel's timers may be late by an eighth of their time (kernel/time/timer.c).
+const TIMER_LATE_NS: u64 = 8_000_000_000;
 
 /// One hold.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +37,10 @@ pub(super) struct TimeWait {
     pub(super) owner: OwnerIx,
     pub(super) pool: PoolId,
     pub(super) remote: Option<SocketAddr>,
-    began_ns: u64,
+    /// When its end must have been lost.
+    overdue_ns: u64,
+    /// From before tracing: whose it is is not known.
+    found: bool,
     ended: bool,
 }
 
@@ -55,6 +60,7 @@ impl TimeWaits {
         if let Some(known) = self.live.get_mut(&id) {
             let again = known.ended;
             known.ended = false;
+            known.overdue_ns = at_ns + TIME_WAIT_MAX_NS;
             return again.then_some(*known);
         }
         let hold = hold?;
@@ -62,11 +68,36 @@ impl TimeWaits {
             owner: hold.owner,
             pool: hold.pool,
             remote: hold.remote,
-            began_ns: at_ns,
+            overdue_ns: at_ns + TIME_WAIT_MAX_NS,
+            found: false,
             ended: false,
         };
         self.live.insert(id, new);
         Some(new)
+    }
+
+    /// A TIME_WAIT of before tracing, charged to `owner`. `None` when it is known.
+    pub(super) fn find(&mut self, found: &TimeWaitFound, owner: OwnerIx) -> Option<TimeWait> {
+        if self.live.contains_key(&found.hold) {
+            return None;
+        }
+        let new = TimeWait {
+            owner,
+            pool: found.pool,
+            remote: found.remote,
+            overdue_ns: found.ends_ns.saturating_add(TIMER_LATE_NS),
+            found: true,
+            ended: false,
+        };
+        self.live.insert(found.hold, new);
+        Some(new)
+    }
+
+    /// Takes out one that was found, because its hold turns out to be known: it began between the
+    /// first record and the look.
+    pub(super) fn disown(&mut self, id: HoldId) -> Option<TimeWait> {
+        self.live.get(&id).filter(|known| known.found && !known.ended)?;
+        self.live.remove(&id)
     }
 
     /// A TIME_WAIT ended.
@@ -91,7 +122,7 @@ impl TimeWaits {
 
     /// Those whose end must have been lost.
     pub(super) fn overdue(&self, now_ns: u64) -> Vec<HoldId> {
-        let overdue = |known: &TimeWait| !known.ended && known.began_ns + TIME_WAIT_MAX_NS < now_ns;
+        let overdue = |known: &TimeWait| !known.ended && known.overdue_ns < now_ns;
         self.live.iter().filter(|(_, known)| overdue(known)).map(|(&id, _)| id).collect()
     }
 }

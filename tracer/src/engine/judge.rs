@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 /// How many holders a failure lists.
 const TOP_HOLDERS: usize = 5;
 /// How often TIME_WAITs are looked through for lost ends, in seconds.
-const OVERDUE_EVERY: u32 = 60;
+const OVERDUE_EVERY: u32 = 10;
 
 impl Engine {
     pub(super) fn tick(&mut self, now: Second) {
@@ -81,7 +81,7 @@ impl Engine {
     }
 
     pub(super) fn fail(&mut self, at_ns: u64, failed: &Failed) {
-        if self.config.scope.protocol.is_some_and(|only| only != failed.pool.protocol) {
+        if !self.config.scope.takes(failed.pool) {
             return;
         }
         let ix = self.owners.enter(&failed.owner);

@@ -19,7 +19,8 @@ mod tests;
 mod watch;
 
 use crate::event::{
-    Acquired, Event, EventKind, HoldId, OwnerId, PoolId, ProcessFacts, ProcessId, SocketState,
+    Acquired, Event, EventKind, HoldId, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId, Protocol,
+    SocketState, TimeWaitFound, Totals,
 };
 use detector::{Second, Thresholds};
 use holds::{Hold, Holds, TimeWaits};
@@ -121,14 +122,10 @@ impl Engine {
             EventKind::Released { hold } => self.release(*hold, at_ns),
             EventKind::TimeWaitBegan { hold } => self.begin_time_wait(*hold, at_ns),
             EventKind::TimeWaitEnded { hold } => self.end_time_wait(*hold, at_ns),
+            EventKind::TimeWaitFound(found) => self.find_time_wait(found),
             EventKind::Failed(failed) => self.fail(at_ns, failed),
-            EventKind::Pool { pool, range } => self.pools.entry(*pool).or_default().set_range(*range),
-            EventKind::Totals { owner, protocol, totals } => {
-                let ix = self.owners.enter(owner);
-                if let Some(owner) = self.owners.get_mut(ix) {
-                    owner.counts(*protocol).set_totals(*totals);
-                }
-            }
+            EventKind::Pool { pool, range } => self.set_range(*pool, *range),
+            EventKind::Totals { owner, protocol, totals } => self.total(owner, *protocol, *totals),
             EventKind::Lost { count, stage } => {
                 self.lost += count;
                 self.findings.push(Finding::Lost { at_ns, count: *count, stage: *stage });
@@ -171,6 +168,21 @@ impl Engine {
         Progress { held, acquired_per_s: (later - earlier) as f64, lost: self.lost }
     }
 
+    fn set_range(&mut self, pool: PoolId, range: PortRange) {
+        if self.config.scope.takes(pool) {
+            self.pools.entry(pool).or_default().set_range(range);
+        }
+    }
+
+    fn total(&mut self, owner: &OwnerId, protocol: Protocol, totals: Totals) {
+        let ix = self.owners.enter(owner);
+        if let Some(owner) = self.owners.get_mut(ix)
+            && self.config.scope.takes_all_of(&owner.id, owner.facts.as_ref())
+        {
+            owner.counts(protocol).set_totals(totals);
+        }
+    }
+
     fn second(&self, at_ns: u64) -> Second {
         Second::try_from(at_ns.saturating_sub(self.start_ns) / SECOND_NS).unwrap_or(Second::MAX)
     }
@@ -198,7 +210,7 @@ impl Engine {
     }
 
     fn acquire(&mut self, at_ns: u64, acquired: &Acquired) {
-        if self.config.scope.protocol.is_some_and(|only| only != acquired.pool.protocol) {
+        if !self.config.scope.takes(acquired.pool) {
             return;
         }
         if let Some(hold) = self.holds.get_mut(&acquired.hold) {
@@ -307,8 +319,22 @@ impl Engine {
     }
 
     fn begin_time_wait(&mut self, id: HoldId, at_ns: u64) {
+        let hold = self.holds.get(&id);
+        if let Some(found) = hold.and_then(|_| self.time_waits.disown(id)) {
+            self.count_time_wait(&found, -1);
+        }
         if let Some(began) = self.time_waits.begin(id, self.holds.get(&id), at_ns) {
             self.count_time_wait(&began, 1);
+        }
+    }
+
+    fn find_time_wait(&mut self, found: &TimeWaitFound) {
+        if !self.config.scope.takes(found.pool) {
+            return;
+        }
+        let nobody = self.owners.enter(&OwnerId::Unowned);
+        if let Some(found) = self.time_waits.find(found, nobody) {
+            self.count_time_wait(&found, 1);
         }
     }
 

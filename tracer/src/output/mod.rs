@@ -37,4 +37,12 @@ pub trait Output {
     /// # Errors
     /// When the output cannot be written.
     fn summary(&mut self, summary: &Summary) -> Result<(), OutputError>;
+
+    /// Who holds what, when that is all that is known: nothing was traced.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    fn snapshot(&mut self, summary: &Summary) -> Result<(), OutputError> {
+        self.summary(summary)
+    }
 }

@@ -3,12 +3,13 @@
 use crate::engine::report::Owner;
 use crate::event::OwnerId;
 
-/// Short, for tables and lists: `python3[4711]`, `System/wireguard`, `(unowned)`.
+/// Short, for tables and lists: `python3[4711]`, `nginx[815] (nginx.service)`,
+/// `System/wireguard`, `(unowned)`.
 #[must_use]
 pub fn label(owner: &Owner) -> String {
     match &owner.id {
         OwnerId::Process(id) => match comm(owner) {
-            Some(comm) => format!("{comm}[{}]", id.pid),
+            Some(comm) => format!("{comm}[{}]{}", id.pid, place(owner, " (", ")")),
             None => format!("pid {}", id.pid),
         },
         OwnerId::System { module, .. } => match module {
@@ -24,7 +25,7 @@ pub fn label(owner: &Owner) -> String {
 pub fn full(owner: &Owner) -> String {
     match &owner.id {
         OwnerId::Process(id) => match comm(owner) {
-            Some(comm) => format!("{comm} (pid {})", id.pid),
+            Some(comm) => format!("{comm} (pid {}{})", id.pid, place(owner, ", ", "")),
             None => format!("a process of unknown name (pid {})", id.pid),
         },
         OwnerId::System { module, .. } => match module {
@@ -38,6 +39,16 @@ pub fn full(owner: &Owner) -> String {
 fn comm(owner: &Owner) -> Option<String> {
     let comm = &owner.facts.as_ref()?.comm;
     (!comm.is_empty()).then(|| printable(comm))
+}
+
+/// The container or the service that a process runs in, between two marks; empty when in none.
+fn place(owner: &Owner, before: &str, after: &str) -> String {
+    let facts = owner.facts.as_ref();
+    let container =
+        facts.and_then(|facts| facts.container.as_deref()).map(|name| format!("container {name}"));
+    let service = facts.and_then(|facts| facts.service.as_deref()).map(str::to_owned);
+    let place = container.or(service);
+    place.map_or_else(String::new, |place| format!("{before}{}{after}", printable(&place)))
 }
 
 /// Without control characters: a process may call itself anything, terminal escapes included.
@@ -76,6 +87,18 @@ mod tests {
         assert_eq!(label(&system(Some("wireguard"))), "System/wireguard");
         assert_eq!(full(&system(Some("nfs"))), "System (nfs)");
         assert_eq!(label(&system(None)), "System");
+    }
+
+    #[test]
+    fn a_container_goes_before_the_service_inside_it() {
+        let mut nginx = sample::process(815, "nginx");
+        let facts = nginx.facts.as_mut().unwrap();
+        facts.service = Some("nginx.service".into());
+        assert_eq!(label(&nginx), "nginx[815] (nginx.service)");
+        assert_eq!(full(&nginx), "nginx (pid 815, nginx.service)");
+        nginx.facts.as_mut().unwrap().container = Some("1a2b3c4d5e6f".into());
+        assert_eq!(label(&nginx), "nginx[815] (container 1a2b3c4d5e6f)");
+        assert_eq!(full(&nginx), "nginx (pid 815, container 1a2b3c4d5e6f)");
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub(crate) fn process(pid: u32, comm: &str) -> Owner {
             uid: Some(0),
             ppid: Some(4709),
             netns: Some(NETNS),
+            cgroup: Some("/user.slice/user-0.slice".into()),
+            ..ProcessFacts::default()
         }),
     }
 }
@@ -144,6 +146,22 @@ pub(crate) fn summary(owners: Vec<OwnerReport>) -> Summary {
             }],
         }],
     }
+}
+
+/// Who holds what, nothing of it traced.
+pub(crate) fn snapshot() -> Summary {
+    let mut nginx = innocent(815);
+    nginx.owner = process(815, "nginx");
+    if let Some(facts) = &mut nginx.owner.facts {
+        facts.service = Some("nginx.service".into());
+        facts.cgroup = Some("/system.slice/nginx.service".into());
+    }
+    nginx.tcp = ProtocolReport { held: 600, held_bound_only: 25, close_wait: 3, ..ProtocolReport::default() };
+    nginx.udp = ProtocolReport { held: 2, ..ProtocolReport::default() };
+    let mut orphans = innocent(0);
+    orphans.owner = Owner { id: OwnerId::Unowned, facts: None };
+    orphans.tcp = ProtocolReport { held: 1, ..ProtocolReport::default() };
+    Summary { duration_s: 0.0, events: 607, ..summary(vec![nginx, orphans]) }
 }
 
 /// What an output wrote, to look at afterwards.

@@ -6,8 +6,8 @@ use super::{TraceError, trace};
 use crate::engine::report::Summary;
 use crate::engine::{Config, Engine};
 use crate::exit;
-use crate::output::Output;
-use crate::source::Source;
+use crate::output::{Output, OutputError};
+use crate::source::{Picture, Source};
 use std::ffi::OsString;
 use std::io;
 use std::pin::pin;
@@ -72,6 +72,18 @@ pub async fn trace_machine<S: Source>(
     };
     let (summary, ()) = trace(source, &mut engine, output, until).await?;
     Ok(summary)
+}
+
+/// Tells who held what at one instant.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn tell_picture(picture: &Picture, config: Config, output: &mut dyn Output) -> Result<(), OutputError> {
+    let mut engine = Engine::new(config, picture.at_ns);
+    for event in &picture.events {
+        engine.apply(event);
+    }
+    output.snapshot(&engine.summary(picture.at_ns))
 }
 
 /// Runs a command and traces it and its descendants until it ends. It does not outlive the call.

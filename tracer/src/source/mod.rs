@@ -8,6 +8,11 @@ pub mod linux;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 
+#[cfg(target_os = "linux")]
+pub use linux::places;
+#[cfg(not(target_os = "linux"))]
+pub use unsupported::places;
+
 /// The source that traces this machine.
 #[cfg(target_os = "linux")]
 pub type LiveSource = linux::live::Live;
@@ -21,6 +26,34 @@ pub type LiveSource = unsupported::Unsupported;
 /// When this machine, or this user, cannot trace.
 pub fn open(options: &CaptureOptions) -> Result<LiveSource, SourceError> {
     LiveSource::open(options)
+}
+
+/// Looks at who holds what on this machine now, without tracing it.
+///
+/// # Errors
+/// When nothing can be seen.
+#[cfg(target_os = "linux")]
+pub fn picture() -> Result<Picture, SourceError> {
+    linux::picture::take()
+}
+/// Looks at who holds what on this machine now, without tracing it.
+///
+/// # Errors
+/// Always: it cannot yet.
+#[cfg(not(target_os = "linux"))]
+pub fn picture() -> Result<Picture, SourceError> {
+    Err(unsupported::refusal("a snapshot"))
+}
+
+/// What was held at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// What could be seen.
+    pub capture: Capture,
+    /// Who held what, as pre-existing holds.
+    pub events: Vec<Event>,
+    /// When, in nanoseconds on the source's clock.
+    pub at_ns: u64,
 }
 
 /// What to capture and how.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::scope::Scope;
-use crate::event::{Failed, FailureCode, LossStage, Totals};
+use crate::event::{Failed, FailureCode, LossStage, TimeWaitFound, Totals};
 
 #[test]
 fn a_shared_port_is_used_once_and_free_after_the_last() {
@@ -52,6 +52,52 @@ fn a_time_wait_of_an_accepted_socket_is_nobodys() {
     script.at(1.0, EventKind::TimeWaitBegan { hold: HoldId(77) });
     script.at(2.0, EventKind::TimeWaitEnded { hold: HoldId(77) });
     assert!(script.run(Profile::Session, 3.0).summary.owners.is_empty());
+}
+
+fn found(hold: u64, ends: f64) -> EventKind {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test's seconds")]
+    let ends_ns = START_NS + (ends * SECOND_NS as f64) as u64;
+    let (hold, pool) = (HoldId(hold), pool(Protocol::Tcp));
+    EventKind::TimeWaitFound(TimeWaitFound { hold, pool, remote: Some(server()), ends_ns })
+}
+
+#[test]
+fn time_waits_of_before_tracing_count_in_the_pool_until_they_end() {
+    let mut script = Script::default();
+    script.at(0.0, found(500, 50.0)).at(0.0, found(501, 50.0)).at(0.0, found(501, 50.0));
+    let time_waits = |script: &Script, until: f64| {
+        let summary = script.run(Profile::Session, until).summary;
+        assert!(summary.owners.is_empty(), "nobody acquired anything");
+        (summary.pools[0].time_wait, summary.pools[0].destinations.first().map(|towards| towards.used))
+    };
+    assert_eq!(time_waits(&script, 5.0), (2, Some(2)));
+    script.at(10.0, EventKind::TimeWaitEnded { hold: HoldId(500) });
+    assert_eq!(time_waits(&script, 15.0), (1, Some(1)));
+    assert_eq!(time_waits(&script, 49.0), (1, Some(1)));
+    assert_eq!(time_waits(&script, 71.0), (0, None), "its end was not told");
+}
+
+#[test]
+fn a_found_time_wait_that_is_rearmed_lives_on() {
+    let mut script = Script::default();
+    let hold = HoldId(500);
+    script.at(0.0, found(500, 20.0));
+    script.at(10.0, EventKind::TimeWaitEnded { hold }).at(10.0, EventKind::TimeWaitBegan { hold });
+    assert_eq!(script.run(Profile::Session, 60.0).summary.pools[0].time_wait, 1);
+}
+
+#[test]
+fn a_found_time_wait_goes_to_its_maker_if_that_is_known() {
+    let mut script = Script::default();
+    script.at(0.0, found(0, 60.0)); // The snapshot is told first.
+    let hold = script.acquire(0.0, 1);
+    script.at(0.1, EventKind::TimeWaitBegan { hold }).release(0.1, hold);
+    let summary = script.run(Profile::Session, 1.0).summary;
+    assert_eq!((summary.owners[0].tcp.time_wait, summary.pools[0].time_wait), (1, 1));
+    assert_eq!(summary.owners.len(), 1);
+    script.at(2.0, EventKind::TimeWaitEnded { hold });
+    let summary = script.run(Profile::Session, 3.0).summary;
+    assert_eq!((summary.owners[0].tcp.time_wait, summary.pools[0].time_wait), (0, 0));
 }
 
 #[test]
@@ -158,6 +204,42 @@ fn the_command_and_its_descendants_are_in_scope_the_rest_counts_in_the_pools() {
     let system = OwnerId::System { module: None, netns: NetNs(1) };
     assert_eq!(owners, [OwnerId::Process(process(10)), OwnerId::Process(process(11)), system]);
     assert_eq!(summary.pools[0].used, 4);
+}
+
+#[test]
+fn ports_of_other_namespaces_are_left_out_with_their_pools() {
+    let elsewhere = PoolId { netns: NetNs(2), protocol: Protocol::Tcp };
+    let owner = OwnerId::Process(process(1));
+    let mut script = Script::default();
+    script.acquire(0.5, 1);
+    let stray = script.acquire_as(0.5, 1, |acquired| acquired.pool = elsewhere);
+    script.acquire_as(0.5, 2, |acquired| acquired.pool = elsewhere);
+    script.at(0.6, EventKind::Pool { pool: elsewhere, range: RANGE }).release(0.7, stray);
+    // They are of all namespaces.
+    let totals = Totals { acquired: 2, released: 1 };
+    script.at(0.8, EventKind::Totals { owner, protocol: Protocol::Tcp, totals });
+    let scope = Scope { netns: Some(NetNs(1)), ..Scope::default() };
+    let summary = script.run_with(Config { scope, ..Config::default() }, 1.0).summary;
+    assert_eq!(summary.pools.iter().map(|pool| pool.id).collect::<Vec<_>>(), [pool(Protocol::Tcp)]);
+    assert_eq!(summary.owners.len(), 1);
+    let tcp = &summary.owners[0].tcp;
+    assert_eq!((tcp.acquired, tcp.released, tcp.held), (1, 0, 1));
+}
+
+#[test]
+fn a_cgroup_includes_what_is_below_it_and_not_beside() {
+    let mut script = Script::default();
+    for (pid, cgroup) in [(1, "/a"), (2, "/a/b"), (3, "/ab"), (4, "/")] {
+        let facts = ProcessFacts { cgroup: Some(cgroup.into()), ..ProcessFacts::default() };
+        script.at(0.0, EventKind::Process { id: process(pid), facts });
+        script.acquire(0.5, pid);
+    }
+    script.acquire(0.5, 5); // Nobody knows where.
+    let owners = |cgroup: &str| {
+        let scope = Scope { cgroup: Some(cgroup.to_owned()), ..Scope::default() };
+        script.run_with(Config { scope, ..Config::default() }, 1.0).summary.owners.len()
+    };
+    assert_eq!([owners("/a"), owners("/a/"), owners("/a/b"), owners("/")], [2, 2, 1, 4]);
 }
 
 #[test]

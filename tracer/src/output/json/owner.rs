@@ -28,6 +28,7 @@ pub(super) struct ProcessJson<'a> {
     ppid: Option<u32>,
     service: Option<&'a str>,
     container: Option<&'a str>,
+    cgroup: Option<&'a str>,
     netns: Option<u32>,
 }
 
@@ -53,8 +54,9 @@ impl<'a> ProcessJson<'a> {
             cmdline: facts.and_then(|f| f.cmdline.as_deref()),
             uid: facts.and_then(|f| f.uid),
             ppid: facts.and_then(|f| f.ppid),
-            service: None,
-            container: None,
+            service: facts.and_then(|f| f.service.as_deref()),
+            container: facts.and_then(|f| f.container.as_deref()),
+            cgroup: facts.and_then(|f| f.cgroup.as_deref()),
             netns: facts.and_then(|f| f.netns).and_then(netns),
         }
     }

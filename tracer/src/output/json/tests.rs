@@ -51,6 +51,13 @@ fn a_session_is_told_as_in_the_golden_file() {
 }
 
 #[test]
+fn a_snapshot_is_one_summary_as_in_the_golden_file() {
+    let golden = include_str!("../../../../tests/golden/snapshot.jsonl");
+    let actual = written(|output| output.snapshot(&sample::snapshot()).unwrap());
+    sample::golden("snapshot.jsonl", golden, &actual);
+}
+
+#[test]
 fn quiet_leaves_the_summary() {
     let written = Written::default();
     let mut output = JsonOutput::new(written.sink(), &sample::capture(), true);
@@ -70,7 +77,7 @@ fn absent_facts_are_null() {
     let text = written(|output| output.summary(&summary).unwrap());
     let line: Value = serde_json::from_str(&text).unwrap();
     let owner = &line["owners"][0]["owner"];
-    for field in ["comm", "exe", "cmdline", "uid", "ppid", "service", "container", "netns"] {
+    for field in ["comm", "exe", "cmdline", "uid", "ppid", "service", "container", "cgroup", "netns"] {
         assert_eq!(owner.get(field), Some(&Value::Null), "{field}");
     }
     assert_eq!(line["owners"][0]["lifetime_s"]["p50"], Value::Null);

@@ -1,8 +1,10 @@
 //! Text for a person: findings as they happen, and at the end one screen that is read in ten
 //! seconds.
 
+mod columns;
 mod finding;
 mod headline;
+mod holders;
 mod paint;
 mod pools;
 mod progress;
@@ -103,6 +105,19 @@ impl Output for TextOutput {
         parts.retain(|part| !part.is_empty());
         let gap = if self.told { "\n" } else { "" };
         self.write(&format!("{gap}{}", parts.join("\n")))
+    }
+
+    fn snapshot(&mut self, summary: &Summary) -> Result<(), OutputError> {
+        // Nobody but this run can say what it could not see, so it is always told.
+        let limits: String = self.degraded.iter().map(limited).collect();
+        let mut parts = vec![
+            holders::headline(summary),
+            holders::table(&summary.owners, &self.options.paint),
+            pools::now(&summary.pools),
+            limits,
+        ];
+        parts.retain(|part| !part.is_empty());
+        self.write(&parts.join("\n"))
     }
 }
 

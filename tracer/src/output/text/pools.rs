@@ -9,13 +9,23 @@ const DESTINATIONS_MAX: usize = 3;
 /// A peak below this share of an empty pool is not worth a line.
 const PEAK_SHARE_MIN: f64 = 0.01;
 
+/// After a trace.
 pub(super) fn text(pools: &[PoolReport]) -> String {
+    told(pools, |pool| format!(", peak {}", count(pool.peak)))
+}
+
+/// At one instant, which has no peak.
+pub(super) fn now(pools: &[PoolReport]) -> String {
+    told(pools, |_| String::new())
+}
+
+fn told(pools: &[PoolReport], peak: impl Fn(&PoolReport) -> String) -> String {
     let mut used: Vec<&PoolReport> = pools.iter().filter(|pool| is_worth_a_line(pool)).collect();
     used.sort_by_key(|pool| std::cmp::Reverse(pool.used + pool.time_wait));
     let several = several(used.iter().map(|pool| pool.id));
     let mut text = String::new();
     for pool in used.iter().take(POOLS_MAX) {
-        text += &usage(pool, several);
+        text += &usage(pool, several, &peak(pool));
         let busiest = pool.destinations.iter().filter(|d| d.used > 0);
         for destination in busiest.take(DESTINATIONS_MAX) {
             text += &headroom(destination);
@@ -59,7 +69,7 @@ fn name(id: PoolId, range: Option<&PortRange>, several: bool) -> String {
     }
 }
 
-fn usage(pool: &PoolReport, several: bool) -> String {
+fn usage(pool: &PoolReport, several: bool, peak: &str) -> String {
     let name = name(pool.id, pool.range.as_ref(), several);
     let used = match &pool.range {
         Some(range) => {
@@ -69,8 +79,7 @@ fn usage(pool: &PoolReport, several: bool) -> String {
         }
         None => format!("{} held", counted(pool.used, "port")),
     };
-    let (peak, time_wait) = (count(pool.peak), count(pool.time_wait));
-    format!("{name}: {used}, peak {peak}, {time_wait} in TIME_WAIT\n")
+    format!("{name}: {used}{peak}, {} in TIME_WAIT\n", count(pool.time_wait))
 }
 
 fn headroom(destination: &DestinationReport) -> String {

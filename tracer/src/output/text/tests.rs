@@ -50,6 +50,17 @@ fn a_leak_is_told_as_in_the_golden_file() {
 }
 
 #[test]
+fn a_snapshot_is_told_as_in_the_golden_file() {
+    let actual = written(options(), |output| output.snapshot(&sample::snapshot()).unwrap());
+    sample::golden("snapshot.txt", include_str!("../../../../tests/golden/snapshot.txt"), &actual);
+    let mut empty = sample::snapshot();
+    empty.owners.clear();
+    empty.pools.clear();
+    let text = written(options(), |output| output.snapshot(&empty).unwrap());
+    assert!(text.starts_with("Nobody holds an ephemeral port; 0 in TIME_WAIT\n\nlimited: "), "{text}");
+}
+
+#[test]
 fn findings_are_told_as_in_the_golden_file() {
     let back = Finding::Verdict {
         at_ns: sample::at(15.0),

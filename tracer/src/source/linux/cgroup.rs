@@ -117,6 +117,16 @@ fn mount_points(mountinfo: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Where cgroup hierarchies of any kind are mounted from their top, by a mountinfo file.
+pub(super) fn all_mount_points(mountinfo: &str) -> impl Iterator<Item = &str> {
+    mountinfo.lines().filter_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let mut columns = mount.split(' ').skip(3);
+        let (root, mount_point) = (columns.next()?, columns.next()?);
+        (filesystem.starts_with("cgroup") && root == "/").then_some(mount_point)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +142,8 @@ mod tests {
 cut - cgroup2 short
 ";
         assert_eq!(mount_points(text).collect::<Vec<_>>(), ["/sys/fs/cgroup/unified", "/mnt/a"]);
+        let all = ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/unified"];
+        assert_eq!(all_mount_points(text).collect::<Vec<_>>(), all);
         assert_eq!(mount_points("").count(), 0);
     }
 

@@ -6,21 +6,22 @@ use super::ledger::{Ledger, Losses};
 use super::platform::Platform;
 use super::probes::Probes;
 use super::retired::Retired;
+use super::settings::Settings;
 use super::snapshot::{self, Snapshot};
 use super::system_udp::SystemUdp;
 use super::unconfirmed::Unconfirmed;
 use super::wire::{self, Record};
-use super::{memory, netns, platform, processes};
+use super::{memory, platform, processes};
 use crate::event::{Capture, Event, EventKind, HoldId, LossStage, NetNs, Protocol, Totals};
 use crate::source::{CaptureOptions, Source, SourceError};
 use aya::Btf;
 use aya::maps::{MapData, RingBuf};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tracer_ebpf::{Header, HoldRecord, OwnerKey, OwnerTotals, ProcessRecord, kind};
+use tracer_ebpf::{Header, Hold, HoldRecord, OwnerKey, OwnerTotals, ProcessRecord, kind};
 
 /// How long at most records lie in the ring buffer. The probes wake us before that only when it
 /// fills, or when a new owner wants its name looked up.
@@ -32,7 +33,7 @@ const LOSSES_EVERY_NS: u64 = 1_000_000_000;
 /// How often at most the ledger is read anew after a loss.
 const RESYNC_EVERY_NS: u64 = 1_000_000_000;
 /// `/proc/PID/stat` counts in USER_HZ.
-const TICKS_PER_S: u64 = 100;
+pub(super) const TICKS_PER_S: u64 = 100;
 
 /// Linux, live.
 pub struct Live {
@@ -47,7 +48,7 @@ pub struct Live {
     backlog: Vec<Event>,
     unconfirmed: Unconfirmed,
     systems: SystemUdp,
-    reserved: FxHashMap<NetNs, u32>,
+    settings: Settings,
     losses: Losses,
     losses_told_ns: u64,
     undecoded: u64,
@@ -85,7 +86,7 @@ impl Live {
         capture.degraded.extend(probes.degraded());
         capture.degraded.extend(degraded);
         memory::give_back();
-        let reserved = capture.pools.iter().map(|(pool, range)| (pool.netns, range.reserved)).collect();
+        let settings = Settings::new(&capture.pools, clock::boot_ns());
         Ok(Self {
             capture,
             probes: Some(probes),
@@ -96,7 +97,7 @@ impl Live {
             backlog: events,
             unconfirmed: Unconfirmed::default(),
             systems: SystemUdp::default(),
-            reserved,
+            settings,
             losses: Losses::default(),
             losses_told_ns: 0,
             undecoded: 0,
@@ -143,9 +144,7 @@ impl Live {
     }
 
     fn hold(&mut self, record: &HoldRecord) -> Result<EventKind, wire::WireError> {
-        let (netns, pid) = (NetNs(record.hold.netns), record.hold.owner.pid);
-        self.reserved.entry(netns).or_insert_with(|| reserved_ports(netns, pid));
-        let event = wire::hold_event(record, self.reserved(record.hold.netns))?;
+        let event = wire::hold_event(record, self.reserved(&record.hold))?;
         self.systems.notice(record);
         match &event {
             EventKind::Acquired(acquired) if acquired.port.is_none() => self.unconfirmed.announce(record),
@@ -167,8 +166,8 @@ impl Live {
         Ok(())
     }
 
-    fn reserved(&self, netns: u32) -> u32 {
-        self.reserved.get(&NetNs(netns)).copied().unwrap_or_default()
+    fn reserved(&mut self, hold: &Hold) -> u32 {
+        self.settings.reserved(NetNs(hold.netns), hold.owner.pid)
     }
 
     /// Tells what was lost since the last time.
@@ -197,7 +196,7 @@ impl Live {
         };
         events.push(Event { at_ns: now_ns, kind: EventKind::ResyncBegan });
         for (cookie, hold) in holds {
-            if let Ok(acquired) = wire::acquired(HoldId(cookie), &hold, self.reserved(hold.netns)) {
+            if let Ok(acquired) = wire::acquired(HoldId(cookie), &hold, self.reserved(&hold)) {
                 events.push(Event { at_ns: hold.acquired_ns, kind: EventKind::Confirmed(acquired) });
             }
         }
@@ -268,6 +267,7 @@ impl Source for Live {
         }
         self.unconfirmed.look(now_ns, &mut self.ledger, events);
         self.systems.look(now_ns, &mut self.ledger, events);
+        self.settings.look(now_ns, events);
         if self.resync_due && now_ns >= self.resynced_ns + RESYNC_EVERY_NS {
             self.resync(now_ns, events);
         }
@@ -291,6 +291,7 @@ impl Source for Live {
         self.tell_losses(now_ns, events);
         self.unconfirmed.look(now_ns, &mut self.ledger, events);
         self.systems.look(now_ns, &mut self.ledger, events);
+        self.settings.read(now_ns, events);
         if self.losses != Losses::default() {
             self.resync(now_ns, events);
         }
@@ -332,16 +333,7 @@ fn broken(what: &str) -> SourceError {
     }
 }
 
-/// How many ports a namespace that has just come up keeps out of its pool; a process inside
-/// shows the way.
-fn reserved_ports(netns: NetNs, pid: u32) -> u32 {
-    let namespace = netns::find(netns, [pid].into_iter());
-    let range = namespace.and_then(|namespace| netns::within(&namespace, netns::port_range).ok()?.ok());
-    range.map_or(0, |range| range.reserved)
-}
-
 fn named(record: &ProcessRecord) -> EventKind {
     let id = wire::process(&record.owner);
-    let facts = crate::event::ProcessFacts { exe: processes::exe(id), ..wire::facts(record) };
-    EventKind::Process { id, facts }
+    EventKind::Process { id, facts: processes::complete(id, wire::facts(record)) }
 }

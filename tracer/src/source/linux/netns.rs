@@ -11,6 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+/// The calling thread's namespace.
+pub(super) const OWN: &str = "/proc/thread-self/ns/net";
 const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 /// An open network namespace. It cannot die while this exists, nor can its TIME_WAITs be
@@ -40,10 +42,8 @@ impl Namespace {
 /// Not found: one that only sockets keep alive.
 #[must_use]
 pub fn all() -> Vec<Namespace> {
-    let of_processes = processes::pids().into_iter().map(|pid| PathBuf::from(format!("/proc/{pid}/ns/net")));
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut found = BTreeMap::new();
-    for path in of_processes.chain(mounted(&mounts)) {
+    for path in paths() {
         // Ended in the meantime, or not ours to see: both are normal.
         if let Ok(namespace) = Namespace::open(&path) {
             found.entry(namespace.id).or_insert(namespace);
@@ -52,19 +52,48 @@ pub fn all() -> Vec<Namespace> {
     found.into_values().collect()
 }
 
+/// A path to every namespace that [`all`] finds. Opens none.
+#[must_use]
+pub fn ways() -> BTreeMap<NetNs, PathBuf> {
+    let mut ways = BTreeMap::new();
+    for path in paths() {
+        let inode = fs::metadata(&path).ok().and_then(|link| u32::try_from(link.ino()).ok());
+        if let Some(inode) = inode {
+            ways.entry(NetNs(inode)).or_insert(path);
+        }
+    }
+    ways
+}
+
+fn paths() -> impl Iterator<Item = PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounted: Vec<_> = mounted(&mounts).collect();
+    processes::pids().into_iter().map(of_process).chain(mounted)
+}
+
+/// The path to the namespace that a process runs in.
+pub(super) fn of_process(pid: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/ns/net"))
+}
+
 /// One namespace: through a process that may be inside, or any.
 #[must_use]
 pub fn find(id: NetNs, pids: impl Iterator<Item = u32>) -> Option<Namespace> {
-    let open = |pid| Namespace::open(&PathBuf::from(format!("/proc/{pid}/ns/net"))).ok();
+    let open = |pid| Namespace::open(&of_process(pid)).ok();
     let near = pids.filter_map(open).find(|namespace| namespace.id == id);
     near.or_else(|| all().into_iter().find(|namespace| namespace.id == id))
 }
 
-/// Runs `work` on a thread inside `namespace` and returns what it returns.
+/// Runs `work` inside `namespace`, on a thread of its own if that is not ours, and returns what it
+/// returns.
 ///
 /// # Errors
 /// When no thread can be started, or the kernel does not let it in (needs `CAP_SYS_ADMIN`).
 pub fn within<T: Send>(namespace: &Namespace, work: impl FnOnce() -> T + Send) -> Result<T, SourceError> {
+    let own = Namespace::open(Path::new(OWN)).is_ok_and(|own| own.id == namespace.id);
+    if own {
+        return Ok(work()); // Needs no privilege.
+    }
     super::namespace::within(&namespace.handle, work).map_err(|error| SourceError {
         what: format!("network namespace {} cannot be entered: {error}", namespace.id.0),
         remedy: "run as root with CAP_SYS_ADMIN".to_owned(),

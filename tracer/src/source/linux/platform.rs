@@ -14,6 +14,9 @@ use std::path::Path;
 /// 5.10 is the first long-term release with it).
 const KERNEL_MIN: (u32, u32) = (5, 10);
 
+/// The first that lists TCP sockets that are bound and nothing else.
+const BOUND_ONLY_LISTED: (u32, u32) = (6, 8);
+
 const CAP_NET_ADMIN: Capability = Capability { bit: 12, name: "CAP_NET_ADMIN" };
 const CAP_SYS_PTRACE: Capability = Capability { bit: 19, name: "CAP_SYS_PTRACE" };
 const CAP_SYS_ADMIN: Capability = Capability { bit: 21, name: "CAP_SYS_ADMIN" };
@@ -54,6 +57,21 @@ pub fn check() -> Result<Platform, SourceError> {
         degraded.push(foreign_pids());
     }
     Ok(Platform { kernel, cgroup: cgroup.directory, degraded })
+}
+
+/// The kernel's release, and what a look without probes cannot see here.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn sight() -> Result<(String, Vec<Degradation>), SourceError> {
+    let kernel = read("/proc/sys/kernel/osrelease")?.trim_end().to_owned();
+    let privileges = Privileges::parse(&read("/proc/self/status")?);
+    let mut degraded = privileges.blind_spots();
+    degraded.extend(bound_only_unlisted(&kernel));
+    if !is_namespace("pid", initial::PID) {
+        degraded.push(other_pids());
+    }
+    Ok((kernel, degraded))
 }
 
 fn read(path: &str) -> Result<String, SourceError> {
@@ -135,6 +153,19 @@ impl Privileges {
         ))
     }
 
+    /// What a look at /proc and at lists of sockets leaves out.
+    fn blind_spots(self) -> Vec<Degradation> {
+        let mut spots = Vec::new();
+        let mut spot = |feature, why| spots.push(degradation(feature, why, "run it with sudo"));
+        if !self.is_root || !self.has(CAP_SYS_PTRACE) {
+            spot("owners of other users' ports", "/proc/PID/fd shows root every process, others their own");
+        }
+        if !self.is_root || !self.has(CAP_SYS_ADMIN) {
+            spot("ports in other network namespaces", "to look into one needs CAP_SYS_ADMIN");
+        }
+        spots
+    }
+
     fn degradations(self) -> Vec<Degradation> {
         let remedy = "grant it to the container or service (docker: --privileged)";
         let effects = [
@@ -210,6 +241,26 @@ fn foreign_pids() -> Degradation {
     )
 }
 
+fn other_pids() -> Degradation {
+    degradation(
+        "ports of other containers and of the machine",
+        "it runs in a pid namespace, whose /proc shows its own processes only",
+        "give it the machine's (docker: --pid=host)",
+    )
+}
+
+/// `TCPF_BOUND_INACTIVE`, net/ipv4/inet_diag.c.
+fn bound_only_unlisted(release: &str) -> Option<Degradation> {
+    let lists = parse_release(release).is_none_or(|version| version >= BOUND_ONLY_LISTED);
+    (!lists).then(|| {
+        degradation(
+            "TCP ports that were bound and nothing else",
+            format!("Linux {release} does not list them"),
+            "use Linux 6.8 or newer",
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,6 +320,18 @@ mod tests {
         };
         assert_eq!(whys(&[CAP_SYS_PTRACE]), ["CAP_SYS_ADMIN is missing"]);
         assert_eq!(whys(&[CAP_SYS_ADMIN, CAP_SYS_PTRACE]), [""; 0]);
+    }
+
+    #[test]
+    fn a_look_without_probes_says_what_it_cannot_see() {
+        let features = |privileges: Privileges| -> Vec<String> {
+            privileges.blind_spots().into_iter().map(|one| one.feature).collect()
+        };
+        assert_eq!(features(privileges(0, &[CAP_SYS_ADMIN, CAP_SYS_PTRACE])), [""; 0]);
+        assert_eq!(features(privileges(0, &[CAP_SYS_PTRACE])), ["ports in other network namespaces"]);
+        assert_eq!(features(privileges(1000, &[])).len(), 2);
+        assert!(bound_only_unlisted("6.1.0-18-amd64").is_some());
+        assert!(bound_only_unlisted("6.8.0").is_none() && bound_only_unlisted("?").is_none());
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod descriptors;
 
 pub use descriptors::socket_holders;
 
+use super::place::Place;
 use crate::event::{NetNs, ProcessFacts, ProcessId};
 use std::fs::{self, File};
 use std::io::Read;
@@ -43,21 +44,34 @@ pub fn facts(pid: u32) -> Option<(ProcessId, ProcessFacts)> {
         uid: parse_uid(&status),
         ppid: (stat.ppid != 0).then_some(stat.ppid),
         netns: link(pid, "ns/net").and_then(|link| parse_netns(&link)),
+        ..ProcessFacts::default()
     };
-    Some((id, facts))
+    Some((id, placed(facts, place(pid))))
+}
+
+/// Adds to what the probes tell of a process what only /proc knows, while it lives.
+#[must_use]
+pub fn complete(process: ProcessId, facts: ProcessFacts) -> ProcessFacts {
+    let (exe, place) = (link(process.pid, "exe"), place(process.pid));
+    if id(process.pid) != Some(process) {
+        return facts; // It has ended, and the pid may be another's.
+    }
+    placed(ProcessFacts { exe: exe.map(Arc::from), ..facts }, place)
+}
+
+fn placed(facts: ProcessFacts, Place { cgroup, container, service }: Place) -> ProcessFacts {
+    ProcessFacts { cgroup, container, service, ..facts }
+}
+
+fn place(pid: u32) -> Place {
+    fs::read_to_string(format!("/proc/{pid}/cgroup"))
+        .map_or_else(|_| Place::default(), |text| Place::parse(&text))
 }
 
 /// The process that has that pid now; `None` if there is none.
 #[must_use]
 pub fn id(pid: u32) -> Option<ProcessId> {
     read_stat(pid).map(|stat| ProcessId { pid, started_ticks: stat.started_ticks })
-}
-
-/// The executable's path of a process, while it lives.
-#[must_use]
-pub fn exe(process: ProcessId) -> Option<Arc<str>> {
-    let path = link(process.pid, "exe")?;
-    (id(process.pid) == Some(process)).then(|| path.into())
 }
 
 fn read_stat(pid: u32) -> Option<Stat> {
@@ -182,7 +196,11 @@ mod tests {
         let exe = std::env::current_exe().unwrap();
         assert_eq!(facts.exe.as_deref(), exe.to_str());
         assert!(exe.to_str().unwrap().contains(&*facts.comm));
-        assert!(facts.cmdline.is_some() && facts.netns.is_some());
+        assert!(facts.cmdline.is_some() && facts.netns.is_some() && facts.cgroup.is_some());
+        let bare = ProcessFacts { exe: None, cgroup: None, ..facts.clone() };
+        assert_eq!(complete(id, bare.clone()), facts);
+        let earlier = ProcessId { started_ticks: id.started_ticks - 1, ..id };
+        assert_eq!(complete(earlier, bare.clone()), bare, "another process had the pid");
         // SAFETY: neither takes a pointer nor fails.
         assert_eq!(facts.uid, Some(unsafe { libc::getuid() }));
         assert_eq!(facts.ppid, Some(std::os::unix::process::parent_id()));

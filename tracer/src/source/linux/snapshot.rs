@@ -6,7 +6,9 @@
 use super::ledger::Ledger;
 use super::sock_diag::{self, SocketRow};
 use super::{bound_only, clock, netns, processes, wire};
-use crate::event::{Degradation, Event, EventKind, HoldId, NetNs, PoolId, PortRange, ProcessId, Protocol};
+use crate::event::{
+    Degradation, Event, EventKind, HoldId, NetNs, PoolId, PortRange, ProcessId, Protocol, TimeWaitFound,
+};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,28 +28,21 @@ pub struct Snapshot {
 }
 
 /// One namespace as seen from inside.
-struct View {
+pub(super) struct View {
     id: NetNs,
     range: PortRange,
     rows: Vec<SocketRow>,
+    looked_ns: u64,
 }
 
 /// Looks into every namespace and enters what it finds into the ledger.
 #[must_use]
 pub fn take(ledger: &mut Ledger) -> Snapshot {
     let mut snapshot = Snapshot::default();
-    let (mut views, holders) = std::thread::scope(|scope| {
-        let holders = scope.spawn(processes::socket_holders);
-        let views = look(&mut snapshot.degraded);
-        (views, holders.join().unwrap_or_default())
-    });
-    if bound_only::are_unlisted() {
-        add_bound_only(&mut views, &holders);
-    }
+    let (views, holders) = survey(&mut snapshot.degraded);
     for view in &views {
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
-            snapshot.pools.insert(PoolId { netns: view.id, protocol }, view.range);
-        }
+        snapshot.events.extend(view.pools().chain(view.time_waits()));
+        snapshot.pools.extend(view.ids().map(|pool| (pool, view.range)));
         let holds = holds(view, &holders);
         let entered = holds.into_iter().filter(|(cookie, hold)| ledger.adopt(*cookie, hold));
         for (cookie, hold) in entered {
@@ -63,6 +58,67 @@ pub fn take(ledger: &mut Ledger) -> Snapshot {
     snapshot
 }
 
+/// What is in every namespace, and which process holds which socket.
+pub(super) fn survey(degraded: &mut Vec<Degradation>) -> (Vec<View>, FxHashMap<u32, ProcessId>) {
+    let (mut views, holders) = std::thread::scope(|scope| {
+        let holders = scope.spawn(processes::socket_holders);
+        let views = look(degraded);
+        (views, holders.join().unwrap_or_default())
+    });
+    if bound_only::are_unlisted() {
+        add_bound_only(&mut views, &holders);
+    }
+    (views, holders)
+}
+
+impl View {
+    /// Its pools.
+    pub(super) fn ids(&self) -> impl Iterator<Item = PoolId> + use<> {
+        let netns = self.id;
+        [Protocol::Tcp, Protocol::Udp].into_iter().map(move |protocol| PoolId { netns, protocol })
+    }
+
+    /// The settings of its pools.
+    pub(super) fn settings(&self) -> PortRange {
+        self.range
+    }
+
+    /// The same as events.
+    pub(super) fn pools(&self) -> impl Iterator<Item = Event> {
+        let (range, at_ns) = (self.range, self.looked_ns);
+        self.ids().map(move |pool| Event { at_ns, kind: EventKind::Pool { pool, range } })
+    }
+
+    /// Its TIME_WAITs on ports that were acquired.
+    pub(super) fn time_waits(&self) -> impl Iterator<Item = Event> {
+        let at_ns = self.looked_ns;
+        let pool = PoolId { netns: self.id, protocol: Protocol::Tcp };
+        self.acquired().filter_map(move |row| {
+            let ends_ns = at_ns + u64::from(row.time_wait_ms?) * 1_000_000;
+            let found = TimeWaitFound { hold: HoldId(row.cookie), pool, remote: row.remote, ends_ns };
+            Some(Event { at_ns, kind: EventKind::TimeWaitFound(found) })
+        })
+    }
+
+    /// The sockets, TIME_WAITs among them, whose ports were acquired from the pool.
+    fn acquired(&self) -> impl Iterator<Item = &SocketRow> {
+        let listening: FxHashSet<_> = self
+            .rows
+            .iter()
+            .filter(|row| row.protocol == Protocol::Tcp && row.state == state::LISTEN)
+            .map(|row| row.local_port)
+            .collect();
+        self.rows.iter().filter(move |row| {
+            let in_pool = (self.range.low..=self.range.high).contains(&row.local_port);
+            // An accepted socket shares its listener's port; it chose none.
+            let accepted = row.protocol == Protocol::Tcp
+                && row.state != state::LISTEN
+                && listening.contains(&row.local_port);
+            in_pool && !accepted
+        })
+    }
+}
+
 fn look(degraded: &mut Vec<Degradation>) -> Vec<View> {
     let mut views = Vec::new();
     for namespace in netns::all() {
@@ -70,7 +126,10 @@ fn look(degraded: &mut Vec<Degradation>) -> Vec<View> {
             Ok((netns::port_range()?, sock_diag::dump(&[Protocol::Tcp, Protocol::Udp])?))
         });
         match seen.and_then(|seen| seen) {
-            Ok((range, dump)) => views.push(View { id: namespace.id, range, rows: dump.rows }),
+            Ok((range, dump)) => {
+                let looked_ns = clock::boot_ns();
+                views.push(View { id: namespace.id, range, rows: dump.rows, looked_ns });
+            }
             Err(error) => degraded.push(Degradation {
                 feature: format!("ports held before tracing in network namespace {}", namespace.id.0),
                 why: error.what,
@@ -92,23 +151,9 @@ fn add_bound_only(views: &mut [View], holders: &FxHashMap<u32, ProcessId>) {
 }
 
 /// The ephemeral holds among a namespace's sockets.
-fn holds(view: &View, holders: &FxHashMap<u32, ProcessId>) -> Vec<(u64, Hold)> {
-    let listening: FxHashSet<_> = view
-        .rows
-        .iter()
-        .filter(|row| row.protocol == Protocol::Tcp && row.state == state::LISTEN)
-        .map(|row| row.local_port)
-        .collect();
-    let in_pool = |row: &&SocketRow| (view.range.low..=view.range.high).contains(&row.local_port);
-    // An accepted socket shares its listener's port; it chose none.
-    let accepted = |row: &&SocketRow| {
-        row.protocol == Protocol::Tcp && row.state != state::LISTEN && listening.contains(&row.local_port)
-    };
-    view.rows
-        .iter()
-        .filter(|row| in_pool(row) && !accepted(row) && row.time_wait_ms.is_none())
-        .map(|row| (row.cookie, hold(view, row, holders.get(&row.inode))))
-        .collect()
+pub(super) fn holds(view: &View, holders: &FxHashMap<u32, ProcessId>) -> Vec<(u64, Hold)> {
+    let held = view.acquired().filter(|row| row.time_wait_ms.is_none());
+    held.map(|row| (row.cookie, hold(view, row, holders.get(&row.inode)))).collect()
 }
 
 fn hold(view: &View, row: &SocketRow, holder: Option<&ProcessId>) -> Hold {
@@ -162,7 +207,8 @@ fn wire_state(row: &SocketRow) -> u8 {
     }
 }
 
-fn names<'a>(owners: impl Iterator<Item = &'a OwnerKey>) -> Vec<Event> {
+/// What the owners among these are called.
+pub(super) fn names<'a>(owners: impl Iterator<Item = &'a OwnerKey>) -> Vec<Event> {
     let at_ns = clock::boot_ns();
     let named = owners.filter(|owner| owner.pid != 0).filter_map(|owner| processes::facts(owner.pid));
     named.map(|(id, facts)| Event { at_ns, kind: EventKind::Process { id, facts } }).collect()

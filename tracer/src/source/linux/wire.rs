@@ -170,11 +170,11 @@ pub fn facts(record: &ProcessRecord) -> ProcessFacts {
     let bytes = usize::try_from(record.cmdline_bytes).unwrap_or(CMDLINE_MAX).min(CMDLINE_MAX);
     ProcessFacts {
         comm: text(until_nul(&address_bytes(record.comm))),
-        exe: None,
         cmdline: Some(arguments(&record.cmdline[..bytes])).filter(|line| !line.is_empty()),
         uid: Some(record.uid),
         ppid: Some(record.ppid),
         netns: Some(NetNs(record.netns)),
+        ..ProcessFacts::default()
     }
 }
 

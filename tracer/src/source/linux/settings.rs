@@ -1,0 +1,168 @@
+//! The pools' settings, which an administrator may change at any time.
+//!
+//! The range comes with every port that is taken; the reserved ports do not, and where nobody
+//! takes a port nothing tells of either. So both are read again from time to time. An open
+//! namespace stays alive, and its TIME_WAITs with it: what is kept is only the way to each.
+
+use super::netns::{self, Namespace};
+use crate::event::{Event, EventKind, NetNs, PoolId, PortRange, Protocol};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// How often they are read.
+const EVERY_NS: u64 = 10_000_000_000;
+
+/// The settings of every namespace that matters.
+#[derive(Debug)]
+pub struct Settings {
+    known: FxHashMap<NetNs, Known>,
+    read_ns: u64,
+}
+
+/// One namespace.
+#[derive(Debug, Default)]
+struct Known {
+    /// `None` where it could not be read.
+    range: Option<PortRange>,
+    /// How it was entered the last time: as a rule through a process inside.
+    way: Option<PathBuf>,
+}
+
+impl Settings {
+    /// With what the snapshot found at `now_ns`.
+    #[must_use]
+    pub fn new(pools: &BTreeMap<PoolId, PortRange>, now_ns: u64) -> Self {
+        let known =
+            |(pool, range): (&PoolId, &PortRange)| (pool.netns, Known { range: Some(*range), way: None });
+        Self { known: pools.iter().map(known).collect(), read_ns: now_ns }
+    }
+
+    /// How many ports a namespace keeps out of its pool. One that has just come up is read at
+    /// once; the process `pid` inside shows the way.
+    pub fn reserved(&mut self, netns: NetNs, pid: u32) -> u32 {
+        let known = self.known.entry(netns).or_insert_with(|| {
+            let way = netns::of_process(pid);
+            match read(netns, &way) {
+                Some(range) => Known { range: Some(range), way: Some(way) },
+                None => look_for(netns),
+            }
+        });
+        known.range.map_or(0, |range| range.reserved)
+    }
+
+    /// Reads them again, if it is time to, and tells what has changed.
+    pub fn look(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+        if now_ns >= self.read_ns + EVERY_NS {
+            self.read(now_ns, events);
+        }
+    }
+
+    /// Reads them again and tells what has changed.
+    pub fn read(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+        self.read_ns = now_ns;
+        let mut lost = Vec::new();
+        for (&netns, known) in &mut self.known {
+            match known.way.as_ref().and_then(|way| read(netns, way)) {
+                Some(range) => known.update(netns, range, now_ns, events),
+                None => lost.push(netns),
+            }
+        }
+        if !lost.is_empty() {
+            self.find(&lost, now_ns, events);
+        }
+    }
+
+    /// Looks for another way to some namespaces. To one that has ended, or that only sockets keep
+    /// alive, there is none: it is known again as soon as somebody takes a port there.
+    fn find(&mut self, lost: &[NetNs], now_ns: u64, events: &mut Vec<Event>) {
+        let ways = netns::ways();
+        for netns in lost {
+            let found = ways.get(netns).and_then(|way| Some((way, read(*netns, way)?)));
+            let Some((way, range)) = found else {
+                self.known.remove(netns);
+                continue;
+            };
+            if let Some(known) = self.known.get_mut(netns) {
+                known.way = Some(way.clone());
+                known.update(*netns, range, now_ns, events);
+            }
+        }
+    }
+}
+
+impl Known {
+    fn update(&mut self, netns: NetNs, range: PortRange, at_ns: u64, events: &mut Vec<Event>) {
+        if self.range.replace(range) == Some(range) {
+            return;
+        }
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let pool = PoolId { netns, protocol };
+            events.push(Event { at_ns, kind: EventKind::Pool { pool, range } });
+        }
+    }
+}
+
+/// The settings of the namespace behind a path, if that is still the one.
+fn read(netns: NetNs, way: &Path) -> Option<PortRange> {
+    let namespace = Namespace::open(way).ok().filter(|namespace| namespace.id == netns)?;
+    netns::within(&namespace, netns::port_range).ok()?.ok()
+}
+
+/// A namespace to which nobody has shown the way.
+fn look_for(netns: NetNs) -> Known {
+    let way = netns::ways().remove(&netns);
+    Known { range: way.as_ref().and_then(|way| read(netns, way)), way }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::linux::places;
+
+    fn pools(netns: NetNs, range: PortRange) -> BTreeMap<PoolId, PortRange> {
+        BTreeMap::from([(PoolId { netns, protocol: Protocol::Tcp }, range)])
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_when_it_is_time() {
+        let own = places::own_netns().unwrap();
+        let now = netns::port_range().unwrap();
+        let before = PortRange { low: 1, high: 2, reserved: 0 };
+        let mut settings = Settings::new(&pools(own, before), 1_000);
+        let mut told = |now_ns| {
+            let mut events = Vec::new();
+            settings.look(now_ns, &mut events);
+            events
+        };
+        assert_eq!(told(1_000 + EVERY_NS - 1), []);
+        let at_ns = 1_000 + EVERY_NS;
+        let changed = [Protocol::Tcp, Protocol::Udp].map(|protocol| {
+            let pool = PoolId { netns: own, protocol };
+            Event { at_ns, kind: EventKind::Pool { pool, range: now } }
+        });
+        assert_eq!(told(at_ns), changed);
+        assert_eq!(told(at_ns + EVERY_NS), []);
+    }
+
+    #[test]
+    fn a_namespace_that_has_ended_is_forgotten() {
+        let gone = NetNs(1);
+        let mut settings = Settings::new(&pools(gone, PortRange { low: 1, high: 2, reserved: 9 }), 0);
+        assert_eq!(settings.reserved(gone, 0), 9);
+        let mut events = Vec::new();
+        settings.read(1, &mut events);
+        assert!(events.is_empty() && settings.known.is_empty());
+    }
+
+    #[test]
+    fn a_namespace_that_comes_up_is_read_with_or_without_a_guide() {
+        let own = places::own_netns().unwrap();
+        let reserved = netns::port_range().unwrap().reserved;
+        for pid in [std::process::id(), u32::MAX] {
+            let mut settings = Settings::new(&BTreeMap::new(), 0);
+            assert_eq!(settings.reserved(own, pid), reserved);
+            assert!(settings.known[&own].way.is_some(), "{pid}");
+        }
+    }
+}
