@@ -9,6 +9,7 @@ mod detector;
 mod holds;
 mod judge;
 mod lifetimes;
+mod moves;
 mod owners;
 mod pools;
 pub mod report;
@@ -73,6 +74,7 @@ pub struct Engine {
     findings: Vec<Finding>,
     events: u64,
     lost: u64,
+    corrections: u64,
     /// Number of the last resync, and when it began; done when `resync_began_ns` is `None`.
     resync: u32,
     resync_began_ns: Option<u64>,
@@ -99,6 +101,7 @@ impl Engine {
             findings: Vec::new(),
             events: 0,
             lost: 0,
+            corrections: 0,
             resync: 0,
             resync_began_ns: None,
             acquired: 0,
@@ -121,6 +124,8 @@ impl Engine {
             EventKind::Released { hold } => self.release(*hold, at_ns),
             EventKind::TimeWaitBegan { hold } => self.begin_time_wait(*hold, at_ns),
             EventKind::TimeWaitEnded { hold } => self.end_time_wait(*hold, at_ns),
+            EventKind::Moved { hold, owner } => self.give(*hold, owner),
+            EventKind::Corrected { count } => self.corrections += count,
             EventKind::Failed(failed) => self.fail(at_ns, failed),
             EventKind::Pool { pool, range } => self.pools.entry(*pool).or_default().set_range(*range),
             EventKind::Totals { owner, protocol, totals } => {
