@@ -5,6 +5,7 @@ use super::layout::KernelLayout;
 use super::ledger::{Ledger, Losses};
 use super::platform::Platform;
 use super::probes::Probes;
+use super::reconcile::Reconcile;
 use super::retired::Retired;
 use super::snapshot::{self, Snapshot};
 use super::system_udp::SystemUdp;
@@ -51,6 +52,7 @@ pub struct Live {
     resync_due: bool,
     resynced_ns: u64,
     retired: Retired,
+    reconcile: Reconcile,
 }
 
 impl Live {
@@ -66,7 +68,7 @@ impl Live {
         let wake = wake(&ring)?;
         let log = aya_log::EbpfLogger::init(&mut probes.ebpf).ok();
         ledger.set_snapshot(true)?;
-        let Snapshot { events, pools, degraded, adopted } = snapshot::take(&mut ledger);
+        let Snapshot { events, pools, degraded } = snapshot::take(&mut ledger);
         ledger.set_snapshot(false)?;
         let mut capture = Capture {
             platform: "linux".to_owned(),
@@ -81,6 +83,7 @@ impl Live {
         capture.degraded.extend(degraded);
         memory::give_back();
         let reserved = capture.pools.iter().map(|(pool, range)| (pool.netns, range.reserved)).collect();
+        let reconcile = Reconcile::new(clock::boot_ns(), &events);
         Ok(Self {
             capture,
             probes: Some(probes),
@@ -96,7 +99,8 @@ impl Live {
             undecoded: 0,
             resync_due: false,
             resynced_ns: 0,
-            retired: Retired::new(adopted),
+            retired: Retired::default(),
+            reconcile,
         })
     }
 
@@ -124,6 +128,7 @@ impl Live {
             Record::Fork(record) => {
                 if record.header.kind == kind::EXITED {
                     self.retired.ended(record.child);
+                    self.reconcile.exited(record.header.at_ns, record.child);
                 }
                 (record.header.at_ns, wire::fork_event(record))
             }
@@ -137,6 +142,7 @@ impl Live {
         self.reserved.entry(netns).or_insert_with(|| reserved_ports(netns, pid));
         let event = wire::hold_event(record, self.reserved(record.hold.netns))?;
         self.systems.notice(record);
+        self.reconcile.notice(record);
         match &event {
             EventKind::Acquired(acquired) if acquired.port.is_none() => self.unconfirmed.announce(record),
             EventKind::Failed(_) => self.unconfirmed.settle(record.header.cookie),
@@ -149,6 +155,7 @@ impl Live {
         if header.port != 0 || header.kind == kind::RELEASED {
             self.unconfirmed.settle(header.cookie);
         }
+        self.reconcile.pass(header, &mut self.ledger);
         if header.kind == kind::BURIED {
             self.ledger.remove_tombstone(header.cookie);
         }
@@ -171,6 +178,7 @@ impl Live {
             if count > 0 {
                 events.push(Event { at_ns: now_ns, kind: EventKind::Lost { count, stage } });
                 self.resync_due = true;
+                self.reconcile.lost(now_ns);
             }
         }
         self.losses = now;
@@ -188,6 +196,10 @@ impl Live {
         for (cookie, hold) in holds {
             if let Ok(acquired) = wire::acquired(HoldId(cookie), &hold, self.reserved(hold.netns)) {
                 events.push(Event { at_ns: hold.acquired_ns, kind: EventKind::Confirmed(acquired) });
+            }
+            if let Some(owner) = self.ledger.moved_to(cookie) {
+                let kind = EventKind::Moved { hold: HoldId(cookie), owner: wire::owner(&owner) };
+                events.push(Event { at_ns: now_ns, kind });
             }
         }
         events.push(Event { at_ns: now_ns, kind: EventKind::ResyncEnded });
@@ -237,6 +249,7 @@ impl Source for Live {
         self.tell_losses(now_ns, events);
         self.unconfirmed.look(now_ns, &mut self.ledger, events);
         self.systems.look(now_ns, &mut self.ledger, events);
+        self.reconcile.turn(now_ns, &mut self.ledger, events);
         if self.resync_due && now_ns >= self.resynced_ns + RESYNC_EVERY_NS {
             self.resync(now_ns, events);
         }
@@ -260,6 +273,7 @@ impl Source for Live {
         self.tell_losses(now_ns, events);
         self.unconfirmed.look(now_ns, &mut self.ledger, events);
         self.systems.look(now_ns, &mut self.ledger, events);
+        self.reconcile.finish(&mut self.ledger, events);
         if self.losses != Losses::default() {
             self.resync(now_ns, events);
         }

@@ -12,6 +12,7 @@ pub mod netns;
 pub mod platform;
 pub mod probes;
 pub mod processes;
+pub mod reconcile;
 pub mod retired;
 pub mod snapshot;
 pub mod sock_diag;

@@ -21,15 +21,13 @@ pub struct Snapshot {
     pub pools: BTreeMap<PoolId, PortRange>,
     /// What could not be looked at.
     pub degraded: Vec<Degradation>,
-    /// How many holds each owner has of these.
-    pub adopted: FxHashMap<OwnerKey, u64>,
 }
 
 /// One namespace as seen from inside.
-struct View {
-    id: NetNs,
-    range: PortRange,
-    rows: Vec<SocketRow>,
+pub(super) struct View {
+    pub(super) id: NetNs,
+    pub(super) range: PortRange,
+    pub(super) rows: Vec<SocketRow>,
 }
 
 /// Looks into every namespace and enters what it finds into the ledger.
@@ -41,6 +39,7 @@ pub fn take(ledger: &mut Ledger) -> Snapshot {
         let views = look(&mut snapshot.degraded);
         (views, holders.join().unwrap_or_default())
     });
+    let mut owners = FxHashSet::default();
     for view in &views {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             snapshot.pools.insert(PoolId { netns: view.id, protocol }, view.range);
@@ -48,14 +47,14 @@ pub fn take(ledger: &mut Ledger) -> Snapshot {
         let holds = holds(view, &holders);
         let entered = holds.into_iter().filter(|(cookie, hold)| ledger.adopt(*cookie, hold));
         for (cookie, hold) in entered {
-            *snapshot.adopted.entry(hold.owner).or_default() += 1;
+            owners.insert(hold.owner);
             if let Ok(acquired) = wire::acquired(HoldId(cookie), &hold, view.range.reserved) {
                 let at_ns = hold.acquired_ns;
                 snapshot.events.push(Event { at_ns, kind: EventKind::Acquired(acquired) });
             }
         }
     }
-    let names = names(snapshot.adopted.keys());
+    let names = names(owners.iter());
     snapshot.events.splice(0..0, names);
     snapshot
 }
@@ -79,7 +78,7 @@ fn look(degraded: &mut Vec<Degradation>) -> Vec<View> {
 }
 
 /// The ephemeral holds among a namespace's sockets.
-fn holds(view: &View, holders: &FxHashMap<u32, ProcessId>) -> Vec<(u64, Hold)> {
+pub(super) fn holds(view: &View, holders: &FxHashMap<u32, ProcessId>) -> Vec<(u64, Hold)> {
     let listening: FxHashSet<_> = view
         .rows
         .iter()
@@ -103,11 +102,7 @@ fn hold(view: &View, row: &SocketRow, holder: Option<&ProcessId>) -> Hold {
     let (_, remote) = row.remote.map_or((family, [0, 0]), |remote| words(remote.ip()));
     Hold {
         acquired_ns: clock::boot_ns(),
-        owner: holder.map_or_else(OwnerKey::default, |holder| OwnerKey {
-            started_ticks: holder.started_ticks,
-            pid: holder.pid,
-            system_netns: 0,
-        }),
+        owner: holder.map_or_else(OwnerKey::default, |holder| wire::owner_key(*holder)),
         local,
         remote,
         netns: view.id.0,
