@@ -9,6 +9,8 @@
 
 #[path = "live/commands.rs"]
 mod commands;
+#[path = "live/corrections.rs"]
+mod corrections;
 #[path = "live/exactness.rs"]
 mod exactness;
 #[path = "live/harness.rs"]

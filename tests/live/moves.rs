@@ -107,17 +107,3 @@ fn the_move_of_an_owner_that_ended_is_found_while_tracing() {
     assert_eq!(holder["tcp"]["moved_in"], json!(CONNECTIONS), "{holder}");
     assert_eq!(trace.corrections(), 0, "corrections");
 }
-
-/// Looks while ports come and go must find nothing to correct.
-#[test]
-#[ignore = "needs root: cargo xtask test"]
-fn churn_is_not_corrected() {
-    let _machine = alone();
-    let tracer = Tracer::start(&[]);
-    let workload = Workload::start(&["steady", "--per-second", "500", "--seconds", "70", "--hold-ms", "100"]);
-    let report = workload.reports(1, Duration::from_secs(100)).remove(0);
-    let trace = tracer.finish();
-    trace.check(&report);
-    assert_eq!((trace.corrections(), trace.lost()), (0, 0), "corrections and losses");
-    workload.end();
-}

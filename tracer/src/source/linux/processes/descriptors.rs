@@ -216,4 +216,16 @@ mod tests {
         let inode = u32::try_from(fs::metadata(path).unwrap().ino()).unwrap();
         assert_eq!(socket_holders().get(&inode).copied(), id(pid));
     }
+
+    #[test]
+    fn of_several_holders_the_first_is_told_and_all_are_known() {
+        let process = |pid| ProcessId { pid, started_ticks: 1 };
+        let mut holders = Holders::default();
+        for (inode, pid) in [(5, 1), (5, 1), (5, 2), (6, 2)] {
+            holders.add(inode, process(pid));
+        }
+        assert_eq!((holders.first(5), holders.first(6)), (Some(process(1)), Some(process(2))));
+        assert!(holders.has(process(1), 5) && holders.has(process(2), 5));
+        assert!(!holders.has(process(1), 6) && !holders.has(process(3), 5));
+    }
 }

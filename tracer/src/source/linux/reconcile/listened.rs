@@ -95,3 +95,65 @@ impl Listened {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PORT: u16 = 40_000;
+
+    fn hold(state: u8, port: u16) -> Hold {
+        Hold { netns: 1, protocol: 6, state, port, ..Hold::default() }
+    }
+
+    fn record(state: u8, port: u16) -> HoldRecord {
+        let header = Header { cookie: 7, kind: kind::ACQUIRED, ..Header::default() };
+        HoldRecord { header, hold: hold(state, port) }
+    }
+
+    fn header(kind: u8, code: u8, port: u16) -> Header {
+        Header { cookie: 7, kind, code, port, ..Header::default() }
+    }
+
+    fn accepted(listened: &Listened) -> bool {
+        listened.may_be_accepted(&hold(state::CONNECTED, PORT))
+    }
+
+    /// bind ── listen ── close; its connections live on.
+    #[test]
+    fn a_listener_is_remembered_after_its_end() {
+        let mut listened = Listened::default();
+        listened.notice(&record(state::BOUND, PORT));
+        assert!(!accepted(&listened));
+        listened.pass(&header(kind::STATE, state::LISTEN, 0));
+        listened.pass(&header(kind::RELEASED, 0, 0));
+        assert!(accepted(&listened) && listened.candidates.is_empty());
+        assert!(!listened.may_be_accepted(&hold(state::BOUND, PORT)), "bound is not accepted");
+    }
+
+    #[test]
+    fn a_listener_that_was_not_bound_has_its_port_later() {
+        let mut listened = Listened::default();
+        listened.notice(&record(state::LISTEN, 0));
+        listened.pass(&header(kind::LEARNT, 0, PORT));
+        assert!(accepted(&listened));
+    }
+
+    #[test]
+    fn who_binds_and_connects_or_closes_never_listened() {
+        let mut listened = Listened::default();
+        listened.notice(&record(state::BOUND, PORT));
+        listened.notice(&record(state::SYN_SENT, PORT));
+        listened.notice(&record(state::BOUND, PORT));
+        listened.pass(&header(kind::RELEASED, 0, 0));
+        assert!(!accepted(&listened) && listened.candidates.is_empty());
+    }
+
+    #[test]
+    fn after_a_loss_any_connection_may_be_accepted() {
+        let mut listened = Listened::default();
+        listened.doubt();
+        assert!(accepted(&listened));
+        assert!(!listened.may_be_accepted(&Hold { protocol: 17, ..hold(state::CONNECTED, PORT) }));
+    }
+}
