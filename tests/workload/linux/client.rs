@@ -2,6 +2,7 @@
 
 use super::exact;
 use super::limits;
+use super::moves::{self, Way};
 use super::server::{PORT_V4, round_trip};
 use super::socket::{Family, survive_exec};
 use super::tally::{Report, Tally};
@@ -34,6 +35,13 @@ pub(super) enum Role {
     },
     /// Connects, is reset, does not close.
     Reset {
+        #[arg(long)]
+        connections: u32,
+    },
+    /// Gives its connections away.
+    Move {
+        #[arg(value_enum)]
+        way: Way,
         #[arg(long)]
         connections: u32,
     },
@@ -87,6 +95,7 @@ pub(super) fn run(role: Role) -> Result<()> {
         Role::Exact(plan) => exact::run(&plan),
         Role::Hold { to, spread, connections, then } => hold(to, spread, connections, then),
         Role::Reset { connections } => reset(connections),
+        Role::Move { way, connections } => moves::run(way, connections),
         Role::TimeWait { connections } => time_wait(connections),
         Role::CloseWait { connections } => close_wait(connections),
         Role::Exhaust { connections } => exhaust(connections),

@@ -5,6 +5,7 @@ mod client;
 mod crew;
 mod exact;
 mod limits;
+mod moves;
 mod netns;
 mod paced;
 mod server;
@@ -105,6 +106,13 @@ enum Command {
         #[arg(long)]
         connections: u32,
     },
+    /// The process's connections go to another, or to none.
+    Move {
+        #[arg(value_enum)]
+        way: moves::Way,
+        #[arg(long)]
+        connections: u32,
+    },
     /// The client closes first and leaves TIME_WAIT behind.
     TimeWait {
         #[arg(long)]
@@ -174,6 +182,7 @@ fn run(command: Command) -> Result<()> {
         Command::Accept { connections } => cases::accept(connections),
         Command::ExitHolding { connections } => cases::exit_holding(connections),
         Command::Exec { connections } => cases::exec(connections),
+        Command::Move { way, connections } => cases::give_away(way, connections),
         Command::TimeWait { connections } => cases::time_wait(connections),
         Command::CloseWait { connections } => cases::close_wait(connections),
         Command::Exhaust { attempts } => cases::exhaust(attempts),
