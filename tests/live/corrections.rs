@@ -19,8 +19,8 @@ impl Ledger {
         let folder = format!("/proc/{}/fdinfo", tracer.pid());
         let files = fs::read_dir(folder).expect("the tracer's descriptors").flatten();
         let infos = files.filter_map(|file| fs::read_to_string(file.path()).ok());
-        let ids = infos.filter_map(|info| map_id(&info));
-        let id = ids.filter(|id| is_ledger(*id)).next().expect("a map of holds");
+        let mut ids = infos.filter_map(|info| map_id(&info));
+        let id = ids.find(|id| is_ledger(*id)).expect("a map of holds");
         let map = aya::maps::Map::HashMap(MapData::from_id(id).expect("the map"));
         Self(map.try_into().expect("a map of cookies and holds"))
     }

@@ -264,6 +264,9 @@ impl Reconcile {
         let (Some(inode), 0, true) = (inode, owner.system_netns, self.sees_holders) else {
             return;
         };
+        if hold.flags & flag::UNCONFIRMED != 0 {
+            return; // It may yet turn out never to have been.
+        }
         if seen.holders.has(wire::process(&owner), inode) {
             return;
         }
