@@ -7,6 +7,8 @@ mod exact;
 mod limits;
 mod netns;
 mod paced;
+mod prove;
+mod raw;
 mod server;
 mod socket;
 mod storm;
@@ -120,6 +122,8 @@ enum Command {
         #[arg(long, default_value_t = 6)]
         attempts: u32,
     },
+    /// One proof workload (tests/proof), by name.
+    Prove { case: String },
     /// One server process of the commands above.
     #[command(hide = true)]
     Serve(server::Role),
@@ -177,6 +181,7 @@ fn run(command: Command) -> Result<()> {
         Command::TimeWait { connections } => cases::time_wait(connections),
         Command::CloseWait { connections } => cases::close_wait(connections),
         Command::Exhaust { attempts } => cases::exhaust(attempts),
+        Command::Prove { case } => prove::run(&case),
         Command::Serve(role) => server::run(&role),
         Command::Client(role) => client::run(role),
     }
