@@ -57,7 +57,7 @@ fn sock_release(ctx: SockContext) -> i32 {
     };
     match learn(sk, cookie, hold) {
         Port::None => ledger::retract(&ctx, cookie, hold, EAGAIN),
-        Port::Known => ledger::release(cookie, hold),
+        Port::Known | Port::Gone => ledger::release(cookie, hold),
     }
     1
 }
@@ -76,7 +76,7 @@ fn connect(ctx: &SockAddrContext, family: u8) {
                 return;
             }
             // connect(AF_UNSPEC) gave the port back unseen, some time before this.
-            Port::Known => ledger::release(cookie, hold),
+            Port::Known | Port::Gone => ledger::release(cookie, hold),
             // The connect before this one found no port.
             Port::None => ledger::retract(ctx, cookie, hold, EAGAIN),
         }
@@ -121,6 +121,8 @@ fn udp_socket(ctx: &SockAddrContext) -> Option<(Address, u64)> {
 
 enum Port {
     Known,
+    /// There was one, and connect(AF_UNSPEC) gave it back before its number was seen.
+    Gone,
     None,
 }
 
@@ -132,7 +134,7 @@ fn learn(sk: Address, cookie: u64, hold: &mut Hold) -> Port {
     }
     let port = socket::port(sk);
     if port == 0 {
-        return Port::None;
+        return if socket::was_connected(sk) { Port::Gone } else { Port::None };
     }
     ledger::learn(cookie, hold, port);
     Port::Known

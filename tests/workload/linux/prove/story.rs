@@ -15,7 +15,8 @@ pub(super) const NOBODY: &str = "127.0.0.1:7099";
 #[derive(Serialize)]
 pub(super) struct Took {
     pid: u32,
-    port: u16,
+    /// `None` where no hook can show it.
+    port: Option<u16>,
 }
 
 /// The ports that a case takes, in order.
@@ -31,7 +32,12 @@ impl Story {
 
     /// A process has taken a port.
     pub(super) fn took_by(&mut self, pid: u32, port: u16) {
-        self.0.push(Took { pid, port });
+        self.0.push(Took { pid, port: Some(port) });
+    }
+
+    /// This process has taken a port whose number cannot be seen.
+    pub(super) fn took_unseen(&mut self) {
+        self.0.push(Took { pid: std::process::id(), port: None });
     }
 
     /// Takes a port and gives it back, to show the order of things.
