@@ -74,6 +74,8 @@ pub(crate) const CASES: &[Case] = &[
     exact("udp-send-mapped", "A1 A2 R2 R1"),
     exact("udp-bind-fixed-disconnect", "A1 A2 R2 R1"),
     inexact("udp-bind0-disconnect", "A1 A2 R2 R1", LATE),
+    inexact("udp-disconnect-send", "A1 A2 R2 R1 A3 R3", LATE),
+    inexact("udp-disconnect-bind", "A1 A2 R2 R1 A3 R3", LATE),
     inexact("udp-disconnect", "A1 A2 R2 R1 A3 R3", LATE),
     inexact("udp-disconnect-close", "A1 A2 R2 R1", LATE),
     inexact("udp-disconnect-wait", "F:EAGAIN A1 R1", DISCONNECTED),

@@ -21,6 +21,8 @@ pub(super) const CASES: &[(&str, Program)] = &[
     ("udp-disconnect-close", disconnect_close),
     ("udp-disconnect-wait", disconnect_wait),
     ("udp-bind0-disconnect", bind0_disconnect),
+    ("udp-disconnect-send", disconnect_send),
+    ("udp-disconnect-bind", disconnect_bind),
     ("udp-bind-fixed-disconnect", bind_fixed_disconnect),
     ("udp-unreachable", unreachable),
 ];
@@ -129,6 +131,28 @@ fn bind0_disconnect(story: &mut Story) -> Result<()> {
     socket.connect("127.0.0.1:7009")?;
     socket.disconnect()?;
     story.marker()
+}
+
+/// Gives the port back, and gets another by sending.
+fn disconnect_send(story: &mut Story) -> Result<()> {
+    let socket = given_back(story)?;
+    socket.send_to("127.0.0.1:7009")?;
+    story.took(&socket)
+}
+
+/// Gives the port back, and gets another by binding again.
+fn disconnect_bind(story: &mut Story) -> Result<()> {
+    let socket = given_back(story)?;
+    bind(story, &socket, "127.0.0.1:0")
+}
+
+fn given_back(story: &mut Story) -> Result<Socket> {
+    let socket = Socket::udp()?;
+    bind(story, &socket, "127.0.0.1:0")?;
+    socket.connect("127.0.0.1:7009")?;
+    socket.disconnect()?;
+    story.marker()?;
+    Ok(socket)
 }
 
 /// A port that was asked for by number stays.
