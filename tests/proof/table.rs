@@ -76,6 +76,8 @@ pub(crate) const CASES: &[Case] = &[
     inexact("udp-bind0-disconnect", "A1 A2 R2 R1", LATE),
     inexact("udp-disconnect-send", "A1 A2 R2 R1 A3 R3", LATE),
     inexact("udp-disconnect-bind", "A1 A2 R2 R1 A3 R3", LATE),
+    inexact("udp-connect-disconnect-send", "A1 A2 R2 R1 A3 R3", LATE),
+    inexact("udp-connect-disconnect-bind", "A1 A2 R2 R1 A3 R3", LATE),
     inexact("udp-disconnect", "A1 A2 R2 R1 A3 R3", LATE),
     inexact("udp-disconnect-close", "A1 A2 R2 R1", LATE),
     inexact("udp-disconnect-wait", "F:EAGAIN A1 R1", DISCONNECTED),

@@ -79,6 +79,12 @@ pub(crate) fn port(sk: Address) -> u16 {
     read(sk, global!(OFF_SK_NUM))
 }
 
+/// Whether a socket has a destination.
+#[inline(always)]
+pub(crate) fn is_connected(sk: Address) -> bool {
+    read::<u16>(sk, global!(OFF_SK_DPORT)) != 0
+}
+
 /// Whether a UDP socket has ever been connected: that gives it a hash of its own, which stays
 /// (`sk_set_txhash` in `__ip4_datagram_connect` and `__ip6_datagram_connect`; never zero).
 #[inline(always)]

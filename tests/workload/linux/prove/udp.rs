@@ -23,6 +23,8 @@ pub(super) const CASES: &[(&str, Program)] = &[
     ("udp-bind0-disconnect", bind0_disconnect),
     ("udp-disconnect-send", disconnect_send),
     ("udp-disconnect-bind", disconnect_bind),
+    ("udp-connect-disconnect-send", connect_disconnect_send),
+    ("udp-connect-disconnect-bind", connect_disconnect_bind),
     ("udp-bind-fixed-disconnect", bind_fixed_disconnect),
     ("udp-unreachable", unreachable),
 ];
@@ -98,21 +100,13 @@ fn connect_send(story: &mut Story) -> Result<()> {
 
 /// Gives the port back without closing, and takes another.
 fn disconnect(story: &mut Story) -> Result<()> {
-    let socket = Socket::udp()?;
-    socket.connect("127.0.0.1:7009")?;
-    story.took_unseen();
-    socket.disconnect()?;
-    story.marker()?;
+    let socket = given_back_unseen(story)?;
     connected(story, &socket, "127.0.0.1:7010")
 }
 
 /// Gives the port back, and has none when it is closed.
 fn disconnect_close(story: &mut Story) -> Result<()> {
-    let socket = Socket::udp()?;
-    socket.connect("127.0.0.1:7009")?;
-    story.took_unseen();
-    socket.disconnect()?;
-    story.marker()
+    given_back_unseen(story).map(drop)
 }
 
 /// The same, and stays open for longer than the tracer waits before it looks.
@@ -150,6 +144,27 @@ fn given_back(story: &mut Story) -> Result<Socket> {
     let socket = Socket::udp()?;
     bind(story, &socket, "127.0.0.1:0")?;
     socket.connect("127.0.0.1:7009")?;
+    socket.disconnect()?;
+    story.marker()?;
+    Ok(socket)
+}
+
+/// The same with a port whose number nothing has shown yet.
+fn connect_disconnect_send(story: &mut Story) -> Result<()> {
+    let socket = given_back_unseen(story)?;
+    socket.send_to("127.0.0.1:7009")?;
+    story.took(&socket)
+}
+
+fn connect_disconnect_bind(story: &mut Story) -> Result<()> {
+    let socket = given_back_unseen(story)?;
+    bind(story, &socket, "127.0.0.1:0")
+}
+
+fn given_back_unseen(story: &mut Story) -> Result<Socket> {
+    let socket = Socket::udp()?;
+    socket.connect("127.0.0.1:7009")?;
+    story.took_unseen();
     socket.disconnect()?;
     story.marker()?;
     Ok(socket)

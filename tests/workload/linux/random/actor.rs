@@ -96,7 +96,7 @@ fn udp(held: &Held, dice: &mut Dice) -> (String, io::Result<()>) {
         0 | 1 => bind(held, 0),
         2 => bind(held, any_port(dice)),
         3 | 4 => connect(held, 7009),
-        5 => reconnect(held),
+        5 => start_anew(held, dice),
         _ => send(held),
     }
 }
@@ -126,7 +126,12 @@ fn send(held: &Held) -> (String, io::Result<()>) {
 }
 
 /// Nothing shows a UDP disconnect before the socket is used again: so it is, at once.
-fn reconnect(held: &Held) -> (String, io::Result<()>) {
-    let again = || held.socket.connect(&loopback(held, 7010));
-    ("disconnect, connect".to_owned(), held.socket.disconnect().and_then(|()| again()))
+fn start_anew(held: &Held, dice: &mut Dice) -> (String, io::Result<()>) {
+    let disconnected = held.socket.disconnect();
+    let (what, result) = match dice.below(3) {
+        0 => connect(held, 7010),
+        1 => bind(held, 0),
+        _ => send(held),
+    };
+    (format!("disconnect, {what}"), disconnected.and(result))
 }
