@@ -3,6 +3,7 @@
 use super::exact;
 use super::limits;
 use super::moves::{self, Way};
+use super::random;
 use super::server::{PORT_V4, round_trip};
 use super::socket::{Family, survive_exec};
 use super::tally::{Report, Tally};
@@ -60,6 +61,13 @@ pub(super) enum Role {
         #[arg(long)]
         connections: u32,
     },
+    /// Does what the dice say, some steps at a time.
+    Random {
+        #[arg(long)]
+        seed: u64,
+        #[arg(long)]
+        steps: u32,
+    },
 }
 
 /// What a client does once it holds its connections.
@@ -99,6 +107,7 @@ pub(super) fn run(role: Role) -> Result<()> {
         Role::TimeWait { connections } => time_wait(connections),
         Role::CloseWait { connections } => close_wait(connections),
         Role::Exhaust { connections } => exhaust(connections),
+        Role::Random { seed, steps } => random::play(seed, steps),
     }
 }
 
