@@ -125,7 +125,10 @@ impl Engine {
             EventKind::TimeWaitBegan { hold } => self.begin_time_wait(*hold, at_ns),
             EventKind::TimeWaitEnded { hold } => self.end_time_wait(*hold, at_ns),
             EventKind::Moved { hold, owner } => self.give(*hold, owner),
-            EventKind::Corrected { count } => self.corrections += count,
+            EventKind::Corrected { count } => {
+                self.corrections += count;
+                self.findings.push(Finding::Corrected { at_ns, count: *count });
+            }
             EventKind::Failed(failed) => self.fail(at_ns, failed),
             EventKind::Pool { pool, range } => self.pools.entry(*pool).or_default().set_range(*range),
             EventKind::Totals { owner, protocol, totals } => {
