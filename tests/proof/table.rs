@@ -110,6 +110,14 @@ pub(crate) const CASES: &[Case] = &[
     exact("local-port-range", "A1 R1"),
     exact("autobind-reuse", "A1 A2 A3 R1 R2 R3"),
     exact("own-range", "A1 A2 R2 R1"),
+    // io_uring.
+    exact("uring-connect", "A1 R1 A2 R2"),
+    exact("uring-connect-polled", "A1 R1 A2 R2"),
+    exact("uring-bind", "A1 R1"),
+    exact("uring-send", "A1 R1"),
+    exact("uring-direct", "A1 A2 R2 R1"),
+    exact("uring-direct-close", "A1 R1 A2 R2"),
+    exact("uring-exhausted", "A1 F:EADDRNOTAVAIL R1"),
     // Other kinds.
     exact("mptcp-connect", "A1 R1"),
     exact("mptcp-bind0", "A1 R1"),

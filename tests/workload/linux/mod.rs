@@ -14,6 +14,7 @@ mod server;
 mod socket;
 mod storm;
 mod tally;
+mod uring;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
