@@ -5,6 +5,7 @@
 
 use crate::kernel::Address;
 use crate::ring::{count, emit, header};
+use crate::site::{self, Hook};
 use crate::socket::Common;
 use crate::{process, socket};
 use aya_ebpf::EbpfContext;
@@ -49,7 +50,14 @@ pub(crate) fn find(cookie: u64) -> Option<&'static mut Hold> {
 ///
 /// `hold` comes with protocol, state, flags, endpoints and port set.
 #[inline(always)]
-pub(crate) fn acquire(ctx: &impl EbpfContext, sk: Address, common: &Common, cookie: u64, mut hold: Hold) {
+pub(crate) fn acquire(
+    ctx: &impl EbpfContext,
+    hook: Hook,
+    sk: Address,
+    common: &Common,
+    cookie: u64,
+    mut hold: Hold,
+) {
     let (net, netns) = common.namespace();
     let (low, high) = socket::range(net);
     let unconfirmed = hold.flags & flag::UNCONFIRMED != 0;
@@ -60,6 +68,7 @@ pub(crate) fn acquire(ctx: &impl EbpfContext, sk: Address, common: &Common, cook
     hold.range_low = low;
     hold.range_high = high;
     hold.owner = socket::owner(sk, hold.protocol, netns);
+    hold.site = site::site(ctx, hook, cookie, hold.owner);
     let head = header(kind::ACQUIRED, cookie);
     hold.acquired_ns = head.at_ns;
     if HOLDS.insert(cookie, hold, u64::from(BPF_NOEXIST)).is_err() && count(counter::HOLDS_FULL) == 0 {

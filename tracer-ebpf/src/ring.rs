@@ -65,15 +65,18 @@ pub(crate) fn emit<T: 'static>(record: T) {
 }
 
 /// Builds a record in place, for those too large for a probe's stack, and wakes user space.
+/// False if it was lost.
 #[inline(always)]
-pub(crate) fn emit_large<T: 'static>(fill: impl FnOnce(*mut T)) {
+pub(crate) fn emit_large<T: 'static>(fill: impl FnOnce(*mut T)) -> bool {
     match EVENTS.reserve::<T>(0) {
         Some(mut entry) => {
             fill(entry.as_mut_ptr());
             entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
+            true
         }
         None => {
             count(counter::LOST);
+            false
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::kernel::{Address, global, read};
 use crate::ledger::{self, EADDRINUSE, EADDRNOTAVAIL, TCP};
 use crate::ring::{emit, header};
+use crate::site::Hook;
 use crate::socket::{self, Common};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
@@ -59,7 +60,7 @@ fn post_bind(ctx: &SockContext) {
     let mut hold =
         Hold { protocol: protocol as u8, state: state::BOUND, port: common.port(), ..Hold::default() };
     common.endpoints(&mut hold);
-    ledger::acquire(ctx, sk, &common, cookie, hold);
+    ledger::acquire(ctx, Hook::Cgroup, sk, &common, cookie, hold);
 }
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`
@@ -105,7 +106,7 @@ fn begin(ctx: &BtfTracePointContext, sk: Address, cookie: u64, new: u32) {
     let state = if new == LISTEN { state::LISTEN } else { state::SYN_SENT };
     let mut hold = Hold { protocol: TCP, state, port, flags, ..Hold::default() };
     common.endpoints(&mut hold);
-    ledger::acquire(ctx, sk, &common, cookie, hold);
+    ledger::acquire(ctx, Hook::Tracepoint, sk, &common, cookie, hold);
 }
 
 /// A held socket went to CLOSE. Its port has already been given back, which shows as `num` 0,

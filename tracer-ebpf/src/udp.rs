@@ -3,6 +3,7 @@
 use crate::kernel::{Address, address};
 use crate::ledger::{self, EAGAIN, UDP};
 use crate::ring::{emit, header};
+use crate::site::Hook;
 use crate::socket::{self, Common};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
@@ -87,7 +88,7 @@ fn connect(ctx: &SockAddrContext, family: u8) {
     let mut hold = Hold { protocol: UDP, state: state::CONNECTED, port, flags, ..Hold::default() };
     common.endpoints(&mut hold);
     set_remote(ctx, family, &mut hold);
-    ledger::acquire(ctx, sk, &common, cookie, hold);
+    ledger::acquire(ctx, Hook::Cgroup, sk, &common, cookie, hold);
 }
 
 #[inline(always)]
@@ -103,7 +104,7 @@ fn sendmsg(ctx: &SockAddrContext, family: u8) {
     let mut hold = Hold { protocol: UDP, state: state::BOUND, port: common.port(), ..Hold::default() };
     common.endpoints(&mut hold);
     set_remote(ctx, family, &mut hold);
-    ledger::acquire(ctx, sk, &common, cookie, hold);
+    ledger::acquire(ctx, Hook::Cgroup, sk, &common, cookie, hold);
 }
 
 /// The socket and cookie, if it is UDP.
