@@ -15,7 +15,7 @@ use tracer::output::{Output, Sink, doctor};
 use tracer::run::os::{exit_code, page_bytes, process_exists};
 use tracer::run::session::{self, Plan, RunError};
 use tracer::run::signals::OsSignals;
-use tracer::source::{self, CaptureOptions, LiveSource, Source};
+use tracer::source::{self, CaptureOptions, LiveSource, Source, Stacks};
 
 fn main() -> ExitCode {
     let cli = match Cli::from_args(std::env::args_os()) {
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 async fn run_command(args: Run) -> anyhow::Result<u8> {
     let sink = open_sink(&args.output)?;
     let mut signals = listen()?;
-    let mut source = open_source(&args.capture)?;
+    let mut source = open_source(&args.capture, Stacks::All)?;
     // The terminal is the command's: no progress line.
     let mut output = open_output(&args.output, &args.capture, sink, source.capture(), None);
     let plan = Plan { command: args.command, linger: args.linger, duration: args.capture.duration };
@@ -57,7 +57,7 @@ async fn run_command(args: Run) -> anyhow::Result<u8> {
 async fn trace_machine(args: &Trace) -> anyhow::Result<u8> {
     let sink = open_sink(&args.output)?;
     let mut signals = listen()?;
-    let mut source = open_source(&args.capture)?;
+    let mut source = open_source(&args.capture, Stacks::Kernel)?;
     let progress = progress_line(&args.output);
     let mut output = open_output(&args.output, &args.capture, sink, source.capture(), progress);
     let config = config(&args.capture);
@@ -69,7 +69,7 @@ async fn trace_machine(args: &Trace) -> anyhow::Result<u8> {
 #[tokio::main(flavor = "current_thread")]
 async fn examine(args: &Doctor) -> anyhow::Result<u8> {
     let mut sink = Sink::open(None)?;
-    let mut source = source::open(&CaptureOptions { buffer_bytes: page_bytes() })?;
+    let mut source = source::open(&CaptureOptions { buffer_bytes: page_bytes(), stacks: Stacks::default() })?;
     let now_ns = source.now_ns();
     match args.format {
         Format::Text => doctor::text(source.capture(), &mut sink)?,
@@ -88,12 +88,12 @@ fn listen() -> anyhow::Result<OsSignals> {
     OsSignals::listen().context("cannot listen for Ctrl-C")
 }
 
-fn open_source(args: &CaptureArgs) -> anyhow::Result<LiveSource> {
+fn open_source(args: &CaptureArgs, stacks: Stacks) -> anyhow::Result<LiveSource> {
     if let Some(pid) = args.pid.iter().find(|pid| !process_exists(**pid)) {
         bail!("no process has the pid {pid}\n  remedy: look it up (pgrep NAME), or use --comm NAME");
     }
     let buffer_bytes = args.buffer.max(page_bytes());
-    Ok(source::open(&CaptureOptions { buffer_bytes })?)
+    Ok(source::open(&CaptureOptions { buffer_bytes, stacks: args.stacks(stacks) })?)
 }
 
 fn config(args: &CaptureArgs) -> Config {

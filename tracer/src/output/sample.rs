@@ -89,6 +89,7 @@ pub(crate) fn evidence() -> Evidence {
         released_share: 0.0,
         exhaustion_in_s: Some(551.0),
         remote: Some(([127, 0, 0, 1], 9999).into()),
+        site: None,
     }
 }
 

@@ -62,6 +62,7 @@ impl Script {
             port: u16::try_from(32_768 + self.next % 28_000).ok(),
             remote: Some(server()),
             state: SocketState::Connected,
+            site: None,
         };
         self.next += 1;
         change(&mut acquired);
