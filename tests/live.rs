@@ -15,6 +15,8 @@ mod exactness;
 mod harness;
 #[path = "live/lives.rs"]
 mod lives;
+#[path = "live/sites.rs"]
+mod sites;
 #[path = "live/trace.rs"]
 mod trace;
 #[path = "live/verdicts.rs"]

@@ -4,7 +4,7 @@
 //! it when records were lost.
 
 use crate::kernel::Address;
-use crate::ring::{count, emit, header};
+use crate::ring::{count, emit, emit_hold, header};
 use crate::site::{self, Hook};
 use crate::socket::Common;
 use crate::{process, socket};
@@ -13,7 +13,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap};
 use aya_log_ebpf::warn;
-use tracer_ebpf::{CONTROL_SNAPSHOT, Header, Hold, HoldRecord, OwnerKey, OwnerTotals, counter, flag, kind};
+use tracer_ebpf::{CONTROL_SNAPSHOT, Header, Hold, OwnerKey, OwnerTotals, counter, flag, kind};
 
 /// `IPPROTO_TCP`.
 pub(crate) const TCP: u8 = 6;
@@ -75,7 +75,7 @@ pub(crate) fn acquire(
         warn!(ctx, "the table of holds is full: port {} of pid {} is not tracked", hold.port, hold.owner.pid);
     }
     charge(ctx, &hold, 1);
-    emit(HoldRecord { header: head, hold });
+    emit_hold(head, &hold);
 }
 
 /// Takes a hold out, credits its owner and tells user space.
@@ -110,7 +110,7 @@ pub(crate) fn retract(ctx: &impl EbpfContext, cookie: u64, hold: &Hold, errno: u
     }
     charge(ctx, &hold, u64::MAX);
     let header = Header { code: errno, ..header(kind::FAILED, cookie) };
-    emit(HoldRecord { header, hold });
+    emit_hold(header, &hold);
 }
 
 /// Enters the number of a port that was chosen after its acquisition was told.

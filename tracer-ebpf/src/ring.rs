@@ -5,7 +5,7 @@ use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEU
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{PerCpuArray, RingBuf};
-use tracer_ebpf::{Header, counter};
+use tracer_ebpf::{Header, Hold, HoldRecord, counter};
 
 /// Records on their way to user space; sized by the loader.
 #[map]
@@ -56,6 +56,25 @@ pub(crate) fn emit<T: 'static>(record: T) {
     match EVENTS.reserve::<T>(0) {
         Some(mut entry) => {
             entry.write(record);
+            entry.submit(wake_flags());
+        }
+        None => {
+            count(counter::LOST);
+        }
+    }
+}
+
+/// Sends a record about a hold, written in place: a probe's stack has no room for it.
+#[inline(always)]
+pub(crate) fn emit_hold(header: Header, hold: &Hold) {
+    match EVENTS.reserve::<HoldRecord>(0) {
+        Some(mut entry) => {
+            let record = entry.as_mut_ptr();
+            // SAFETY: the reserved entry; both fields are written, and there are no others.
+            unsafe {
+                (*record).header = header;
+                (*record).hold = *hold;
+            }
             entry.submit(wake_flags());
         }
         None => {

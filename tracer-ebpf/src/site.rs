@@ -4,7 +4,7 @@
 //! the same one without any table being asked. It is 0 when no stack was taken.
 
 use crate::kernel::global;
-use crate::ring::{header, emit_large};
+use crate::ring::{emit_large, header};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{BPF_F_USER_STACK, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_get_stack, bpf_get_task_stack};

@@ -2,14 +2,14 @@
 
 use crate::kernel::{Address, global, read};
 use crate::ledger::{self, EADDRINUSE, EADDRNOTAVAIL, TCP};
-use crate::ring::{emit, header};
+use crate::ring::{emit, emit_hold, header};
 use crate::site::Hook;
 use crate::socket::{self, Common};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::macros::{btf_tracepoint, cgroup_sock};
 use aya_ebpf::programs::{BtfTracePointContext, SockContext};
-use tracer_ebpf::{Header, Hold, HoldRecord, flag, kind, state};
+use tracer_ebpf::{Header, Hold, flag, kind, state};
 
 // include/net/tcp_states.h
 const ESTABLISHED: u32 = 1;
@@ -146,7 +146,7 @@ fn follow(sk: Address, cookie: u64, hold: &mut Hold, new: u32) {
     hold.state = next;
     if new == SYN_SENT || new == CLOSE {
         Common::of(sk).endpoints(hold);
-        emit(HoldRecord { header: header(kind::UPDATED, cookie), hold: *hold });
+        emit_hold(header(kind::UPDATED, cookie), hold);
         return;
     }
     let mut port = 0;

@@ -2,7 +2,7 @@
 
 use crate::kernel::{Address, address};
 use crate::ledger::{self, EAGAIN, UDP};
-use crate::ring::{emit, header};
+use crate::ring::{emit_hold, header};
 use crate::site::Hook;
 use crate::socket::{self, Common};
 use aya_ebpf::EbpfContext;
@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
 use aya_ebpf::programs::{SockAddrContext, SockContext};
 use core::ptr::read_volatile;
-use tracer_ebpf::{Hold, HoldRecord, flag, kind, state};
+use tracer_ebpf::{Hold, flag, kind, state};
 
 /// Before a `connect()` to an IPv4 address: a UDP socket without a port is about to get one
 /// (`inet_dgram_connect` calls this, then `inet_autobind`).
@@ -73,7 +73,7 @@ fn connect(ctx: &SockAddrContext, family: u8) {
             Port::Known if socket::port(sk) != 0 => {
                 set_remote(ctx, family, hold);
                 hold.state = state::CONNECTED;
-                emit(HoldRecord { header: header(kind::UPDATED, cookie), hold: *hold });
+                emit_hold(header(kind::UPDATED, cookie), hold);
                 return;
             }
             // connect(AF_UNSPEC) gave the port back unseen, some time before this.

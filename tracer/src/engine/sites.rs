@@ -47,7 +47,10 @@ impl Tally {
 
     /// The site that has most of them; of several the one with the lowest number.
     pub(super) fn dominant(&self) -> Option<(SiteId, u64)> {
-        self.live.iter().map(|(&site, &held)| (site, held)).min_by_key(|&(site, held)| (u64::MAX - held, site))
+        self.live
+            .iter()
+            .map(|(&site, &held)| (site, held))
+            .min_by_key(|&(site, held)| (u64::MAX - held, site))
     }
 
     pub(super) fn total(&self) -> u64 {

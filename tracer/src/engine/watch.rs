@@ -156,7 +156,8 @@ impl Watch {
         start_ns: u64,
     ) -> (Verdict, Vec<Evidence>) {
         let verdict = found.iter().map(|(_, judged)| judged.verdict).max().unwrap_or_default();
-        let mut gravest: Vec<_> = found.iter().filter(|(_, judged)| judged.verdict == verdict).copied().collect();
+        let mut gravest: Vec<_> =
+            found.iter().filter(|(_, judged)| judged.verdict == verdict).copied().collect();
         let named: Vec<PoolId> =
             gravest.iter().filter(|(key, _)| key.part != Part::Whole).map(|(key, _)| key.pool).collect();
         gravest.retain(|(key, _)| key.part != Part::Whole || !named.contains(&key.pool));
@@ -167,7 +168,8 @@ impl Watch {
         }
         gravest.sort_by_key(|(key, judged)| (std::cmp::Reverse(judged.held), *key));
         let site = |key: &Key| sites.share(&self.series.get(key)?.sites);
-        let one = |(key, judged): &(Key, Judged)| Evidence { site: site(key), ..evidence(key, judged, start_ns) };
+        let one =
+            |(key, judged): &(Key, Judged)| Evidence { site: site(key), ..evidence(key, judged, start_ns) };
         (verdict, gravest.iter().map(one).collect())
     }
 }

@@ -22,7 +22,13 @@ impl Setting {
     /// The setting of `capture`, with times of day in `zone`.
     #[must_use]
     pub fn new(capture: &Capture, zone: TimeZone) -> Self {
-        Self { clock: capture.clock, ticks_per_s: capture.ticks_per_s, zone, pools: capture.pools.clone(), symbols: Rc::default() }
+        Self {
+            clock: capture.clock,
+            ticks_per_s: capture.ticks_per_s,
+            zone,
+            pools: capture.pools.clone(),
+            symbols: Rc::default(),
+        }
     }
 
     /// An instant in UTC, to the millisecond.

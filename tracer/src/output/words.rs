@@ -1,7 +1,7 @@
 //! Evidence in plain words: what is held, since when, to where, and how long it can go on.
 
-use super::numbers::{count, counted, duration, percent, rate};
 use super::names::printable;
+use super::numbers::{count, counted, duration, percent, rate};
 use super::setting::Setting;
 use crate::engine::report::{Evidence, LeakKind, Owner};
 use crate::event::Protocol;
@@ -146,6 +146,14 @@ mod tests {
             }),
             "600 ports to 127.0.0.1:9999 held since 09:12:04, 3 % released; no port is left"
         );
+    }
+
+    #[test]
+    fn the_code_is_named() {
+        let site = |held| Some(sample::site(held, 600));
+        let text = say(|e| e.site = site(540));
+        assert!(text.ends_with("in 9 min; 540 of 600 from fetch_and_forget"), "{text}");
+        assert!(say(|e| e.site = site(600)).ends_with("; all from fetch_and_forget"));
     }
 
     #[test]

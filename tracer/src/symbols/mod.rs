@@ -5,6 +5,7 @@
 
 mod plumbing;
 
+use plumbing::origin;
 pub use plumbing::telling;
 
 use crate::event::Frame;
@@ -23,6 +24,8 @@ pub struct Name {
     pub line: Option<(String, u32)>,
     /// The executable, library or kernel module, without its folders.
     pub module: Option<String>,
+    /// Whose code it is.
+    pub origin: Origin,
     /// Where in the module, or in memory when that is not known either.
     pub offset: u64,
 }
@@ -37,6 +40,18 @@ impl fmt::Display for Name {
             (None, _, None) => write!(f, "{:#x}", self.offset),
         }
     }
+}
+
+/// Whose code a frame is of; the later, the less it tells about a bug.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The program's own, as far as is known.
+    #[default]
+    Program,
+    /// A library's that the program was built with.
+    Dependency,
+    /// The C library's, or a language's own.
+    Runtime,
 }
 
 /// Names frames; remembers the files it has read.
@@ -57,7 +72,9 @@ impl Symbols {
             Frame::File { path, offset } => self.in_file(path, *offset),
             Frame::Named { name, module } => {
                 let module = module.as_ref().map(ToString::to_string);
-                vec![Name { function: Some(name.to_string()), module, ..Name::default() }]
+                let function = Some(name.to_string());
+                let origin = origin(name, module.as_deref().unwrap_or_default(), "");
+                vec![Name { function, module, origin, ..Name::default() }]
             }
             Frame::Address(address) => vec![Name { offset: *address, ..Name::default() }],
         }
@@ -69,7 +86,8 @@ impl Symbols {
         match self.files.symbolize_single(&source, Input::FileOffset(offset)) {
             Ok(Symbolized::Sym(symbol)) => functions(&symbol, &module, offset),
             Ok(Symbolized::Unknown(_)) | Err(_) => {
-                vec![Name { module: Some(module), offset, ..Name::default() }]
+                let origin = origin("", &module, "");
+                vec![Name { module: Some(module), origin, offset, ..Name::default() }]
             }
         }
     }
@@ -77,8 +95,10 @@ impl Symbols {
 
 /// The function at an address and those inlined there, innermost first.
 fn functions(symbol: &Sym<'_>, module: &str, offset: u64) -> Vec<Name> {
+    let source = |code: &CodeInfo<'_>| code.to_path().to_string_lossy().into_owned();
     let name = |function: &str, code: Option<&CodeInfo<'_>>| Name {
         function: Some(short(function)),
+        origin: origin(function, module, &code.map(source).unwrap_or_default()),
         line: code.and_then(|code| Some((file_name(Path::new(&code.file)), code.line?))),
         module: Some(module.to_owned()),
         offset,
@@ -91,12 +111,20 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// Without the crates and modules that Rust puts before a function, and without its hash.
+/// Without type parameters, which can fill a screen: `connect` of `connect<core::net::SocketAddr>`.
 fn short(function: &str) -> String {
-    let function = function.split_once("::h").map_or(function, |(name, hash)| {
-        if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) { name } else { function }
-    });
-    function.to_owned()
+    let mut name = String::with_capacity(function.len());
+    let (mut depth, mut before) = (0_usize, ' ');
+    for letter in function.chars() {
+        match letter {
+            '<' if depth > 0 || before.is_alphanumeric() || before == '_' => depth += 1,
+            '>' if depth > 0 && before != '-' => depth -= 1,
+            _ if depth == 0 => name.push(letter),
+            _ => {}
+        }
+        before = letter;
+    }
+    if depth == 0 && !function.contains("operator") { name } else { function.to_owned() }
 }
 
 #[cfg(test)]
@@ -121,6 +149,43 @@ mod tests {
         assert_eq!(name(f, None, None), "fetch");
         assert_eq!(name(None, None, module), "libc.so.6+0x1a2b");
         assert_eq!(name(None, None, None), "0x1a2b");
+    }
+
+    #[test]
+    fn type_parameters_are_left_out() {
+        for (long, expected) in [
+            ("connect<core::net::SocketAddr>", "connect"),
+            ("call_mut<fn(&A) -> Result<B, C>, (&D)>", "call_mut"),
+            ("<leak::Pool as Drop>::drop", "<leak::Pool as Drop>::drop"),
+            ("leak::fetch_and_forget", "leak::fetch_and_forget"),
+            ("std::vector<int, std::allocator<int> >::at", "std::vector::at"),
+            ("operator<<<int>", "operator<<<int>"),
+        ] {
+            assert_eq!(short(long), expected);
+        }
+    }
+
+    /// Named by the line that the test itself is at.
+    #[test]
+    #[inline(never)]
+    fn this_very_function_is_found() {
+        let program: Arc<str> = std::env::current_exe().unwrap().to_string_lossy().into();
+        let here: fn() = this_very_function_is_found;
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let offset = maps.lines().find_map(|line| {
+            let (start, rest) = line.split_once('-')?;
+            let (end, rest) = rest.split_once(' ')?;
+            let number = |hex| u64::from_str_radix(hex, 16).ok();
+            let (start, end, address) = (number(start)?, number(end)?, here as usize as u64);
+            let offset = number(rest.split(' ').nth(1)?)?;
+            (start <= address && address < end).then_some(address - start + offset)
+        });
+        let Some(offset) = offset else {
+            return assert!(maps.is_empty(), "not in its own maps");
+        };
+        let names = Symbols::default().names(&[Frame::File { path: program, offset }]);
+        let name = telling(&names).unwrap().to_string();
+        assert!(name.contains("this_very_function_is_found") && name.contains("(mod.rs:"), "{names:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod bookkeeping;
 mod properties;
+mod sites;
 mod verdicts;
 
 use super::report::{Finding, LeakKind, Summary, Verdict};

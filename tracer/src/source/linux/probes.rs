@@ -119,18 +119,28 @@ const UNSEEN: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// Whose call sites this kernel does not show, of those that are wanted.
-fn untold_sites(wanted: Stacks, can_walk_task: bool) -> Option<Degradation> {
-    let feature = match wanted {
-        Stacks::None => return None,
-        Stacks::Kernel => "the modules of the kernel's own UDP sockets",
-        Stacks::All => "call sites of bind() and of UDP, and the modules of the kernel's own UDP sockets",
-    };
-    (!can_walk_task).then(|| Degradation {
+/// Whose call sites are not told, of those that are wanted.
+fn untold_sites(wanted: Stacks, can_walk_task: bool) -> Vec<Degradation> {
+    let degradation = |feature: &str, why: &str, remedy: &str| Degradation {
         feature: feature.to_owned(),
-        why: "this kernel does not show a task's stack to cgroup hooks".to_owned(),
-        remedy: "use Linux 6.18 or newer; TCP connect and listen are told everywhere".to_owned(),
-    })
+        why: why.to_owned(),
+        remedy: remedy.to_owned(),
+    };
+    let unwalked = (wanted != Stacks::None && !can_walk_task).then(|| {
+        degradation(
+            if wanted == Stacks::All { "call sites of bind() and UDP" } else { "modules of the kernel's UDP" },
+            "before Linux 6.18 cgroup hooks cannot see a task's stack",
+            "use Linux 6.18 or newer; those of TCP connect and listen are told everywhere",
+        )
+    });
+    let pointerless = (wanted == Stacks::All).then(|| {
+        degradation(
+            "callers in programs built without frame pointers",
+            "the kernel follows frame pointers to find them",
+            "build with -fno-omit-frame-pointer (Rust: -C force-frame-pointers=yes)",
+        )
+    });
+    unwalked.into_iter().chain(pointerless).collect()
 }
 
 fn gives(name: &str) -> &'static str {

@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use tracer_ebpf::{
-    CMDLINE_MAX, ForkRecord, Header, Hold, HoldRecord, OwnerKey, ProcessRecord, SiteRecord,
-    address_bytes, flag, kind, state,
+    CMDLINE_MAX, ForkRecord, Header, Hold, HoldRecord, OwnerKey, ProcessRecord, SiteRecord, address_bytes,
+    flag, kind, state,
 };
 
 /// A record as it came, by its kind.
