@@ -137,6 +137,7 @@ mod tests {
             line: line.map(|(file, line)| (file.to_owned(), line)),
             module: module.map(Into::into),
             offset: 0x1a2b,
+            ..Name::default()
         }
         .to_string()
     }

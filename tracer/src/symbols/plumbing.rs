@@ -28,10 +28,11 @@ const FUNCTIONS: [&str; 12] = [
 const RUNTIME_SOURCES: [&str; 3] = ["/rustc/", "/rustlib/src/", "/sysdeps/"];
 const DEPENDENCY_SOURCES: [&str; 4] = ["/.cargo/", "/registry/src/", "/go/pkg/mod/", "/vendor/"];
 
-/// The frame to show when there is room for one.
+/// The frame to show when there is room for one; `None` if none says more than "it connected".
 #[must_use]
 pub fn telling(names: &[Name]) -> Option<&Name> {
-    names.iter().min_by_key(|name| name.origin) // The first of several.
+    let first = names.iter().min_by_key(|name| name.origin); // The first of several.
+    first.filter(|name| name.origin != Origin::Runtime)
 }
 
 pub(super) fn origin(function: &str, module: &str, source: &str) -> Origin {
@@ -67,7 +68,7 @@ mod tests {
         .map(name);
         assert_eq!(telling(&names), Some(&names[3]));
         assert_eq!(telling(&names[..3]), Some(&names[2]));
-        assert_eq!(telling(&names[..2]), Some(&names[0]));
+        assert_eq!(telling(&names[..2]), None);
         assert_eq!(telling(&[]), None);
     }
 }

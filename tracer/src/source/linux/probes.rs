@@ -128,7 +128,11 @@ fn untold_sites(wanted: Stacks, can_walk_task: bool) -> Vec<Degradation> {
     };
     let unwalked = (wanted != Stacks::None && !can_walk_task).then(|| {
         degradation(
-            if wanted == Stacks::All { "call sites of bind() and UDP" } else { "modules of the kernel's UDP" },
+            if wanted == Stacks::All {
+                "call sites of bind() and UDP"
+            } else {
+                "modules of the kernel's UDP"
+            },
             "before Linux 6.18 cgroup hooks cannot see a task's stack",
             "use Linux 6.18 or newer; those of TCP connect and listen are told everywhere",
         )

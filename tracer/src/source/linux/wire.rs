@@ -14,7 +14,6 @@ use tracer_ebpf::{
 
 /// A record as it came, by its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "decoded and consumed one at a time, never stored")]
 pub enum Record {
     /// About a hold.
     Hold(HoldRecord),
