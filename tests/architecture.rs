@@ -1,6 +1,6 @@
 //! Who may import whom: the direction of the code, as a test that reads the sources.
 //!
-//! `event` ← `engine` ← `output`, `event` ← `source`; everything ← `run` ← `main`. What is asked of
+//! `event` ← `engine` ← `output`, `event` ← `symbols` ← `output`, `event` ← `source`; everything ← `run` ← `main`. What is asked of
 //! each file is decided by its path, so a new file is under the rules from its first line.
 
 #![expect(clippy::expect_used, reason = "a test that panics has failed")]
@@ -70,7 +70,7 @@ struct Stage {
     why: &'static str,
 }
 
-const STAGES: [Stage; 4] = [
+const STAGES: [Stage; 5] = [
     Stage {
         name: "event",
         imports: &["event"],
@@ -82,8 +82,13 @@ const STAGES: [Stage; 4] = [
         why: "it judges events, whatever captured them and however they are shown",
     },
     Stage {
+        name: "symbols",
+        imports: &["event", "symbols"],
+        why: "it names frames of call sites, whoever took them",
+    },
+    Stage {
         name: "output",
-        imports: &["event", "engine", "output"],
+        imports: &["event", "engine", "symbols", "output"],
         why: "it shows what the engine found, and never asks a source",
     },
     Stage {
@@ -296,6 +301,15 @@ mod checker {
         assert_eq!(lines("tracer/src/source/replay.rs", engine), [2]);
         assert_eq!(lines("tracer/src/event.rs", engine), [2]);
         assert_eq!(lines("tracer/src/run.rs", engine), NONE);
+    }
+
+    #[test]
+    fn only_what_is_shown_is_named() {
+        let names = "use crate::event::Frame;\nuse crate::symbols::Name;";
+        assert_eq!(lines("tracer/src/symbols/mod.rs", names), NONE);
+        assert_eq!(lines("tracer/src/output/words.rs", names), NONE);
+        assert_eq!(lines("tracer/src/engine/sites.rs", names), [2]);
+        assert_eq!(lines("tracer/src/source/linux/sites.rs", names), [2]);
     }
 
     #[test]

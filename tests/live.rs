@@ -21,6 +21,8 @@ mod lives;
 mod moves;
 #[path = "live/places.rs"]
 mod places;
+#[path = "live/sites.rs"]
+mod sites;
 #[path = "live/trace.rs"]
 mod trace;
 #[path = "live/verdicts.rs"]

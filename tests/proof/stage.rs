@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracer::event::{Event, EventKind};
 use tracer::source::linux::clock::boot_ns;
-use tracer::source::{self, CaptureOptions, LiveSource, Source};
+use tracer::source::{self, CaptureOptions, LiveSource, Source, Stacks};
 
 /// Cases at a time: most of them wait for something.
 const CASES_AT_ONCE: usize = 6;
@@ -35,7 +35,7 @@ struct Played {
 /// Plays all cases and judges them.
 pub(crate) fn perform(cases: &'static [Case]) -> Vec<(&'static Case, Verdict)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let options = CaptureOptions { buffer_bytes: 1 << 22 };
+    let options = CaptureOptions { buffer_bytes: 1 << 22, stacks: Stacks::None };
     let mut source = runtime.block_on(async { source::open(&options) }).expect("the live source");
     let mut events = Vec::new();
     let played = std::thread::scope(|scope| {

@@ -4,7 +4,8 @@
 //! it when records were lost.
 
 use crate::kernel::Address;
-use crate::ring::{count, emit, header};
+use crate::ring::{count, emit, emit_hold, header};
+use crate::site::{self, Hook};
 use crate::socket::Common;
 use crate::{process, socket};
 use aya_ebpf::EbpfContext;
@@ -12,7 +13,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap};
 use aya_log_ebpf::warn;
-use tracer_ebpf::{CONTROL_SNAPSHOT, Header, Hold, HoldRecord, OwnerKey, OwnerTotals, counter, flag, kind};
+use tracer_ebpf::{CONTROL_SNAPSHOT, Header, Hold, OwnerKey, OwnerTotals, counter, flag, kind};
 
 /// `IPPROTO_TCP`.
 pub(crate) const TCP: u8 = 6;
@@ -49,7 +50,14 @@ pub(crate) fn find(cookie: u64) -> Option<&'static mut Hold> {
 ///
 /// `hold` comes with protocol, state, flags, endpoints and port set.
 #[inline(always)]
-pub(crate) fn acquire(ctx: &impl EbpfContext, sk: Address, common: &Common, cookie: u64, mut hold: Hold) {
+pub(crate) fn acquire(
+    ctx: &impl EbpfContext,
+    hook: Hook,
+    sk: Address,
+    common: &Common,
+    cookie: u64,
+    mut hold: Hold,
+) {
     let (net, netns) = common.namespace();
     let (low, high) = socket::range(net);
     let unconfirmed = hold.flags & flag::UNCONFIRMED != 0;
@@ -60,13 +68,14 @@ pub(crate) fn acquire(ctx: &impl EbpfContext, sk: Address, common: &Common, cook
     hold.range_low = low;
     hold.range_high = high;
     hold.owner = socket::owner(sk, hold.protocol, netns);
+    hold.site = site::site(ctx, hook, cookie, hold.owner);
     let head = header(kind::ACQUIRED, cookie);
     hold.acquired_ns = head.at_ns;
     if HOLDS.insert(cookie, hold, u64::from(BPF_NOEXIST)).is_err() && count(counter::HOLDS_FULL) == 0 {
         warn!(ctx, "the table of holds is full: port {} of pid {} is not tracked", hold.port, hold.owner.pid);
     }
     charge(ctx, &hold, 1);
-    emit(HoldRecord { header: head, hold });
+    emit_hold(head, &hold);
 }
 
 /// Takes a hold out, credits its owner and tells user space.
@@ -101,7 +110,7 @@ pub(crate) fn retract(ctx: &impl EbpfContext, cookie: u64, hold: &Hold, errno: u
     }
     charge(ctx, &hold, u64::MAX);
     let header = Header { code: errno, ..header(kind::FAILED, cookie) };
-    emit(HoldRecord { header, hold });
+    emit_hold(header, &hold);
 }
 
 /// Enters the number of a port that was chosen after its acquisition was told.

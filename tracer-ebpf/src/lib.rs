@@ -44,6 +44,9 @@ pub mod kind {
     pub const EXITED: u8 = 11;
     /// A socket that no hold is known of ended during the snapshot: [`ShortRecord`](super::ShortRecord).
     pub const BURIED: u8 = 12;
+    /// A call site is seen for the first time: [`SiteRecord`](super::SiteRecord), its number in
+    /// place of the cookie.
+    pub const SITE: u8 = 13;
 }
 
 /// Socket states on the wire; the kernel's numbers (`include/net/tcp_states.h`) where it has one.
@@ -96,6 +99,8 @@ pub struct Hold {
     pub local: [u64; 2],
     /// Remote address likewise, all zero when there is none.
     pub remote: [u64; 2],
+    /// Number of the call site that acquired it; 0 when no stack was taken.
+    pub site: u64,
     /// Network namespace inode.
     pub netns: u32,
     /// Local port, host byte order; 0 while not known.
@@ -217,6 +222,35 @@ pub struct ForkRecord {
     pub child: OwnerKey,
 }
 
+/// How many frames of a stack are carried.
+pub const FRAMES_MAX: usize = 32;
+
+/// A record that shows a call site.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteRecord {
+    /// Its header.
+    pub header: Header,
+    /// Whose stack it is; the kernel's own for the kernel.
+    pub owner: OwnerKey,
+    /// How many of `frames` are set.
+    pub count: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Return addresses, innermost first; past `count` they mean nothing.
+    pub frames: [u64; FRAMES_MAX],
+}
+
+/// Of whose acquisitions the stack is taken: the values of the `STACKS` global.
+pub mod stacks {
+    /// Of nobody's.
+    pub const NONE: u32 = 0;
+    /// Of the kernel's own, which names the module.
+    pub const KERNEL: u32 = 1;
+    /// Of everybody's.
+    pub const ALL: u32 = 2;
+}
+
 /// Indexes into the per-CPU `COUNTERS` map.
 pub mod counter {
     /// Records that found the ring buffer full.
@@ -249,16 +283,19 @@ mod pod {
     unsafe impl aya::Pod for super::ProcessRecord {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::ForkRecord {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::SiteRecord {}
 }
 
 // Both sides are compiled apart; this is where a change of layout shows.
 const _: () = {
     assert!(size_of::<OwnerKey>() == 16);
-    assert!(size_of::<Hold>() == 72);
-    assert!(offset_of!(Hold, netns) == 56 && offset_of!(Hold, protocol) == 68);
+    assert!(size_of::<Hold>() == 80);
+    assert!(offset_of!(Hold, netns) == 64 && offset_of!(Hold, protocol) == 76);
     assert!(size_of::<OwnerTotals>() == 32);
     assert!(size_of::<Header>() == 24);
-    assert!(size_of::<HoldRecord>() == 96);
+    assert!(size_of::<HoldRecord>() == 104);
     assert!(size_of::<ProcessRecord>() == 328);
     assert!(size_of::<ForkRecord>() == 56);
+    assert!(size_of::<SiteRecord>() == 304);
 };

@@ -17,6 +17,7 @@ mod kernel;
 mod ledger;
 mod process;
 mod ring;
+mod site;
 mod socket;
 mod tcp;
 mod timewait;

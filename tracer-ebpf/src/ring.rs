@@ -5,7 +5,7 @@ use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEU
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{PerCpuArray, RingBuf};
-use tracer_ebpf::{Header, counter};
+use tracer_ebpf::{Header, Hold, HoldRecord, counter};
 
 /// Records on their way to user space; sized by the loader.
 #[map]
@@ -64,16 +64,38 @@ pub(crate) fn emit<T: 'static>(record: T) {
     }
 }
 
-/// Builds a record in place, for those too large for a probe's stack, and wakes user space.
+/// Sends a record about a hold, written in place: a probe's stack has no room for it.
 #[inline(always)]
-pub(crate) fn emit_large<T: 'static>(fill: impl FnOnce(*mut T)) {
+pub(crate) fn emit_hold(header: Header, hold: &Hold) {
+    match EVENTS.reserve::<HoldRecord>(0) {
+        Some(mut entry) => {
+            let record = entry.as_mut_ptr();
+            // SAFETY: the reserved entry; both fields are written, and there are no others.
+            unsafe {
+                (*record).header = header;
+                (*record).hold = *hold;
+            }
+            entry.submit(wake_flags());
+        }
+        None => {
+            count(counter::LOST);
+        }
+    }
+}
+
+/// Builds a record in place, for those too large for a probe's stack, and wakes user space.
+/// False if it was lost.
+#[inline(always)]
+pub(crate) fn emit_large<T: 'static>(fill: impl FnOnce(*mut T)) -> bool {
     match EVENTS.reserve::<T>(0) {
         Some(mut entry) => {
             fill(entry.as_mut_ptr());
             entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
+            true
         }
         None => {
             count(counter::LOST);
+            false
         }
     }
 }

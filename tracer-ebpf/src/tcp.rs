@@ -2,14 +2,15 @@
 
 use crate::kernel::{Address, global, read};
 use crate::ledger::{self, EADDRINUSE, EADDRNOTAVAIL, TCP};
-use crate::ring::{emit, header};
+use crate::ring::{emit, emit_hold, header};
+use crate::site::Hook;
 use crate::socket::{self, Common};
 use crate::udp;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::macros::{btf_tracepoint, cgroup_sock};
 use aya_ebpf::programs::{BtfTracePointContext, SockContext};
-use tracer_ebpf::{Header, Hold, HoldRecord, flag, kind, state};
+use tracer_ebpf::{Header, Hold, flag, kind, state};
 
 // include/net/tcp_states.h
 const ESTABLISHED: u32 = 1;
@@ -60,7 +61,7 @@ fn post_bind(ctx: &SockContext) {
     let mut hold =
         Hold { protocol: protocol as u8, state: state::BOUND, port: common.port(), ..Hold::default() };
     common.endpoints(&mut hold);
-    ledger::acquire(ctx, sk, &common, cookie, hold);
+    ledger::acquire(ctx, Hook::Cgroup, sk, &common, cookie, hold);
 }
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`
@@ -106,7 +107,7 @@ fn begin(ctx: &BtfTracePointContext, sk: Address, cookie: u64, new: u32) {
     let state = if new == LISTEN { state::LISTEN } else { state::SYN_SENT };
     let mut hold = Hold { protocol: TCP, state, port, flags, ..Hold::default() };
     common.endpoints(&mut hold);
-    ledger::acquire(ctx, sk, &common, cookie, hold);
+    ledger::acquire(ctx, Hook::Tracepoint, sk, &common, cookie, hold);
 }
 
 /// A held socket went to CLOSE. Its port has already been given back, which shows as `num` 0,
@@ -146,7 +147,7 @@ fn follow(sk: Address, cookie: u64, hold: &mut Hold, new: u32) {
     hold.state = next;
     if new == SYN_SENT || new == CLOSE {
         Common::of(sk).endpoints(hold);
-        emit(HoldRecord { header: header(kind::UPDATED, cookie), hold: *hold });
+        emit_hold(header(kind::UPDATED, cookie), hold);
         return;
     }
     let mut port = 0;

@@ -2,14 +2,15 @@
 
 use crate::kernel::{Address, address};
 use crate::ledger::{self, EAGAIN, UDP};
-use crate::ring::{emit, header};
+use crate::ring::{emit_hold, header};
+use crate::site::Hook;
 use crate::socket::{self, Common};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
 use aya_ebpf::programs::{SockAddrContext, SockContext};
 use core::ptr::read_volatile;
-use tracer_ebpf::{Hold, HoldRecord, flag, kind, state};
+use tracer_ebpf::{Hold, flag, kind, state};
 
 /// Before a `connect()` to an IPv4 address: a UDP socket without a port is about to get one
 /// (`inet_dgram_connect` calls this, then `inet_autobind`).
@@ -89,7 +90,7 @@ fn connect(ctx: &SockAddrContext, family: u8) {
             learn(sk, cookie, hold);
             set_remote(ctx, family, hold);
             hold.state = state::CONNECTED;
-            emit(HoldRecord { header: header(kind::UPDATED, cookie), hold: *hold });
+            emit_hold(header(kind::UPDATED, cookie), hold);
             return;
         }
         end(ctx, sk, cookie, hold);
@@ -100,7 +101,7 @@ fn connect(ctx: &SockAddrContext, family: u8) {
     let mut hold = Hold { protocol: UDP, state: state::CONNECTED, port, flags, ..Hold::default() };
     common.endpoints(&mut hold);
     set_remote(ctx, family, &mut hold);
-    ledger::acquire(ctx, sk, &common, cookie, hold);
+    ledger::acquire(ctx, Hook::Cgroup, sk, &common, cookie, hold);
 }
 
 #[inline(always)]
@@ -119,7 +120,7 @@ fn sendmsg(ctx: &SockAddrContext, family: u8) {
     let mut hold = Hold { protocol: UDP, state: state::BOUND, port: common.port(), ..Hold::default() };
     common.endpoints(&mut hold);
     set_remote(ctx, family, &mut hold);
-    ledger::acquire(ctx, sk, &common, cookie, hold);
+    ledger::acquire(ctx, Hook::Cgroup, sk, &common, cookie, hold);
 }
 
 /// The socket and cookie, if it is UDP.

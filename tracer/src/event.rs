@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// Identifies one hold (one socket's possession of one local port) for as long as it exists.
@@ -14,6 +15,31 @@ use std::sync::Arc;
 /// On Linux the socket cookie, which the kernel never reuses until reboot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HoldId(pub u64);
+
+/// Identifies a call site: one stack of one process (or of the kernel) that acquires ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteId(pub NonZeroU64);
+
+/// One frame of a call site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// A place in a file, which is given its name when it is shown: the process may be gone by then.
+    File {
+        /// The executable or library, as this machine reaches it.
+        path: Arc<str>,
+        /// Offset in the file.
+        offset: u64,
+    },
+    /// What the source could name itself: the kernel's functions, code compiled while running.
+    Named {
+        /// The function.
+        name: Arc<str>,
+        /// Where it is, if that says more: a kernel module.
+        module: Option<Arc<str>>,
+    },
+    /// An address of which nothing is known.
+    Address(u64),
+}
 
 /// A network namespace, by inode number (`/proc/PID/ns/net`). Always 0 where there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,6 +179,8 @@ pub struct Acquired {
     pub remote: Option<SocketAddr>,
     /// The socket's state.
     pub state: SocketState,
+    /// The call site, where stacks are taken.
+    pub site: Option<SiteId>,
 }
 
 /// Why no port could be had.
@@ -266,6 +294,13 @@ pub enum EventKind {
     Exited {
         /// Which process.
         id: ProcessId,
+    },
+    /// A call site, before the first acquisition from it.
+    Site {
+        /// Which.
+        id: SiteId,
+        /// Its stack, innermost frame first.
+        frames: Arc<[Frame]>,
     },
     /// A port was acquired.
     Acquired(Acquired),

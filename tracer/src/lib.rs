@@ -30,6 +30,7 @@
 //!   the kernel's layout (`layout`, `btf`), enters what was held before (`snapshot`, `sock_diag`,
 //!   `processes`), reads their ledger (`ledger`), drains their records (`wire`, `live`), and from
 //!   time to time compares both with the kernel's own list of sockets (`reconcile`).
+//! - [`symbols`]: the frames of a call site in people's words, from the files that they lie in.
 //! - [`output`]: findings and summary for people and for programs.
 //! - [`run`]: the loop, and the command that `portleak run` runs. [`cli`], [`exit`]: the outside.
 //! - `tracer-ebpf`: the probes (bin) and the wire format that both sides share (lib).
@@ -46,7 +47,8 @@
 //!   are batched. It cannot fail.
 //! - Nothing is lost silently: the probes count what the ring buffer had no room for, the stream
 //!   carries it, totals stay right, and the hold table is mended from the ledger.
-//! - `event` knows nobody; `engine` knows `event`; `output` reads both; `source` says `event`.
+//! - `event` knows nobody; `engine` knows `event`; `symbols` names what `event` says;
+//!   `output` reads all three; `source` says `event`.
 //!   `tests/architecture.rs` fails when that is broken.
 
 pub mod cli;
@@ -56,3 +58,4 @@ pub mod exit;
 pub mod output;
 pub mod run;
 pub mod source;
+pub mod symbols;

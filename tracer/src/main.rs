@@ -18,7 +18,7 @@ use tracer::output::{Output, Sink, doctor};
 use tracer::run::os::{exit_code, page_bytes, process_exists};
 use tracer::run::session::{self, Plan, RunError};
 use tracer::run::signals::OsSignals;
-use tracer::source::{self, CaptureOptions, LiveSource, Source, places};
+use tracer::source::{self, CaptureOptions, LiveSource, Source, Stacks, places};
 
 /// What the probes and libraries have to say besides: on standard error.
 struct Diagnostics;
@@ -66,7 +66,7 @@ async fn run_command(args: Run) -> anyhow::Result<u8> {
     let sink = open_sink(&args.output)?;
     let mut signals = listen()?;
     let config = config(&args.capture)?;
-    let mut source = open_source(&args.capture)?;
+    let mut source = open_source(&args.capture, Stacks::All)?;
     let capture = in_scope(source.capture(), &config.scope);
     // The terminal is the command's: no progress line.
     let mut output = open_output(&args.output, args.capture.buffer, sink, &capture, None);
@@ -81,7 +81,7 @@ async fn trace_machine(args: &Trace) -> anyhow::Result<u8> {
     let sink = open_sink(&args.output)?;
     let mut signals = listen()?;
     let config = config(&args.capture)?;
-    let mut source = open_source(&args.capture)?;
+    let mut source = open_source(&args.capture, Stacks::Kernel)?;
     let capture = in_scope(source.capture(), &config.scope);
     let progress = progress_line(&args.output);
     let mut output = open_output(&args.output, args.capture.buffer, sink, &capture, progress);
@@ -103,7 +103,7 @@ fn snapshot(args: &Snapshot) -> anyhow::Result<u8> {
 #[tokio::main(flavor = "current_thread")]
 async fn examine(args: &Doctor) -> anyhow::Result<u8> {
     let mut sink = Sink::open(None)?;
-    let mut source = source::open(&CaptureOptions { buffer_bytes: page_bytes() })?;
+    let mut source = source::open(&CaptureOptions { buffer_bytes: page_bytes(), stacks: Stacks::default() })?;
     let now_ns = source.now_ns();
     match args.format {
         Format::Text => doctor::text(source.capture(), &mut sink)?,
@@ -122,9 +122,9 @@ fn listen() -> anyhow::Result<OsSignals> {
     OsSignals::listen().context("cannot listen for Ctrl-C")
 }
 
-fn open_source(args: &CaptureArgs) -> anyhow::Result<LiveSource> {
+fn open_source(args: &CaptureArgs, stacks: Stacks) -> anyhow::Result<LiveSource> {
     let buffer_bytes = args.buffer.max(page_bytes());
-    Ok(source::open(&CaptureOptions { buffer_bytes })?)
+    Ok(source::open(&CaptureOptions { buffer_bytes, stacks: args.stacks(stacks) })?)
 }
 
 fn config(args: &CaptureArgs) -> anyhow::Result<Config> {

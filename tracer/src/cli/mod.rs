@@ -6,6 +6,7 @@ pub mod values;
 use crate::engine::Profile;
 use crate::engine::scope::Scope;
 use crate::event::Protocol;
+use crate::source::Stacks;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -137,6 +138,11 @@ pub struct CaptureArgs {
     /// The kernel's event buffer, such as 64K or 16M; rounded up to a power of two
     #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = values::size)]
     pub buffer: u32,
+    /// Name the code that takes ports: always, never, or auto: in run for every port, elsewhere
+    /// for the kernel's own only
+    #[arg(long, value_enum, value_name = "auto|always|never", hide_possible_values = true)]
+    #[arg(default_value_t)]
+    pub stacks: StacksArg,
     /// Stop after this long, such as 500ms, 30s, 5m, 2h; run then ends CMD too (SIGTERM)
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub duration: Option<Duration>,
@@ -194,6 +200,30 @@ pub enum ProfileArg {
     Session,
     /// Nobody watches.
     Production,
+}
+
+/// Whose call sites to take, as typed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StacksArg {
+    /// What the command is for.
+    #[default]
+    Auto,
+    /// Everybody's.
+    Always,
+    /// Nobody's.
+    Never,
+}
+
+impl CaptureArgs {
+    /// Whose call sites to take, where `auto` means `usual`.
+    #[must_use]
+    pub fn stacks(&self, usual: Stacks) -> Stacks {
+        match self.stacks {
+            StacksArg::Auto => usual,
+            StacksArg::Always => Stacks::All,
+            StacksArg::Never => Stacks::None,
+        }
+    }
 }
 
 /// A network namespace, as typed.

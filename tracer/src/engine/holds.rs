@@ -2,7 +2,7 @@
 
 use super::detector::Second;
 use super::owners::OwnerIx;
-use crate::event::{HoldId, PoolId, SocketState, TimeWaitFound};
+use crate::event::{HoldId, PoolId, SiteId, SocketState, TimeWaitFound};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -29,6 +29,7 @@ pub(super) struct Hold {
     pub(super) confirmed: u32,
     pub(super) port: Option<u16>,
     pub(super) state: SocketState,
+    pub(super) site: Option<SiteId>,
 }
 
 /// A TIME_WAIT and whose it is.

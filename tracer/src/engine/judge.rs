@@ -5,7 +5,7 @@ use super::holds::Hold;
 use super::owners::OwnerIx;
 use super::pools::{Pool, is_per_destination};
 use super::report::{Evidence, Finding, Owner, Verdict};
-use super::watch::{self, Key, Part};
+use super::watch::{Key, Part};
 use super::{Engine, SECOND_NS};
 use crate::event::{Failed, PoolId};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -44,7 +44,7 @@ impl Engine {
 
     /// Draws the verdict on an owner and tells it if it changed.
     fn conclude(&mut self, ix: OwnerIx, found: Vec<(Key, Judged)>, now_ns: u64) {
-        let (verdict, evidence) = watch::conclude(&found, self.start_ns);
+        let (verdict, evidence) = self.watch.conclude(&found, &self.sites, self.start_ns);
         let Some(owner) = self.owners.get(ix) else {
             return;
         };
@@ -77,7 +77,8 @@ impl Engine {
 
     /// What is to be thought of an owner at this instant, by the levels of the last second.
     pub(super) fn weigh(&self, ix: OwnerIx) -> (Verdict, Vec<Evidence>) {
-        watch::conclude(&self.watch.of(ix, |key| surroundings(&self.pools, key)), self.start_ns)
+        let found = self.watch.of(ix, |key| surroundings(&self.pools, key));
+        self.watch.conclude(&found, &self.sites, self.start_ns)
     }
 
     pub(super) fn fail(&mut self, at_ns: u64, failed: &Failed) {

@@ -14,6 +14,7 @@ mod owners;
 mod pools;
 pub mod report;
 pub mod scope;
+mod sites;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use pools::{Pool, is_per_destination};
 use report::{Finding, Progress, Verdict};
 use rustc_hash::FxHashMap;
 use scope::{Family, Scope};
+use sites::Sites;
 use std::net::SocketAddr;
 use watch::Watch;
 
@@ -71,6 +73,7 @@ pub struct Engine {
     owners: Owners,
     pools: FxHashMap<PoolId, Pool>,
     watch: Watch,
+    sites: Sites,
     family: Family,
     findings: Vec<Finding>,
     events: u64,
@@ -98,6 +101,7 @@ impl Engine {
             owners: Owners::default(),
             pools: FxHashMap::default(),
             watch: Watch::default(),
+            sites: Sites::default(),
             family: Family::default(),
             findings: Vec::new(),
             events: 0,
@@ -119,6 +123,7 @@ impl Engine {
             EventKind::Process { id, facts } => self.name(*id, facts),
             EventKind::Forked { parent, child } => self.family.forked(&self.config.scope, *parent, *child),
             EventKind::Exited { id } => self.exit(*id),
+            EventKind::Site { id, frames } => self.sites.learn(*id, frames),
             EventKind::Acquired(acquired) | EventKind::Confirmed(acquired) => self.acquire(at_ns, acquired),
             EventKind::PortLearnt { hold, port } => self.learn(*hold, *port),
             EventKind::State { hold, state, remote } => self.change(at_ns, *hold, *state, *remote),
@@ -237,6 +242,7 @@ impl Engine {
             confirmed: self.resync,
             port: acquired.port,
             state: acquired.state,
+            site: acquired.site,
         };
         let pool = self.pools.entry(acquired.pool).or_default();
         if let Some(range) = acquired.range {

@@ -1,8 +1,11 @@
 //! What the engine concludes: findings as they happen, and the summary.
 
-use crate::event::{FailureCode, LossStage, OwnerId, PoolId, PortRange, ProcessFacts, Protocol};
+use crate::event::{
+    FailureCode, Frame, LossStage, OwnerId, PoolId, PortRange, ProcessFacts, Protocol, SiteId,
+};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// How sure the engine is that an owner leaks; ordered by gravity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,6 +101,21 @@ pub struct Evidence {
     pub exhaustion_in_s: Option<f64>,
     /// The destination, when there is one.
     pub remote: Option<SocketAddr>,
+    /// The call site that has most of these ports, where stacks are taken.
+    pub site: Option<SiteShare>,
+}
+
+/// A call site's share of an owner's ports of one protocol and destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteShare {
+    /// Which.
+    pub id: SiteId,
+    /// Its stack, innermost frame first.
+    pub frames: Arc<[Frame]>,
+    /// Ports held that it acquired.
+    pub held: u64,
+    /// Ports held in all.
+    pub of: u64,
 }
 
 /// An owner with its name.

@@ -7,6 +7,7 @@ use super::detector::{Judged, Second, Series, Surroundings, Thresholds};
 use super::holds::Hold;
 use super::owners::OwnerIx;
 use super::report::{Evidence, Verdict};
+use super::sites::{Sites, Tally};
 use crate::event::{PoolId, SocketState};
 use rustc_hash::FxHashMap;
 use std::net::SocketAddr;
@@ -31,10 +32,17 @@ pub(super) enum Part {
     Whole,
 }
 
+/// A series, and which call sites its holds are from.
+#[derive(Clone, Debug, Default)]
+struct Watched {
+    series: Series,
+    sites: Tally,
+}
+
 /// All series.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watch {
-    series: FxHashMap<Key, Series>,
+    series: FxHashMap<Key, Watched>,
     /// Destinations that found no room.
     pub(super) refused: u64,
 }
@@ -42,31 +50,34 @@ pub(super) struct Watch {
 impl Watch {
     /// A hold began to count for its destination (and for the whole, unless it only moved there).
     pub(super) fn acquire(&mut self, hold: &Hold, whole_too: bool) {
-        self.each(hold, whole_too, true, |series| {
+        self.each(hold, whole_too, true, |Watched { series, sites }| {
             series.acquire(hold.born);
             series.enter(hold.state, hold.state_since);
+            sites.acquire(hold.site);
         });
     }
 
     /// A hold ended.
     pub(super) fn release(&mut self, hold: &Hold, lifetime_s: f64) {
-        self.each(hold, true, false, |series| {
+        self.each(hold, true, false, |Watched { series, sites }| {
             series.exit(hold.state, hold.state_since);
             series.release(hold.born, lifetime_s);
+            sites.release(hold.site);
         });
     }
 
     /// A hold no longer counts for its destination (nor for the whole, if it never was).
     pub(super) fn leave(&mut self, hold: &Hold, whole_too: bool) {
-        self.each(hold, whole_too, false, |series| {
+        self.each(hold, whole_too, false, |Watched { series, sites }| {
             series.exit(hold.state, hold.state_since);
             series.leave(hold.born);
+            sites.release(hold.site);
         });
     }
 
     /// A hold goes from its state to `next`.
     pub(super) fn change(&mut self, hold: &Hold, next: SocketState, now: Second) {
-        self.each(hold, true, false, |series| {
+        self.each(hold, true, false, |Watched { series, .. }| {
             series.exit(hold.state, hold.state_since);
             series.enter(next, now);
         });
@@ -81,16 +92,16 @@ impl Watch {
         change: i64,
     ) {
         let key = Key { owner, pool, part: Part::Destination(remote) };
-        if let Some(series) = self.series.get_mut(&key) {
-            series.time_wait(change);
+        if let Some(watched) = self.series.get_mut(&key) {
+            watched.series.time_wait(change);
         }
     }
 
-    fn each(&mut self, hold: &Hold, whole_too: bool, create: bool, mut f: impl FnMut(&mut Series)) {
+    fn each(&mut self, hold: &Hold, whole_too: bool, create: bool, mut f: impl FnMut(&mut Watched)) {
         let key = Key { owner: hold.owner, pool: hold.pool, part: Part::Destination(hold.remote) };
         let room = self.series.len() < SERIES_MAX;
         match self.series.get_mut(&key) {
-            Some(series) => f(series),
+            Some(watched) => f(watched),
             None if create && room => f(self.series.entry(key).or_default()),
             None if create => self.refused += 1,
             None => {}
@@ -101,8 +112,8 @@ impl Watch {
         let key = Key { part: Part::Whole, ..key };
         if create {
             f(self.series.entry(key).or_default());
-        } else if let Some(series) = self.series.get_mut(&key) {
-            f(series);
+        } else if let Some(watched) = self.series.get_mut(&key) {
+            f(watched);
         }
     }
 
@@ -114,7 +125,7 @@ impl Watch {
         mut around: impl FnMut(&Key) -> Surroundings,
     ) -> FxHashMap<OwnerIx, Vec<(Key, Judged)>> {
         let mut found: FxHashMap<OwnerIx, Vec<_>> = FxHashMap::default();
-        self.series.retain(|key, series| {
+        self.series.retain(|key, Watched { series, .. }| {
             let judged = series.tick(now, around(key), thresholds);
             if judged.verdict > Verdict::Clean {
                 found.entry(key.owner).or_default().push((*key, judged));
@@ -131,31 +142,40 @@ impl Watch {
         mut around: impl FnMut(&Key) -> Surroundings,
     ) -> Vec<(Key, Judged)> {
         let own = self.series.iter().filter(|(key, _)| key.owner == owner);
-        own.map(|(key, series)| (*key, series.judged(around(key))))
+        own.map(|(key, watched)| (*key, watched.series.judged(around(key))))
             .filter(|(_, judged)| judged.verdict > Verdict::Clean)
             .collect()
+    }
+
+    /// The verdict on an owner and its evidence: the gravest of its series. A destination that
+    /// explains the whole is told instead of it.
+    pub(super) fn conclude(
+        &self,
+        found: &[(Key, Judged)],
+        sites: &Sites,
+        start_ns: u64,
+    ) -> (Verdict, Vec<Evidence>) {
+        let verdict = found.iter().map(|(_, judged)| judged.verdict).max().unwrap_or_default();
+        let mut gravest: Vec<_> =
+            found.iter().filter(|(_, judged)| judged.verdict == verdict).copied().collect();
+        let named: Vec<PoolId> =
+            gravest.iter().filter(|(key, _)| key.part != Part::Whole).map(|(key, _)| key.pool).collect();
+        gravest.retain(|(key, _)| key.part != Part::Whole || !named.contains(&key.pool));
+        for (key, judged) in &mut gravest {
+            if let (Part::Whole, Some(part)) = (key.part, dominant(found, key, judged)) {
+                (*key, *judged) = part;
+            }
+        }
+        gravest.sort_by_key(|(key, judged)| (std::cmp::Reverse(judged.held), *key));
+        let site = |key: &Key| sites.share(&self.series.get(key)?.sites);
+        let one =
+            |(key, judged): &(Key, Judged)| Evidence { site: site(key), ..evidence(key, judged, start_ns) };
+        (verdict, gravest.iter().map(one).collect())
     }
 }
 
 /// The share of an owner's holds from which on one destination stands for the whole.
 const DOMINANT_SHARE: f64 = 0.8;
-
-/// The verdict on an owner and its evidence: the gravest of its series. A destination that
-/// explains the whole is told instead of it.
-pub(super) fn conclude(found: &[(Key, Judged)], start_ns: u64) -> (Verdict, Vec<Evidence>) {
-    let verdict = found.iter().map(|(_, judged)| judged.verdict).max().unwrap_or_default();
-    let mut gravest: Vec<_> = found.iter().filter(|(_, judged)| judged.verdict == verdict).copied().collect();
-    let named: Vec<PoolId> =
-        gravest.iter().filter(|(key, _)| key.part != Part::Whole).map(|(key, _)| key.pool).collect();
-    gravest.retain(|(key, _)| key.part != Part::Whole || !named.contains(&key.pool));
-    for (key, judged) in &mut gravest {
-        if let (Part::Whole, Some(part)) = (key.part, dominant(found, key, judged)) {
-            (*key, *judged) = part;
-        }
-    }
-    gravest.sort_by_key(|(key, judged)| (std::cmp::Reverse(judged.held), *key));
-    (verdict, gravest.iter().map(|(key, judged)| evidence(key, judged, start_ns)).collect())
-}
 
 /// The destination that has most of what an owner holds in a pool.
 fn dominant(found: &[(Key, Judged)], whole: &Key, judged: &Judged) -> Option<(Key, Judged)> {
@@ -183,5 +203,6 @@ fn evidence(key: &Key, judged: &Judged, start_ns: u64) -> Evidence {
             Part::Destination(remote) => remote,
             Part::Whole => None,
         },
+        site: None,
     }
 }

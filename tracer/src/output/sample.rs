@@ -4,15 +4,17 @@ use super::setting::Setting;
 use super::sink::Sink;
 use crate::engine::report::{
     DestinationReport, Evidence, LeakKind, LifetimeReport, Owner, OwnerReport, PoolReport, ProtocolReport,
-    Summary, Verdict,
+    SiteShare, Summary, Verdict,
 };
 use crate::event::{
-    Capture, Clock, Degradation, Hook, NetNs, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId, Protocol,
+    Capture, Clock, Degradation, Frame, Hook, NetNs, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId,
+    Protocol, SiteId,
 };
 use jiff::tz::TimeZone;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 /// One second before the trace began.
@@ -91,7 +93,16 @@ pub(crate) fn evidence() -> Evidence {
         released_share: 0.0,
         exhaustion_in_s: Some(551.0),
         remote: Some(([127, 0, 0, 1], 9999).into()),
+        site: None,
     }
+}
+
+/// `connect` of the C library, called by `fetch_and_forget`.
+pub(crate) fn site(held: u64, of: u64) -> SiteShare {
+    let frame =
+        |name: &str, module: Option<&str>| Frame::Named { name: name.into(), module: module.map(Into::into) };
+    let frames = [frame("connect", Some("libc.so.6")), frame("fetch_and_forget", None)].into();
+    SiteShare { id: SiteId(NonZeroU64::MIN), frames, held, of }
 }
 
 pub(crate) fn leaker() -> OwnerReport {

@@ -1,10 +1,12 @@
 //! What turns bare numbers into sentences: wall time, and how large the pools are.
 
-use crate::engine::report::Owner;
+use crate::engine::report::{Owner, SiteShare};
 use crate::event::{Capture, Clock, OwnerId, PoolId, PortRange, Protocol};
+use crate::symbols::{Name, Symbols};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// The circumstances of a capture that output needs.
 #[derive(Clone, Debug)]
@@ -13,13 +15,20 @@ pub struct Setting {
     ticks_per_s: u64,
     zone: TimeZone,
     pools: BTreeMap<PoolId, PortRange>,
+    symbols: Rc<Symbols>,
 }
 
 impl Setting {
     /// The setting of `capture`, with times of day in `zone`.
     #[must_use]
     pub fn new(capture: &Capture, zone: TimeZone) -> Self {
-        Self { clock: capture.clock, ticks_per_s: capture.ticks_per_s, zone, pools: capture.pools.clone() }
+        Self {
+            clock: capture.clock,
+            ticks_per_s: capture.ticks_per_s,
+            zone,
+            pools: capture.pools.clone(),
+            symbols: Rc::default(),
+        }
     }
 
     /// An instant in UTC, to the millisecond.
@@ -55,6 +64,12 @@ impl Setting {
         };
         let range = self.pools.get(&PoolId { netns, protocol })?;
         Some(u64::from(range.usable()))
+    }
+
+    /// The frames of a call site by name.
+    #[must_use]
+    pub fn names(&self, share: &SiteShare) -> Vec<Name> {
+        self.symbols.names(&share.frames)
     }
 
     fn zoned(&self, at_ns: u64) -> Zoned {

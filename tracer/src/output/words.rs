@@ -1,9 +1,11 @@
 //! Evidence in plain words: what is held, since when, to where, and how long it can go on.
 
+use super::names::printable;
 use super::numbers::{count, counted, duration, percent, rate};
 use super::setting::Setting;
 use crate::engine::report::{Evidence, LeakKind, Owner};
 use crate::event::Protocol;
+use crate::symbols::telling;
 
 /// A forecast beyond this says nothing: a year.
 const FORECAST_MAX_S: f64 = 365.0 * 86400.0;
@@ -38,7 +40,7 @@ pub fn evidence(evidence: &Evidence, owner: &Owner, setting: &Setting, now_ns: u
         LeakKind::Bound => format!("{held} bound and not connected since {since}, {}", released(evidence)),
         LeakKind::Churn => return churn(evidence, setting.usable(owner, evidence.protocol)),
     };
-    fact + &outlook(evidence)
+    fact + &outlook(evidence) + &from(evidence, setting)
 }
 
 /// TIME_WAIT is not held by anyone: the remedy is the useful part.
@@ -85,6 +87,23 @@ fn released(evidence: &Evidence) -> String {
     }
 }
 
+/// `; 540 of 600 from fetch_and_forget (leak.rs:37)`, if there is a name to tell.
+fn from(evidence: &Evidence, setting: &Setting) -> String {
+    let Some(share) = &evidence.site else {
+        return String::new();
+    };
+    let names = setting.names(share);
+    let Some(name) = telling(&names) else {
+        return String::new();
+    };
+    let part = if share.held < share.of {
+        format!("{} of {}", count(share.held), count(share.of))
+    } else {
+        "all".to_owned()
+    };
+    format!("; {part} from {}", printable(&name.to_string()))
+}
+
 /// How long it can go on, if that can be said.
 fn outlook(evidence: &Evidence) -> String {
     match evidence.exhaustion_in_s {
@@ -127,6 +146,14 @@ mod tests {
             }),
             "600 ports to 127.0.0.1:9999 held since 09:12:04, 3 % released; no port is left"
         );
+    }
+
+    #[test]
+    fn the_code_is_named() {
+        let site = |held| Some(sample::site(held, 600));
+        let text = say(|e| e.site = site(540));
+        assert!(text.ends_with("in 9 min; 540 of 600 from fetch_and_forget"), "{text}");
+        assert!(say(|e| e.site = site(600)).ends_with("; all from fetch_and_forget"));
     }
 
     #[test]

@@ -61,6 +61,20 @@ pub struct Picture {
 pub struct CaptureOptions {
     /// Size of the kernel's event buffer in bytes.
     pub buffer_bytes: u32,
+    /// Of whose acquisitions the call site is taken.
+    pub stacks: Stacks,
+}
+
+/// Of whose acquisitions the call site is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stacks {
+    /// Of nobody's.
+    None,
+    /// Of the kernel's own, which tells its modules apart.
+    #[default]
+    Kernel,
+    /// Of everybody's.
+    All,
 }
 
 /// A failure to open or read a source: a sentence and a remedy.

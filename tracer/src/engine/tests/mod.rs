@@ -5,6 +5,7 @@
 mod bookkeeping;
 mod moves;
 mod properties;
+mod sites;
 mod verdicts;
 
 use super::report::{Finding, LeakKind, Summary, Verdict};
@@ -63,6 +64,7 @@ impl Script {
             port: u16::try_from(32_768 + self.next % 28_000).ok(),
             remote: Some(server()),
             state: SocketState::Connected,
+            site: None,
         };
         self.next += 1;
         change(&mut acquired);

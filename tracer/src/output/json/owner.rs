@@ -2,11 +2,14 @@
 
 use super::pool::netns;
 use super::round;
-use crate::engine::report::{Evidence, Owner};
+use crate::engine::report::{Evidence, Owner, SiteShare};
 use crate::event::{OwnerId, ProcessFacts, ProcessId};
 use crate::output::setting::Setting;
 use crate::output::words;
 use serde::Serialize;
+
+/// How many frames of a call site are told.
+const FRAMES_MAX: usize = 16;
 
 /// An owner; `kind` tells which.
 #[derive(Debug, Serialize)]
@@ -73,8 +76,7 @@ pub(super) struct EvidenceJson {
     released_share: f64,
     exhaustion_in_s: Option<f64>,
     remote: Option<String>,
-    /// Not captured yet.
-    call_site: Option<()>,
+    call_site: Option<CallSiteJson>,
     text: String,
 }
 
@@ -94,9 +96,24 @@ impl EvidenceJson {
             released_share: round(evidence.released_share, 1e4),
             exhaustion_in_s: evidence.exhaustion_in_s.map(|s| round(s, 1e1)),
             remote: evidence.remote.map(|remote| remote.to_string()),
-            call_site: None,
+            call_site: evidence.site.as_ref().map(|share| CallSiteJson::of(share, setting)),
             text,
         }
+    }
+}
+
+/// The call site that has most of the ports.
+#[derive(Debug, Serialize)]
+pub(super) struct CallSiteJson {
+    frames: Vec<String>,
+    held: u64,
+    of: u64,
+}
+
+impl CallSiteJson {
+    fn of(share: &SiteShare, setting: &Setting) -> Self {
+        let frames = setting.names(share).iter().take(FRAMES_MAX).map(ToString::to_string).collect();
+        Self { frames, held: share.held, of: share.of }
     }
 }
 

@@ -8,13 +8,14 @@ use super::probes::Probes;
 use super::reconcile::Reconcile;
 use super::retired::Retired;
 use super::settings::Settings;
+use super::sites::Sites;
 use super::snapshot::{self, Snapshot};
 use super::system_udp::SystemUdp;
 use super::unconfirmed::Unconfirmed;
 use super::wire::{self, Record};
 use super::{memory, platform, processes};
-use crate::event::{Capture, Event, EventKind, HoldId, LossStage, NetNs, Protocol, Totals};
-use crate::source::{CaptureOptions, Source, SourceError};
+use crate::event::{Capture, Event, EventKind, HoldId, LossStage, NetNs, OwnerId, Protocol, Totals};
+use crate::source::{CaptureOptions, Source, SourceError, Stacks};
 use aya::Btf;
 use aya::maps::{MapData, RingBuf};
 use rustc_hash::FxHashSet;
@@ -50,6 +51,9 @@ pub struct Live {
     unconfirmed: Unconfirmed,
     systems: SystemUdp,
     settings: Settings,
+    sites: Sites,
+    /// Whether the kernel's holds are charged to its modules, which its own totals do not know.
+    modules: bool,
     losses: Losses,
     losses_told_ns: u64,
     undecoded: u64,
@@ -101,6 +105,8 @@ impl Live {
             unconfirmed: Unconfirmed::default(),
             systems: SystemUdp::default(),
             settings,
+            sites: Sites::default(),
+            modules: options.stacks != Stacks::None,
             losses: Losses::default(),
             losses_told_ns: 0,
             undecoded: 0,
@@ -143,18 +149,31 @@ impl Live {
                 }
                 (record.header.at_ns, wire::fork_event(record))
             }
+            Record::Site(record) => {
+                let at_ns = record.header.at_ns;
+                events.extend(self.sites.learn(record).map(|kind| Event { at_ns, kind }));
+                return Ok(());
+            }
         };
         events.push(Event { at_ns, kind });
         Ok(())
     }
 
     fn hold(&mut self, record: &HoldRecord) -> Result<EventKind, wire::WireError> {
-        let event = wire::hold_event(record, self.reserved(&record.hold))?;
+        let mut event = wire::hold_event(record, self.reserved(&record.hold))?;
         self.systems.notice(record);
         self.reconcile.notice(record);
-        match &event {
-            EventKind::Acquired(acquired) if acquired.port.is_none() => self.unconfirmed.announce(record),
-            EventKind::Failed(_) => self.unconfirmed.settle(record.header.cookie),
+        match &mut event {
+            EventKind::Acquired(acquired) => {
+                self.sites.charge(&mut acquired.owner, record.hold.site);
+                if acquired.port.is_none() {
+                    self.unconfirmed.announce(record);
+                }
+            }
+            EventKind::Failed(failed) => {
+                self.sites.charge(&mut failed.owner, record.hold.site);
+                self.unconfirmed.settle(record.header.cookie);
+            }
             _ => {}
         }
         Ok(event)
@@ -204,7 +223,8 @@ impl Live {
         };
         events.push(Event { at_ns: now_ns, kind: EventKind::ResyncBegan });
         for (cookie, hold) in holds {
-            if let Ok(acquired) = wire::acquired(HoldId(cookie), &hold, self.reserved(&hold)) {
+            if let Ok(mut acquired) = wire::acquired(HoldId(cookie), &hold, self.reserved(&hold)) {
+                self.sites.charge(&mut acquired.owner, hold.site);
                 events.push(Event { at_ns: hold.acquired_ns, kind: EventKind::Confirmed(acquired) });
             }
             if let Some(owner) = self.ledger.moved_to(cookie) {
@@ -236,6 +256,9 @@ impl Live {
     fn tell_totals(&self, owners: &[(OwnerKey, OwnerTotals)], now_ns: u64, events: &mut Vec<Event>) {
         for (key, totals) in owners {
             let owner = wire::owner(key);
+            if self.modules && matches!(owner, OwnerId::System { .. }) {
+                continue;
+            }
             let tcp = Totals { acquired: totals.tcp_acquired, released: totals.tcp_released };
             let udp = Totals { acquired: totals.udp_acquired, released: totals.udp_released };
             for (protocol, totals) in [(Protocol::Tcp, tcp), (Protocol::Udp, udp)] {
@@ -323,7 +346,7 @@ fn probes(platform: &Platform, options: &CaptureOptions) -> Result<Probes, Sourc
     let btf = btf.map_err(|_| broken("the kernel's type information could not be parsed"))?;
     let btf =
         btf.map_err(|error| broken(&format!("the kernel's type information is not understood: {error}")))?;
-    Probes::attach(&layout?, &btf, &platform.cgroup, options.buffer_bytes)
+    Probes::attach(&layout?, &btf, &platform.cgroup, options)
 }
 
 fn ring(probes: &mut Probes) -> Result<RingBuf<MapData>, SourceError> {

@@ -2,11 +2,12 @@
 
 use super::layout::KernelLayout;
 use crate::event::{Degradation, Hook};
-use crate::source::SourceError;
+use crate::source::{CaptureOptions, SourceError, Stacks};
 use aya::programs::{CgroupAttachMode, Program, ProgramError};
 use aya::util::KernelVersion;
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use std::os::fd::AsFd;
+use tracer_ebpf::stacks;
 
 /// One probe: its name (also the hook's) and what is not seen without it.
 struct Probe {
@@ -49,6 +50,7 @@ pub struct Probes {
     pub ebpf: Ebpf,
     /// Every probe, on or off.
     pub hooks: Vec<Hook>,
+    stacks: Stacks,
 }
 
 impl Probes {
@@ -60,9 +62,9 @@ impl Probes {
         layout: &KernelLayout,
         btf: &Btf,
         cgroup: impl AsFd,
-        buffer_bytes: u32,
+        options: &CaptureOptions,
     ) -> Result<Self, SourceError> {
-        let mut ebpf = load(layout, btf, buffer_bytes)?;
+        let mut ebpf = load(layout, btf, options)?;
         let mut hooks = Vec::with_capacity(PROBES.len());
         for probe in PROBES.iter().filter(|probe| is_needed(probe)) {
             let off_because = attach(&mut ebpf, probe.name, btf, &cgroup).err().map(|error| explain(&error));
@@ -74,7 +76,7 @@ impl Probes {
             }
             hooks.push(Hook { name: probe.name.to_owned(), off_because });
         }
-        Ok(Self { ebpf, hooks })
+        Ok(Self { ebpf, hooks, stacks: options.stacks })
     }
 
     /// What is not seen for want of a hook, and what no hook of this set shows.
@@ -88,6 +90,7 @@ impl Probes {
                 remedy: "run as root on a kernel from 5.10 on".to_owned(),
             })
             .collect();
+        degraded.extend(untold_sites(self.stacks, can_walk_task()));
         degraded.extend(UNSEEN.map(|(feature, why, remedy)| Degradation {
             feature: feature.to_owned(),
             why: why.to_owned(),
@@ -121,6 +124,34 @@ const UNSEEN: [(&str, &str, &str); 4] = [
     ),
 ];
 
+/// Whose call sites are not told, of those that are wanted.
+fn untold_sites(wanted: Stacks, can_walk_task: bool) -> Vec<Degradation> {
+    let degradation = |feature: &str, why: &str, remedy: &str| Degradation {
+        feature: feature.to_owned(),
+        why: why.to_owned(),
+        remedy: remedy.to_owned(),
+    };
+    let unwalked = (wanted != Stacks::None && !can_walk_task).then(|| {
+        degradation(
+            if wanted == Stacks::All {
+                "call sites of bind() and UDP"
+            } else {
+                "modules of the kernel's UDP"
+            },
+            "before Linux 6.18 cgroup hooks cannot see a task's stack",
+            "use Linux 6.18 or newer; those of TCP connect and listen are told everywhere",
+        )
+    });
+    let pointerless = (wanted == Stacks::All).then(|| {
+        degradation(
+            "callers in programs built without frame pointers",
+            "the kernel follows frame pointers to find them",
+            "build with -fno-omit-frame-pointer (Rust: -C force-frame-pointers=yes)",
+        )
+    });
+    unwalked.into_iter().chain(pointerless).collect()
+}
+
 fn gives(name: &str) -> &'static str {
     PROBES.iter().find(|probe| probe.name == name).map_or("", |probe| probe.gives)
 }
@@ -135,7 +166,14 @@ fn is_needed(probe: &Probe) -> bool {
     probe.name != "sock_create" || !can_ask_cookie()
 }
 
-fn load(layout: &KernelLayout, btf: &Btf, buffer_bytes: u32) -> Result<Ebpf, SourceError> {
+/// Whether cgroup hooks may ask for the current task's stack (`bpf_get_task_stack`): refused by 6.12,
+/// granted by 6.18; the series between were not tried.
+fn can_walk_task() -> bool {
+    KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(6, 18, 0))
+}
+
+fn load(layout: &KernelLayout, btf: &Btf, options: &CaptureOptions) -> Result<Ebpf, SourceError> {
+    let buffer_bytes = options.buffer_bytes;
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(btf))
@@ -149,6 +187,14 @@ fn load(layout: &KernelLayout, btf: &Btf, buffer_bytes: u32) -> Result<Ebpf, Sou
     let can_ask_cookie = u32::from(can_ask_cookie());
     loader.override_global("WAKE_BYTES", &wake_bytes, true);
     loader.override_global("CAN_ASK_COOKIE", &can_ask_cookie, true);
+    let stacks = match options.stacks {
+        Stacks::None => stacks::NONE,
+        Stacks::Kernel => stacks::KERNEL,
+        Stacks::All => stacks::ALL,
+    };
+    let can_walk_task = u32::from(can_walk_task());
+    loader.override_global("STACKS", &stacks, true);
+    loader.override_global("CAN_WALK_TASK", &can_walk_task, true);
     loader.override_global("TW_TIMER_HANDLER", &handler, true);
     loader.load(tracer_ebpf::PROBES).map_err(|error| refused("the probes' maps", &error))
 }

@@ -163,6 +163,7 @@ fn hold(view: &View, row: &SocketRow, holder: Option<&ProcessId>) -> Hold {
         owner: holder.map_or_else(OwnerKey::default, |holder| wire::owner_key(*holder)),
         local,
         remote,
+        site: 0,
         netns: view.id.0,
         port: row.local_port,
         remote_port: row.remote.map_or(0, |remote| remote.port()),

@@ -2,18 +2,18 @@
 
 use crate::event::{
     Acquired, EventKind, Failed, FailureCode, HoldId, NetNs, OwnerId, PoolId, PortRange, ProcessFacts,
-    ProcessId, Protocol, SocketState,
+    ProcessId, Protocol, SiteId, SocketState,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use tracer_ebpf::{
-    CMDLINE_MAX, ForkRecord, Header, Hold, HoldRecord, OwnerKey, ProcessRecord, address_bytes, flag, kind,
-    state,
+    CMDLINE_MAX, ForkRecord, Header, Hold, HoldRecord, OwnerKey, ProcessRecord, SiteRecord, address_bytes,
+    flag, kind, state,
 };
 
 /// A record as it came, by its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "decoded and consumed one at a time, never stored")]
 pub enum Record {
     /// About a hold.
     Hold(HoldRecord),
@@ -23,6 +23,8 @@ pub enum Record {
     Process(ProcessRecord),
     /// A birth or a death.
     Fork(ForkRecord),
+    /// A call site.
+    Site(SiteRecord),
 }
 
 /// A record that cannot be understood.
@@ -69,6 +71,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, WireError> {
         | kind::TIME_WAIT_ENDED
         | kind::BURIED => Record::Short(exactly(kind, bytes)?),
         kind::PROCESS => Record::Process(exactly(kind, bytes)?),
+        kind::SITE => Record::Site(exactly(kind, bytes)?),
         kind::FORKED | kind::EXITED => Record::Fork(exactly(kind, bytes)?),
         unknown => return Err(WireError::Kind(unknown)),
     })
@@ -114,6 +117,7 @@ pub fn acquired(id: HoldId, hold: &Hold, reserved: u32) -> Result<Acquired, Wire
         port: (hold.port != 0).then_some(hold.port),
         remote: remote(hold),
         state: socket_state(kind::ACQUIRED, hold.state)?,
+        site: NonZeroU64::new(hold.site).map(SiteId),
     })
 }
 
@@ -251,8 +255,9 @@ fn arguments(bytes: &[u8]) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::linux::sites::Sites;
     use proptest::prelude::*;
-    use tracer_ebpf::address_words;
+    use tracer_ebpf::{FRAMES_MAX, address_words};
 
     fn bytes<T: aya::Pod>(record: &T) -> Vec<u8> {
         // SAFETY: a Pod is nothing but its bytes.
@@ -272,6 +277,7 @@ mod tests {
             owner: OwnerKey { started_ticks: 100, pid: 4711, system_netns: 0 },
             local: address_words(local),
             remote: address_words(Ipv6Addr::from([0, 0, 0, 0, 0, 0xffff, 0x7f00, 2]).octets()),
+            site: 9,
             netns: 5,
             port: 40_000,
             remote_port: 443,
@@ -302,12 +308,20 @@ mod tests {
             comm: [0; 2],
             cmdline: [0; CMDLINE_MAX],
         };
+        let site = SiteRecord {
+            header: header(kind::SITE),
+            owner: OwnerKey::default(),
+            count: 1,
+            reserved: 0,
+            frames: [0; FRAMES_MAX],
+        };
         let fork = ForkRecord { header: header(kind::FORKED), ..ForkRecord::default() };
         let samples = [
             bytes(&hold_record(kind::ACQUIRED, |_| {})),
             bytes(&header(kind::RELEASED)),
             bytes(&process),
             bytes(&fork),
+            bytes(&site),
         ];
         for sample in samples {
             assert!(decode(&sample).is_ok());
@@ -331,6 +345,7 @@ mod tests {
         assert_eq!(acquired.range, Some(PortRange { low: 32_768, high: 60_999, reserved: 3 }));
         assert_eq!((acquired.local.to_string().as_str(), acquired.port), ("127.0.0.1", Some(40_000)));
         assert_eq!((acquired.state, acquired.pre_existing), (SocketState::SynSent, false));
+        assert_eq!(acquired.site, NonZeroU64::new(9).map(SiteId));
     }
 
     #[test]
@@ -343,11 +358,12 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_told() {
         let record = hold_record(kind::ACQUIRED, |record| {
-            (record.hold.port, record.hold.remote_port) = (0, 0);
+            (record.hold.port, record.hold.remote_port, record.hold.site) = (0, 0, 0);
             record.hold.flags = flag::PRE_EXISTING;
         });
         let Ok(EventKind::Acquired(acquired)) = hold_event(&record, 0) else { panic!("not acquired") };
-        assert_eq!((acquired.port, acquired.remote, acquired.pre_existing), (None, None, true));
+        assert!(acquired.pre_existing);
+        assert_eq!((acquired.port, acquired.remote, acquired.site), (None, None, None));
     }
 
     #[test]
@@ -432,14 +448,15 @@ mod tests {
                     Record::Short(header) => _ = short_events(&header).map(Iterator::count),
                     Record::Process(record) => _ = facts(&record),
                     Record::Fork(record) => _ = fork_event(&record),
+                    Record::Site(record) => _ = Sites::default().learn(&record),
                 }
             }
         }
 
         #[test]
-        fn any_record_of_a_known_length_is_taken(mut bytes in prop::collection::vec(any::<u8>(), 328), kind in 0u8..14) {
+        fn any_record_of_a_known_length_is_taken(mut bytes in prop::collection::vec(any::<u8>(), 328), kind in 0u8..15) {
             bytes[16] = kind;
-            for length in [24, 56, 96, 328] {
+            for length in [24, 56, 104, 304, 328] {
                 _ = decode(&bytes[..length]);
             }
         }

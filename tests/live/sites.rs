@@ -1,0 +1,73 @@
+//! Which code took the ports: of the program that leaks, and of the kernel.
+
+use crate::harness::{PATIENCE, Process, alone, portleak, workload_path};
+use crate::trace::Trace;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+const LEAK_SOURCE: &str = include_str!("../examples/leak.rs");
+/// Where in it the ports are taken.
+const LEAK_CALL: &str = "TcpStream::connect(server)";
+
+/// Opens so many UDP ports as a kernel that tunnels, in a namespace of its own.
+const VXLAN: &str = "for i in 1 2 3 4 5; do \
+    ip link add vx$i type vxlan id $i dstport $((40000 + i)) local 127.0.0.1 && ip link set vx$i up; \
+    done";
+
+fn run(arguments: &[&str], command: &[&str]) -> Trace {
+    let files = tempfile::tempdir().expect("a directory for the output");
+    let output = files.path().join("output");
+    let mut portleak = portleak(&["run", "--format", "json", "--output"]);
+    portleak.arg(&output).args(arguments).arg("--").args(command);
+    portleak.stdin(Stdio::null()).stdout(Stdio::null());
+    let status = Process::start(&mut portleak).end("portleak run", PATIENCE);
+    assert_eq!(status.code(), Some(0), "{command:?}");
+    Trace::complete(&output)
+}
+
+fn leak_path() -> PathBuf {
+    let path = workload_path().with_file_name("leak");
+    assert!(path.is_file(), "{} is missing: cargo build -p tracer --example leak", path.display());
+    path
+}
+
+/// What is first said against it.
+fn leaker(trace: &Trace) -> &Value {
+    let found = trace.of_type("finding").find(|line| line["owner"]["comm"] == "leak");
+    &found.expect("a finding against the leak")["evidence"][0]
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_leak_is_told_with_its_line_of_code() {
+    let _machine = alone();
+    let trace = run(&[], &[&leak_path().to_string_lossy(), "6", "60"]);
+    let line = LEAK_SOURCE.lines().position(|line| line.contains(LEAK_CALL)).expect("the line") + 1;
+    let place = format!("fetch_and_forget (leak.rs:{line})");
+    let evidence = leaker(&trace);
+    let frames = evidence["call_site"]["frames"].as_array().expect("a call site");
+    assert!(frames.iter().any(|frame| frame.as_str().is_some_and(|f| f.ends_with(&place))), "{frames:?}");
+    let text = evidence["text"].as_str().expect("a sentence");
+    assert!(text.contains(&format!("fetch_and_forget (leak.rs:{line})")), "{text}");
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn without_stacks_there_is_no_call_site() {
+    let _machine = alone();
+    let trace = run(&["--stacks", "never"], &[&leak_path().to_string_lossy(), "4", "60"]);
+    assert_eq!(leaker(&trace)["call_site"], Value::Null);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn ports_of_the_kernel_are_charged_to_its_module() {
+    let _machine = alone();
+    let trace = run(&[], &["unshare", "--net", "sh", "-c", VXLAN]);
+    let owners = trace.summary()["owners"].as_array().expect("owners");
+    let systems: Vec<_> = owners.iter().filter(|owner| owner["owner"]["kind"] == "system").collect();
+    let vxlan = systems.iter().find(|owner| owner["owner"]["module"] == "vxlan");
+    let vxlan = vxlan.unwrap_or_else(|| panic!("no vxlan among {systems:?}"));
+    assert_eq!(vxlan["udp"]["acquired"], 5);
+}

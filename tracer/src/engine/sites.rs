@@ -1,0 +1,109 @@
+//! How many holds of a series each call site has: which line of code it is that does not let go.
+
+use super::report::SiteShare;
+use crate::event::{Frame, SiteId};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// Call sites told apart in one series; the holds of others count as of none.
+const SITES_MAX: usize = 64;
+/// Call sites whose frames are kept.
+const KNOWN_MAX: usize = 16_384;
+
+/// The live holds of one series, by call site.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    live: FxHashMap<SiteId, u64>,
+    /// All of them, those without a site included.
+    total: u64,
+}
+
+impl Tally {
+    pub(super) fn acquire(&mut self, site: Option<SiteId>) {
+        self.total += 1;
+        let Some(site) = site else {
+            return;
+        };
+        let room = self.live.len() < SITES_MAX;
+        if let Some(count) = self.live.get_mut(&site) {
+            *count += 1;
+        } else if room {
+            self.live.insert(site, 1);
+        }
+    }
+
+    pub(super) fn release(&mut self, site: Option<SiteId>) {
+        self.total = self.total.saturating_sub(1);
+        let Some(site) = site else {
+            return;
+        };
+        if let Some(count) = self.live.get_mut(&site) {
+            *count -= 1;
+            if *count == 0 {
+                self.live.remove(&site);
+            }
+        }
+    }
+
+    /// The site that has most of them; of several the one with the lowest number.
+    pub(super) fn dominant(&self) -> Option<(SiteId, u64)> {
+        self.live
+            .iter()
+            .map(|(&site, &held)| (site, held))
+            .min_by_key(|&(site, held)| (u64::MAX - held, site))
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+}
+
+/// The frames of the call sites.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sites(FxHashMap<SiteId, Arc<[Frame]>>);
+
+impl Sites {
+    pub(super) fn learn(&mut self, id: SiteId, frames: &Arc<[Frame]>) {
+        if self.0.len() < KNOWN_MAX || self.0.contains_key(&id) {
+            self.0.insert(id, Arc::clone(frames));
+        }
+    }
+
+    /// The dominant site of a series, if its frames are known.
+    pub(super) fn share(&self, tally: &Tally) -> Option<SiteShare> {
+        let (id, held) = tally.dominant()?;
+        let frames = Arc::clone(self.0.get(&id)?);
+        Some(SiteShare { id, frames, held, of: tally.total() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU64;
+
+    fn site(number: u64) -> Option<SiteId> {
+        NonZeroU64::new(number).map(SiteId)
+    }
+
+    #[test]
+    fn the_site_with_most_live_holds_dominates() {
+        let mut tally = Tally::default();
+        for number in [1, 1, 1, 2, 2, 0] {
+            tally.acquire(site(number));
+        }
+        assert_eq!((tally.dominant(), tally.total()), (site(1).map(|site| (site, 3)), 6));
+        tally.release(site(1));
+        tally.release(site(1));
+        assert_eq!((tally.dominant(), tally.total()), (site(2).map(|site| (site, 2)), 4));
+    }
+
+    #[test]
+    fn sites_are_bounded_and_holds_are_not() {
+        let mut tally = Tally::default();
+        (1..=1_000).for_each(|number| tally.acquire(site(number)));
+        assert_eq!((tally.live.len(), tally.total()), (SITES_MAX, 1_000));
+        (1..=1_000).for_each(|number| tally.release(site(number)));
+        assert_eq!((tally.dominant(), tally.total()), (None, 0));
+    }
+}
