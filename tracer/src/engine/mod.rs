@@ -21,8 +21,8 @@ mod tests;
 mod watch;
 
 use crate::event::{
-    Acquired, Event, EventKind, HoldId, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId, Protocol,
-    SocketState, TimeWaitFound, Totals,
+    Acquired, Event, EventKind, Frame, HoldId, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId, Protocol,
+    SiteId, SocketState, TimeWaitFound, Totals,
 };
 use detector::{Second, Thresholds};
 use holds::{Hold, Holds, TimeWaits};
@@ -33,6 +33,7 @@ use rustc_hash::FxHashMap;
 use scope::{Family, Scope};
 use sites::Sites;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use watch::Watch;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -123,7 +124,7 @@ impl Engine {
             EventKind::Process { id, facts } => self.name(*id, facts),
             EventKind::Forked { parent, child } => self.family.forked(&self.config.scope, *parent, *child),
             EventKind::Exited { id } => self.exit(*id),
-            EventKind::Site { id, frames } => self.sites.learn(*id, frames),
+            EventKind::Site { id, frames } => self.learn_site(at_ns, *id, frames),
             EventKind::Acquired(acquired) | EventKind::Confirmed(acquired) => self.acquire(at_ns, acquired),
             EventKind::PortLearnt { hold, port } => self.learn(*hold, *port),
             EventKind::State { hold, state, remote } => self.change(at_ns, *hold, *state, *remote),
@@ -206,6 +207,15 @@ impl Engine {
         if let Some(owner) = self.owners.get_mut(ix) {
             owner.facts = Some(facts.clone());
         }
+    }
+
+    fn learn_site(&mut self, at_ns: u64, id: SiteId, frames: &Arc<[Frame]>) {
+        let now = self.second(at_ns);
+        if self.sites.wants_sweep(now) {
+            let used = self.holds.values().filter_map(|hold| hold.site).collect();
+            self.sites.sweep(now, &used);
+        }
+        self.sites.learn(id, frames);
     }
 
     /// The process's ports will go with it; what was thought of it stays.

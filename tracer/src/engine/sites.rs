@@ -1,8 +1,9 @@
 //! How many holds of a series each call site has: which line of code it is that does not let go.
 
+use super::detector::Second;
 use super::report::SiteShare;
 use crate::event::{Frame, SiteId};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
 /// Call sites told apart in one series; the holds of others count as of none.
@@ -60,19 +61,33 @@ impl Tally {
 
 /// The frames of the call sites.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sites(FxHashMap<SiteId, Arc<[Frame]>>);
+pub(super) struct Sites {
+    frames: FxHashMap<SiteId, Arc<[Frame]>>,
+    swept: Second,
+}
 
 impl Sites {
     pub(super) fn learn(&mut self, id: SiteId, frames: &Arc<[Frame]>) {
-        if self.0.len() < KNOWN_MAX || self.0.contains_key(&id) {
-            self.0.insert(id, Arc::clone(frames));
+        if self.frames.len() < KNOWN_MAX || self.frames.contains_key(&id) {
+            self.frames.insert(id, Arc::clone(frames));
         }
+    }
+
+    /// Whether there is no room left and the last sweep is long enough ago.
+    pub(super) fn wants_sweep(&self, now: Second) -> bool {
+        self.frames.len() >= KNOWN_MAX && now > self.swept
+    }
+
+    /// Forgets the sites that no hold is from.
+    pub(super) fn sweep(&mut self, now: Second, used: &FxHashSet<SiteId>) {
+        self.swept = now;
+        self.frames.retain(|id, _| used.contains(id));
     }
 
     /// The dominant site of a series, if its frames are known.
     pub(super) fn share(&self, tally: &Tally) -> Option<SiteShare> {
         let (id, held) = tally.dominant()?;
-        let frames = Arc::clone(self.0.get(&id)?);
+        let frames = Arc::clone(self.frames.get(&id)?);
         Some(SiteShare { id, frames, held, of: tally.total() })
     }
 }
@@ -96,6 +111,20 @@ mod tests {
         tally.release(site(1));
         tally.release(site(1));
         assert_eq!((tally.dominant(), tally.total()), (site(2).map(|site| (site, 2)), 4));
+    }
+
+    #[test]
+    fn room_is_made_by_forgetting_what_holds_nothing() {
+        let mut sites = Sites::default();
+        let frames = [Frame::Address(1)].into();
+        let learn =
+            |sites: &mut Sites, number| site(number).into_iter().for_each(|id| sites.learn(id, &frames));
+        (1..=KNOWN_MAX as u64 + 1).for_each(|number| learn(&mut sites, number));
+        assert_eq!((sites.frames.len(), sites.wants_sweep(5)), (KNOWN_MAX, true));
+        sites.sweep(5, &site(3).into_iter().collect());
+        assert_eq!((sites.frames.len(), sites.wants_sweep(5)), (1, false));
+        learn(&mut sites, 99_999);
+        assert_eq!(sites.frames.len(), 2);
     }
 
     #[test]

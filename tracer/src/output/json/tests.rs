@@ -58,6 +58,18 @@ fn a_snapshot_is_one_summary_as_in_the_golden_file() {
 }
 
 #[test]
+fn a_call_site_is_told_by_its_frames() {
+    let [mut finding, ..] = findings();
+    if let Finding::Verdict { evidence, .. } = &mut finding {
+        evidence[0].site = Some(sample::site(540, 600));
+    }
+    let told: Value = serde_json::from_str(&written(|output| output.finding(&finding).unwrap())).unwrap();
+    let frames = ["connect (libc.so.6)", "fetch_and_forget"];
+    let expected = serde_json::json!({ "frames": frames, "held": 540, "of": 600 });
+    assert_eq!(told["evidence"][0]["call_site"], expected);
+}
+
+#[test]
 fn quiet_leaves_the_summary() {
     let written = Written::default();
     let mut output = JsonOutput::new(written.sink(), &sample::capture(), true);
