@@ -28,7 +28,8 @@
 //!   of its own (`engine::detector`) that can be replaced.
 //! - [`source`]: where events come from. `source::linux` loads the probes (`probes`), gives them
 //!   the kernel's layout (`layout`, `btf`), enters what was held before (`snapshot`, `sock_diag`,
-//!   `processes`), reads their ledger (`ledger`) and drains their records (`wire`, `live`).
+//!   `processes`, `place`), reads their ledger (`ledger`), drains their records (`wire`, `live`) and
+//!   follows the pools' settings (`settings`). `picture` is who holds what now, without probes.
 //! - [`output`]: findings and summary for people and for programs.
 //! - [`run`]: the loop, and the command that `portleak run` runs. [`cli`], [`exit`]: the outside.
 //! - `tracer-ebpf`: the probes (bin) and the wire format that both sides share (lib).

@@ -20,7 +20,25 @@ use tracer::run::session::{self, Plan, RunError};
 use tracer::run::signals::OsSignals;
 use tracer::source::{self, CaptureOptions, LiveSource, Source, places};
 
+/// What the probes and libraries have to say besides: on standard error.
+struct Diagnostics;
+
+impl log::Log for Diagnostics {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let _ = writeln!(io::stderr(), "portleak: {}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
 fn main() -> ExitCode {
+    if log::set_logger(&Diagnostics).is_ok() {
+        log::set_max_level(log::LevelFilter::Warn);
+    }
     let cli = match Cli::from_args(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {

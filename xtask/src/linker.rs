@@ -3,7 +3,7 @@
 use crate::command;
 use crate::machine;
 use crate::toolchain::{self, LLVM_MAJOR};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub(crate) struct Linker {
 
 /// Finds bpf-linker in the cache or builds it there (about 90 s).
 pub(crate) fn find_or_build() -> Result<Linker> {
-    let folder = cache_folder(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME"))?;
+    let folder = machine::cache()?.join(format!("bpf-linker-{VERSION}"));
     let path = folder.join("bin/bpf-linker");
     if let Ok(version) = version(&path) {
         return Ok(Linker { path, version });
@@ -34,14 +34,6 @@ pub(crate) fn find_or_build() -> Result<Linker> {
 
 fn version(linker: &Path) -> Result<String> {
     command::read(Command::new(linker).arg("--version"))
-}
-
-fn cache_folder(cache: Option<OsString>, home: Option<OsString>) -> Result<PathBuf> {
-    let home_cache = || home.map(|home| Path::new(&home).join(".cache"));
-    // An empty or relative XDG_CACHE_HOME counts as unset (XDG base directory specification).
-    let cache = cache.map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = cache.or_else(home_cache).context("HOME is not set")?;
-    Ok(cache.join(format!("portleak/bpf-linker-{VERSION}")))
 }
 
 fn build(folder: &Path) -> Result<()> {
@@ -67,23 +59,4 @@ fn path_with(folder: &Path) -> Result<OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(folder.to_owned()).chain(env::split_paths(&path));
     Ok(env::join_paths(folders)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder(cache: Option<&str>, home: Option<&str>) -> Option<PathBuf> {
-        cache_folder(cache.map(OsString::from), home.map(OsString::from)).ok()
-    }
-
-    #[test]
-    fn the_cache_is_the_users_and_keyed_by_version() {
-        let name = format!("portleak/bpf-linker-{VERSION}");
-        let at = |base: &str| Some(Path::new(base).join(&name));
-        assert_eq!(folder(Some("/c"), Some("/home/a")), at("/c"));
-        assert_eq!(folder(None, Some("/home/a")), at("/home/a/.cache"));
-        assert_eq!(folder(Some(""), Some("/home/a")), at("/home/a/.cache"));
-        assert_eq!(folder(None, None), None);
-    }
 }

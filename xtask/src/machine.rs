@@ -2,8 +2,9 @@
 
 use crate::command;
 use crate::toolchain::{self, Choice, Core, LLVM_MAJOR, Rustc, Seen, TARGET};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +12,24 @@ use std::process::Command;
 /// Whether we are root.
 pub(crate) fn is_root() -> bool {
     command::read(Command::new("id").arg("-u")).is_ok_and(|uid| uid == "0")
+}
+
+/// Whether we may install Debian packages: root, on Debian.
+pub(crate) fn may_install() -> bool {
+    is_root() && Path::new("/usr/bin/apt-get").exists()
+}
+
+/// The user's folder for what is worth keeping from one run to the next.
+pub(crate) fn cache() -> Result<PathBuf> {
+    cache_folder(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME"))
+}
+
+fn cache_folder(cache: Option<OsString>, home: Option<OsString>) -> Result<PathBuf> {
+    let home_cache = || home.map(|home| Path::new(&home).join(".cache"));
+    // An empty or relative XDG_CACHE_HOME counts as unset (XDG base directory specification).
+    let cache = cache.map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = cache.or_else(home_cache).context("HOME is not set")?;
+    Ok(cache.join("portleak"))
 }
 
 /// Where LLVM lies: `LLVM_PREFIX`, or where Debian puts it.
@@ -52,7 +71,7 @@ fn look() -> Seen {
     Seen {
         compilers: candidates.iter().filter_map(|path| rustc(path)).collect(),
         llvm: needed.iter().all(|file| llvm.join(file).exists()),
-        may_install: is_root() && Path::new("/usr/bin/apt-get").exists(),
+        may_install: may_install(),
     }
 }
 
@@ -84,7 +103,7 @@ fn has_compiled_core(folder: &Path) -> bool {
 }
 
 /// Installs Debian packages. The package lists are fetched only when what is there will not do.
-fn install(packages: &[&str]) -> Result<()> {
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     eprintln!("installing {}", packages.join(" "));
     let install = || {
         let mut apt = apt_get();
@@ -107,6 +126,17 @@ fn apt_get() -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cache_is_the_users() {
+        let folder = |cache: Option<&str>, home: Option<&str>| {
+            cache_folder(cache.map(OsString::from), home.map(OsString::from)).ok()
+        };
+        assert_eq!(folder(Some("/c"), Some("/home/a")), Some("/c/portleak".into()));
+        assert_eq!(folder(None, Some("/home/a")), Some("/home/a/.cache/portleak".into()));
+        assert_eq!(folder(Some(""), Some("/home/a")), Some("/home/a/.cache/portleak".into()));
+        assert_eq!(folder(None, None), None);
+    }
 
     #[test]
     fn core_is_found_compiled_first_then_from_source() {

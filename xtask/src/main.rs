@@ -21,6 +21,7 @@ mod probes;
 mod suites;
 mod test;
 mod toolchain;
+mod vm;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -44,6 +45,14 @@ enum Task {
     CheckProbes,
     /// Check and test everything: the command that must pass before a commit and in CI
     Test,
+    /// Test on other kernels, Debian's, in virtual machines
+    TestVm {
+        /// Series such as 6.1, or `newest`; without any, all that are supported
+        kernels: Vec<String>,
+        /// Run the long live tests as well
+        #[arg(long)]
+        all: bool,
+    },
     /// Check the licences of all dependencies
     Deny,
     /// Measure what tracing costs
@@ -79,6 +88,10 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::BuildProbes => probes::build(&root)?,
         Task::CheckProbes => probes::check(&root)?,
         Task::Test => return Ok(test::run(&root)),
+        Task::TestVm { kernels, all } => {
+            let choice = if *all { vm::Choice::All } else { vm::Choice::Short };
+            return vm::run(&root, kernels, choice);
+        }
         Task::Deny => licences::check(&root)?,
         Task::Bench { bench: Bench::Storm { rounds } } => bench::storm(&root, *rounds)?,
     }

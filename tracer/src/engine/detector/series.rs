@@ -78,6 +78,8 @@ pub(in crate::engine) struct Series {
     pub(super) run: Option<Run>,
     verdict: Verdict,
     kind: Option<LeakKind>,
+    /// When the verdict last left clean.
+    raised: Second,
     held_worst: u64,
     calm_since: Option<Second>,
 }
@@ -229,10 +231,13 @@ impl Series {
         }
     }
 
+    /// Growth is noticed after some seconds; it began with the first of them that grew.
     fn begin_run(&self, now: Second) -> Run {
-        let span = rules::growth_span(self);
-        let since = self.first.growing_since.unwrap_or(now.saturating_sub(span));
-        let flows = self.recent.iter().rev().take(span as usize);
+        let lately = self.recent.iter().rev().take(rules::growth_span(self) as usize);
+        let grew = lately.clone().zip(1..).filter(|(flow, _)| flow.acquired > flow.released);
+        let began = now.saturating_sub(grew.map(|(_, seconds_ago)| seconds_ago).max().unwrap_or_default());
+        let since = self.first.growing_since.map_or(began, |since| since.min(began));
+        let flows = self.recent.iter().rev().take((now - since) as usize);
         let (acquired, released) =
             flows.fold((0, 0), |(a, r), flow| (a + u64::from(flow.acquired), r + u64::from(flow.released)));
         Run { since, acquired, released, last_growth: now }
@@ -242,6 +247,9 @@ impl Series {
     fn settle(&mut self, now: Second, found: Option<(Verdict, LeakKind)>, t: &Thresholds) {
         let (level, kind) = found.unwrap_or((Verdict::Clean, self.kind.unwrap_or(LeakKind::Total)));
         if level >= self.verdict {
+            if self.verdict == Verdict::Clean {
+                self.raised = now;
+            }
             self.verdict = level;
             self.kind = Some(kind);
             self.calm_since = None;
@@ -272,7 +280,7 @@ impl Series {
         Judged {
             verdict: self.verdict,
             kind,
-            since: self.run.map_or(0, |run| run.since),
+            since: self.run.map_or(self.raised, |run| run.since),
             held: match kind {
                 LeakKind::CloseWait => self.close_wait[0].total(),
                 LeakKind::SynSent => self.syn_sent.total(),

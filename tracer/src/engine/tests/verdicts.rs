@@ -29,6 +29,15 @@ fn a_total_leak_is_seen_growing_then_suspected_then_certain() {
 }
 
 #[test]
+fn growth_began_when_it_did_not_when_it_was_noticed() {
+    let mut script = Script::default();
+    script.each(20.0, 5.2, 30.0, |script, t| _ = script.acquire(t, 1));
+    let outcome = script.run(Profile::Session, 30.0);
+    let began = outcome.summary.owners[0].evidence[0].since_ns - START_NS;
+    assert_eq!(began / SECOND_NS, 5);
+}
+
+#[test]
 fn a_finding_carries_what_was_held_at_its_instant() {
     let mut script = Script::default();
     script.each(20.0, 0.0, 60.0, |script, t| _ = script.acquire(t, 1));

@@ -12,10 +12,11 @@ use super::system_udp::SystemUdp;
 use super::unconfirmed::Unconfirmed;
 use super::wire::{self, Record};
 use super::{memory, platform, processes};
-use crate::event::{Capture, Event, EventKind, HoldId, LossStage, NetNs, Protocol, Totals};
+use crate::event::{Capture, Event, EventKind, HoldId, LossStage, Protocol, Totals};
 use crate::source::{CaptureOptions, Source, SourceError};
 use aya::Btf;
 use aya::maps::{MapData, RingBuf};
+use rustc_hash::FxHashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use tokio::io::Interest;
@@ -27,6 +28,8 @@ use tracer_ebpf::{Header, Hold, HoldRecord, OwnerKey, OwnerTotals, ProcessRecord
 const LATENCY: Duration = Duration::from_millis(50);
 /// Records taken in one go; the rest waits for the next.
 const DRAIN_MAX: usize = 1 << 17;
+/// How often at most losses are told: in a storm each read of the ring may find some.
+const LOSSES_EVERY_NS: u64 = 1_000_000_000;
 /// How often at most the ledger is read anew after a loss.
 const RESYNC_EVERY_NS: u64 = 1_000_000_000;
 /// `/proc/PID/stat` counts in USER_HZ.
@@ -47,10 +50,13 @@ pub struct Live {
     systems: SystemUdp,
     settings: Settings,
     losses: Losses,
+    losses_told_ns: u64,
     undecoded: u64,
     resync_due: bool,
     resynced_ns: u64,
     retired: Retired,
+    /// Owners whose name was told.
+    named: FxHashSet<OwnerKey>,
 }
 
 impl Live {
@@ -93,9 +99,11 @@ impl Live {
             systems: SystemUdp::default(),
             settings,
             losses: Losses::default(),
+            losses_told_ns: 0,
             undecoded: 0,
             resync_due: false,
             resynced_ns: 0,
+            named: adopted.keys().copied().collect(),
             retired: Retired::new(adopted),
         })
     }
@@ -120,7 +128,10 @@ impl Live {
         let (at_ns, kind) = match record {
             Record::Short(header) => return self.short(header, events),
             Record::Hold(record) => (record.header.at_ns, self.hold(record)?),
-            Record::Process(record) => (record.header.at_ns, named(record)),
+            Record::Process(record) => {
+                self.named.insert(record.owner);
+                (record.header.at_ns, named(record))
+            }
             Record::Fork(record) => {
                 if record.header.kind == kind::EXITED {
                     self.retired.ended(record.child);
@@ -156,11 +167,12 @@ impl Live {
     }
 
     fn reserved(&mut self, hold: &Hold) -> u32 {
-        self.settings.reserved(NetNs(hold.netns), hold.owner.pid)
+        self.settings.reserved(hold)
     }
 
     /// Tells what was lost since the last time.
     fn tell_losses(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+        self.losses_told_ns = now_ns;
         let now = self.ledger.losses();
         // A hold that was not entered is a release that will not be told.
         let kernel = (now.records - self.losses.records) + (now.holds - self.losses.holds);
@@ -189,7 +201,24 @@ impl Live {
             }
         }
         events.push(Event { at_ns: now_ns, kind: EventKind::ResyncEnded });
-        self.tell_totals(&self.ledger.owners(), now_ns, events);
+        let owners = self.ledger.owners();
+        self.tell_totals(&owners, now_ns, events);
+        self.mend_owners(&owners, now_ns, events);
+    }
+
+    /// After a loss: names those whose name was lost, and retires those whose end was.
+    fn mend_owners(&mut self, owners: &[(OwnerKey, OwnerTotals)], now_ns: u64, events: &mut Vec<Event>) {
+        let processes = owners.iter().filter(|(key, _)| key.pid != 0);
+        for (key, _) in processes {
+            match processes::facts(key.pid) {
+                Some((id, facts)) if id == wire::process(key) => {
+                    if self.named.insert(*key) {
+                        events.push(Event { at_ns: now_ns, kind: EventKind::Process { id, facts } });
+                    }
+                }
+                _ => self.retired.ended(*key),
+            }
+        }
     }
 
     fn tell_totals(&self, owners: &[(OwnerKey, OwnerTotals)], now_ns: u64, events: &mut Vec<Event>) {
@@ -206,6 +235,7 @@ impl Live {
 
     fn free_retired(&mut self, now_ns: u64, events: &mut Vec<Event>) {
         let freed = self.retired.free(&mut self.ledger);
+        freed.iter().for_each(|(owner, _)| _ = self.named.remove(owner));
         if self.losses != Losses::default() {
             self.tell_totals(&freed, now_ns, events); // The last chance to.
         }
@@ -232,7 +262,9 @@ impl Source for Live {
         events.append(&mut self.backlog);
         self.take_records(events);
         let now_ns = clock::boot_ns();
-        self.tell_losses(now_ns, events);
+        if now_ns >= self.losses_told_ns + LOSSES_EVERY_NS {
+            self.tell_losses(now_ns, events);
+        }
         self.unconfirmed.look(now_ns, &mut self.ledger, events);
         self.systems.look(now_ns, &mut self.ledger, events);
         self.settings.look(now_ns, events);

@@ -9,6 +9,7 @@ use crate::event::{Event, EventKind, NetNs, PoolId, PortRange, Protocol};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use tracer_ebpf::Hold;
 
 /// How often they are read.
 const EVERY_NS: u64 = 10_000_000_000;
@@ -23,7 +24,7 @@ pub struct Settings {
 /// One namespace.
 #[derive(Debug, Default)]
 struct Known {
-    /// `None` where it could not be read.
+    /// What was told last; `None` where nothing could be read.
     range: Option<PortRange>,
     /// How it was entered the last time: as a rule through a process inside.
     way: Option<PathBuf>,
@@ -38,9 +39,10 @@ impl Settings {
         Self { known: pools.iter().map(known).collect(), read_ns: now_ns }
     }
 
-    /// How many ports a namespace keeps out of its pool. One that has just come up is read at
-    /// once; the process `pid` inside shows the way.
-    pub fn reserved(&mut self, netns: NetNs, pid: u32) -> u32 {
+    /// How many ports the namespace of a hold keeps out of its pool. One that has just come up is
+    /// read at once; the owner inside shows the way.
+    pub fn reserved(&mut self, hold: &Hold) -> u32 {
+        let (netns, pid) = (NetNs(hold.netns), hold.owner.pid);
         let known = self.known.entry(netns).or_insert_with(|| {
             let way = netns::of_process(pid);
             match read(netns, &way) {
@@ -48,7 +50,10 @@ impl Settings {
                 None => look_for(netns),
             }
         });
-        known.range.map_or(0, |range| range.reserved)
+        let reserved = known.range.map_or(0, |range| range.reserved);
+        // The hold tells the range of its time, which may be over: then the next reading differs.
+        known.range = Some(PortRange { low: hold.range_low, high: hold.range_high, reserved });
+        reserved
     }
 
     /// Reads them again, if it is time to, and tells what has changed.
@@ -119,9 +124,28 @@ fn look_for(netns: NetNs) -> Known {
 mod tests {
     use super::*;
     use crate::source::linux::places;
+    use tracer_ebpf::OwnerKey;
 
     fn pools(netns: NetNs, range: PortRange) -> BTreeMap<PoolId, PortRange> {
         BTreeMap::from([(PoolId { netns, protocol: Protocol::Tcp }, range)])
+    }
+
+    fn hold(netns: NetNs, pid: u32) -> Hold {
+        let owner = OwnerKey { pid, ..OwnerKey::default() };
+        Hold { netns: netns.0, owner, range_low: 5, range_high: 6, ..Hold::default() }
+    }
+
+    #[test]
+    fn a_record_of_before_the_change_is_corrected() {
+        let own = places::own_netns().unwrap();
+        let now = netns::port_range().unwrap();
+        let mut settings = Settings::new(&pools(own, now), 0);
+        settings.reserved(&hold(own, std::process::id()));
+        let mut events = Vec::new();
+        settings.read(1, &mut events);
+        assert!(
+            matches!(&events[..], [Event { kind: EventKind::Pool { range, .. }, .. }, _] if *range == now)
+        );
     }
 
     #[test]
@@ -149,7 +173,7 @@ mod tests {
     fn a_namespace_that_has_ended_is_forgotten() {
         let gone = NetNs(1);
         let mut settings = Settings::new(&pools(gone, PortRange { low: 1, high: 2, reserved: 9 }), 0);
-        assert_eq!(settings.reserved(gone, 0), 9);
+        assert_eq!(settings.reserved(&hold(gone, 0)), 9);
         let mut events = Vec::new();
         settings.read(1, &mut events);
         assert!(events.is_empty() && settings.known.is_empty());
@@ -161,7 +185,7 @@ mod tests {
         let reserved = netns::port_range().unwrap().reserved;
         for pid in [std::process::id(), u32::MAX] {
             let mut settings = Settings::new(&BTreeMap::new(), 0);
-            assert_eq!(settings.reserved(own, pid), reserved);
+            assert_eq!(settings.reserved(&hold(own, pid)), reserved);
             assert!(settings.known[&own].way.is_some(), "{pid}");
         }
     }

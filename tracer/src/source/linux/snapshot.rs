@@ -5,7 +5,7 @@
 
 use super::ledger::Ledger;
 use super::sock_diag::{self, SocketRow};
-use super::{clock, netns, processes, wire};
+use super::{bound_only, clock, netns, processes, wire};
 use crate::event::{
     Degradation, Event, EventKind, HoldId, NetNs, PoolId, PortRange, ProcessId, Protocol, TimeWaitFound,
 };
@@ -60,11 +60,15 @@ pub fn take(ledger: &mut Ledger) -> Snapshot {
 
 /// What is in every namespace, and which process holds which socket.
 pub(super) fn survey(degraded: &mut Vec<Degradation>) -> (Vec<View>, FxHashMap<u32, ProcessId>) {
-    std::thread::scope(|scope| {
+    let (mut views, holders) = std::thread::scope(|scope| {
         let holders = scope.spawn(processes::socket_holders);
         let views = look(degraded);
         (views, holders.join().unwrap_or_default())
-    })
+    });
+    if bound_only::are_unlisted() {
+        add_bound_only(&mut views, &holders);
+    }
+    (views, holders)
 }
 
 impl View {
@@ -134,6 +138,16 @@ fn look(degraded: &mut Vec<Degradation>) -> Vec<View> {
         }
     }
     views
+}
+
+/// Adds the TCP sockets that this kernel does not list to the views that they belong to.
+fn add_bound_only(views: &mut [View], holders: &FxHashMap<u32, ProcessId>) {
+    let listed = views.iter().flat_map(|view| &view.rows).map(|row| row.inode).collect();
+    for (netns, row) in bound_only::find(holders, &listed) {
+        if let Some(view) = views.iter_mut().find(|view| view.id == netns) {
+            view.rows.push(row);
+        }
+    }
 }
 
 /// The ephemeral holds among a namespace's sockets.
