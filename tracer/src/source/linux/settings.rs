@@ -24,8 +24,10 @@ pub struct Settings {
 /// One namespace.
 #[derive(Debug, Default)]
 struct Known {
-    /// What was told last; `None` where nothing could be read.
+    /// What was read last; `None` where nothing could be.
     range: Option<PortRange>,
+    /// Whether a hold has told another range since: that of before a change, or of after it.
+    contradicted: bool,
     /// How it was entered the last time: as a rule through a process inside.
     way: Option<PathBuf>,
 }
@@ -34,8 +36,9 @@ impl Settings {
     /// With what the snapshot found at `now_ns`.
     #[must_use]
     pub fn new(pools: &BTreeMap<PoolId, PortRange>, now_ns: u64) -> Self {
-        let known =
-            |(pool, range): (&PoolId, &PortRange)| (pool.netns, Known { range: Some(*range), way: None });
+        let known = |(pool, range): (&PoolId, &PortRange)| {
+            (pool.netns, Known { range: Some(*range), ..Known::default() })
+        };
         Self { known: pools.iter().map(known).collect(), read_ns: now_ns }
     }
 
@@ -46,14 +49,15 @@ impl Settings {
         let known = self.known.entry(netns).or_insert_with(|| {
             let way = netns::of_process(pid);
             match read(netns, &way) {
-                Some(range) => Known { range: Some(range), way: Some(way) },
+                Some(range) => Known { range: Some(range), way: Some(way), contradicted: false },
                 None => look_for(netns),
             }
         });
-        let reserved = known.range.map_or(0, |range| range.reserved);
-        // The hold tells the range of its time, which may be over: then the next reading differs.
-        known.range = Some(PortRange { low: hold.range_low, high: hold.range_high, reserved });
-        reserved
+        let Some(range) = known.range else {
+            return 0;
+        };
+        known.contradicted |= (range.low, range.high) != (hold.range_low, hold.range_high);
+        range.reserved
     }
 
     /// Reads them again, if it is time to, and tells what has changed.
@@ -98,7 +102,8 @@ impl Settings {
 
 impl Known {
     fn update(&mut self, netns: NetNs, range: PortRange, at_ns: u64, events: &mut Vec<Event>) {
-        if self.range.replace(range) == Some(range) {
+        let same = self.range.replace(range) == Some(range);
+        if !std::mem::take(&mut self.contradicted) && same {
             return;
         }
         for protocol in [Protocol::Tcp, Protocol::Udp] {
@@ -117,7 +122,7 @@ fn read(netns: NetNs, way: &Path) -> Option<PortRange> {
 /// A namespace to which nobody has shown the way.
 fn look_for(netns: NetNs) -> Known {
     let way = netns::ways().remove(&netns);
-    Known { range: way.as_ref().and_then(|way| read(netns, way)), way }
+    Known { range: way.as_ref().and_then(|way| read(netns, way)), way, contradicted: false }
 }
 
 #[cfg(test)]
