@@ -9,12 +9,16 @@
 
 #[path = "live/commands.rs"]
 mod commands;
+#[path = "live/corrections.rs"]
+mod corrections;
 #[path = "live/exactness.rs"]
 mod exactness;
 #[path = "live/harness.rs"]
 mod harness;
 #[path = "live/lives.rs"]
 mod lives;
+#[path = "live/moves.rs"]
+mod moves;
 #[path = "live/places.rs"]
 mod places;
 #[path = "live/trace.rs"]

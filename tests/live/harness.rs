@@ -126,6 +126,11 @@ impl Tracer {
         tracer
     }
 
+    /// Its pid.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
     fn attached(&mut self) -> Option<()> {
         if let Some(status) = self.process.ended() {
             panic!("portleak did not start: {status}\n{}", self.errors());

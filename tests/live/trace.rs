@@ -60,6 +60,18 @@ impl Trace {
         lost.expect("a count of lost events")
     }
 
+    /// How many holds the kernel's own list corrected.
+    pub(crate) fn corrections(&self) -> u64 {
+        let corrections = self.summary()["capture"]["corrections"].as_u64();
+        corrections.expect("a count of corrections")
+    }
+
+    /// What nobody owns, if there is any.
+    pub(crate) fn unowned(&self) -> Option<&Value> {
+        let owners = self.summary()["owners"].as_array().expect("owners");
+        owners.iter().find(|owner| owner["owner"]["kind"] == "unowned")
+    }
+
     /// The process in the summary, if it is there.
     pub(crate) fn find(&self, pid: &Value) -> Option<&Value> {
         let owners = self.summary()["owners"].as_array().expect("owners");

@@ -79,6 +79,19 @@ pub(crate) fn port(sk: Address) -> u16 {
     read(sk, global!(OFF_SK_NUM))
 }
 
+/// Whether a socket has a destination.
+#[inline(always)]
+pub(crate) fn is_connected(sk: Address) -> bool {
+    read::<u16>(sk, global!(OFF_SK_DPORT)) != 0
+}
+
+/// Whether a UDP socket has ever been connected: that gives it a hash of its own, which stays
+/// (`sk_set_txhash` in `__ip4_datagram_connect` and `__ip6_datagram_connect`; never zero).
+#[inline(always)]
+pub(crate) fn was_connected(sk: Address) -> bool {
+    global!(OFF_SK_TXHASH) != ABSENT && read::<u32>(sk, global!(OFF_SK_TXHASH)) != 0
+}
+
 /// The protocol number.
 #[inline(always)]
 pub(crate) fn protocol(sk: Address) -> u16 {

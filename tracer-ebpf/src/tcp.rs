@@ -4,6 +4,7 @@ use crate::kernel::{Address, global, read};
 use crate::ledger::{self, EADDRINUSE, EADDRNOTAVAIL, TCP};
 use crate::ring::{emit, header};
 use crate::socket::{self, Common};
+use crate::udp;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::macros::{btf_tracepoint, cgroup_sock};
@@ -52,8 +53,8 @@ fn post_bind(ctx: &SockContext) {
     }
     // SAFETY: the helper takes this hook's context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    if ledger::find(cookie).is_some() {
-        return;
+    if let Some(hold) = ledger::find(cookie) {
+        udp::end_before_bind(ctx, sk, cookie, hold);
     }
     let common = Common::of(sk);
     let mut hold =

@@ -55,11 +55,28 @@ fn sock_release(ctx: SockContext) -> i32 {
         ledger::bury(cookie);
         return 1;
     };
-    match learn(sk, cookie, hold) {
-        Port::None => ledger::retract(&ctx, cookie, hold, EAGAIN),
-        Port::Known => ledger::release(cookie, hold),
-    }
+    end(&ctx, sk, cookie, hold);
     1
+}
+
+/// Ends a hold whose port is given back now, or was before by connect(AF_UNSPEC), unseen.
+#[inline(always)]
+fn end(ctx: &impl EbpfContext, sk: Address, cookie: u64, hold: &mut Hold) {
+    match learn(sk, cookie, hold) {
+        Port::Known | Port::Gone => ledger::release(cookie, hold),
+        // Its connect found no port.
+        Port::None => ledger::retract(ctx, cookie, hold, EAGAIN),
+    }
+}
+
+/// Ends the hold of a socket that has been bound since: only one without a port can be
+/// (`__inet_bind`), so its port was given back by connect(AF_UNSPEC), or never found.
+#[inline(always)]
+pub(crate) fn end_before_bind(ctx: &impl EbpfContext, sk: Address, cookie: u64, hold: &Hold) {
+    if hold.flags & flag::UNCONFIRMED != 0 && !socket::was_connected(sk) {
+        return ledger::retract(ctx, cookie, hold, EAGAIN);
+    }
+    ledger::release(cookie, hold);
 }
 
 #[inline(always)]
@@ -68,18 +85,14 @@ fn connect(ctx: &SockAddrContext, family: u8) {
         return;
     };
     if let Some(hold) = ledger::find(cookie) {
-        match learn(sk, cookie, hold) {
-            Port::Known if socket::port(sk) != 0 => {
-                set_remote(ctx, family, hold);
-                hold.state = state::CONNECTED;
-                emit(HoldRecord { header: header(kind::UPDATED, cookie), hold: *hold });
-                return;
-            }
-            // connect(AF_UNSPEC) gave the port back unseen, some time before this.
-            Port::Known => ledger::release(cookie, hold),
-            // The connect before this one found no port.
-            Port::None => ledger::retract(ctx, cookie, hold, EAGAIN),
+        if socket::port(sk) != 0 {
+            learn(sk, cookie, hold);
+            set_remote(ctx, family, hold);
+            hold.state = state::CONNECTED;
+            emit(HoldRecord { header: header(kind::UPDATED, cookie), hold: *hold });
+            return;
         }
+        end(ctx, sk, cookie, hold);
     }
     let common = Common::of(sk);
     let port = common.port();
@@ -96,8 +109,11 @@ fn sendmsg(ctx: &SockAddrContext, family: u8) {
         return;
     };
     if let Some(hold) = ledger::find(cookie) {
-        learn(sk, cookie, hold);
-        return;
+        if matches!(learn(sk, cookie, hold), Port::Known) && hold.port == bound_port(ctx) {
+            return;
+        }
+        // connect(AF_UNSPEC) gave the port back, and this datagram has got another.
+        ledger::release(cookie, hold);
     }
     let common = Common::of(sk);
     let mut hold = Hold { protocol: UDP, state: state::BOUND, port: common.port(), ..Hold::default() };
@@ -119,8 +135,18 @@ fn udp_socket(ctx: &SockAddrContext) -> Option<(Address, u64)> {
     Some((address(sk), cookie))
 }
 
+/// The port of the socket that sends, without the price of reading kernel memory.
+#[inline(always)]
+fn bound_port(ctx: &SockAddrContext) -> u16 {
+    // SAFETY: fields of the hook's context and of its socket, as the verifier knows them; the
+    // socket is not null (see `udp_socket`).
+    unsafe { read_volatile(&raw const (*(*ctx.sock_addr).__bindgen_anon_1.sk).src_port) as u16 }
+}
+
 enum Port {
     Known,
+    /// There was one, and connect(AF_UNSPEC) gave it back before its number was seen.
+    Gone,
     None,
 }
 
@@ -131,6 +157,9 @@ fn learn(sk: Address, cookie: u64, hold: &mut Hold) -> Port {
         return Port::Known;
     }
     let port = socket::port(sk);
+    if !socket::is_connected(sk) && socket::was_connected(sk) {
+        return Port::Gone;
+    }
     if port == 0 {
         return Port::None;
     }

@@ -40,7 +40,8 @@ pub enum OwnerId {
         /// The namespace that the kernel's socket lives in.
         netns: NetNs,
     },
-    /// Nobody: an orphan, a socket in flight between processes, or one whose owner is unknown.
+    /// Nobody: a socket in flight between processes, one that only io_uring keeps, or one whose
+    /// owner is unknown.
     Unowned,
 }
 
@@ -240,7 +241,7 @@ impl LossStage {
 pub struct Totals {
     /// Ports acquired.
     pub acquired: u64,
-    /// Ports released, pre-existing ones included.
+    /// Ports released, pre-existing ones and those that went to another owner included.
     pub released: u64,
 }
 
@@ -301,6 +302,25 @@ pub enum EventKind {
     },
     /// A TIME_WAIT that began before tracing: of nobody that is known.
     TimeWaitFound(TimeWaitFound),
+    /// A hold belongs to another owner from now on: the one before has given its socket away, or
+    /// ended while others can use it.
+    ///
+    /// A hold stays with its owner as long as that can use the socket. Otherwise it goes to a
+    /// process that can, and where none can although descriptors exist (in flight between
+    /// processes, kept by io_uring) to [`OwnerId::Unowned`]. An orphan, which the kernel is still
+    /// closing after its last descriptor is gone, stays with its last owner, as TIME_WAIT does.
+    Moved {
+        /// Which hold.
+        hold: HoldId,
+        /// Its new owner.
+        owner: OwnerId,
+    },
+    /// The kernel's list of sockets showed that the events had been wrong; those that mend it
+    /// are told beside this.
+    Corrected {
+        /// About how many holds.
+        count: u64,
+    },
     /// An allocation failed for want of ports.
     Failed(Failed),
     /// A pool's range, when it is first seen and when it changes.

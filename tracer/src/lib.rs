@@ -28,8 +28,9 @@
 //!   of its own (`engine::detector`) that can be replaced.
 //! - [`source`]: where events come from. `source::linux` loads the probes (`probes`), gives them
 //!   the kernel's layout (`layout`, `btf`), enters what was held before (`snapshot`, `sock_diag`,
-//!   `processes`, `place`), reads their ledger (`ledger`), drains their records (`wire`, `live`) and
-//!   follows the pools' settings (`settings`). `picture` is who holds what now, without probes.
+//!   `processes`, `place`), reads their ledger (`ledger`), drains their records (`wire`, `live`),
+//!   follows the pools' settings (`settings`), and from time to time compares all with the kernel's
+//!   own list of sockets (`reconcile`). `picture` is who holds what now, without probes.
 //! - [`output`]: findings and summary for people and for programs.
 //! - [`run`]: the loop, and the command that `portleak run` runs. [`cli`], [`exit`]: the outside.
 //! - `tracer-ebpf`: the probes (bin) and the wire format that both sides share (lib).
@@ -40,6 +41,8 @@
 //!   life of a descriptor: a reset connection frees its port while the descriptor stays open, and
 //!   TIME_WAIT keeps it long after `close()`.
 //! - Identity is the socket cookie; an owner is a pid with its start time. Neither is ever reused.
+//! - A hold belongs to a process that can use its socket. That changes without any event, so it is
+//!   looked up: every half minute, soon after an owner's end, and at the end of the trace.
 //! - The engine is pure: time comes in with events, and the result does not depend on how they
 //!   are batched. It cannot fail.
 //! - Nothing is lost silently: the probes count what the ring buffer had no room for, the stream

@@ -74,8 +74,20 @@ impl Session {
 }
 
 /// The tests that load probes into the running kernel, one at a time: they share its ports.
-const LIVE: [&str; 7] =
-    ["--package", "tracer", "--test", "live", "--", "--include-ignored", "--test-threads=1"];
+const LIVE: [&str; 12] = [
+    "--package",
+    "tracer",
+    "--test",
+    "live",
+    "--test",
+    "proof",
+    "--test",
+    "differential",
+    "--",
+    "--include-ignored",
+    "--test-threads=1",
+    "--show-output",
+];
 
 fn format(root: &Path) -> Result<()> {
     need_component("fmt", "rustfmt", root)?;

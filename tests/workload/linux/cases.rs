@@ -3,6 +3,7 @@
 use super::crew::{self, Member};
 use super::exact;
 use super::limits;
+use super::moves::Way;
 use super::server::{Manner, PORT_V4, PORT_V6};
 use super::tally::print_line;
 use anyhow::{Context, Result, ensure};
@@ -93,6 +94,13 @@ pub(super) fn exec(connections: u32) -> Result<()> {
     limits::wait_for_observer()?;
     client.dismiss()?;
     crew::dismiss_all(servers)
+}
+
+/// The client's connections go to another process, or to none.
+pub(super) fn give_away(way: Way, connections: u32) -> Result<()> {
+    let connections = ["--connections".to_owned(), connections.to_string()];
+    let arguments = std::iter::once(way.name().to_owned()).chain(connections);
+    crew::perform(&[server(Manner::Echo, &any(PORT_V4))], &[client("move", arguments)])
 }
 
 /// The usual cast: one server, one client that is told how many connections to make.

@@ -2,6 +2,8 @@
 
 use super::exact;
 use super::limits;
+use super::moves::{self, Way};
+use super::random;
 use super::server::{PORT_V4, round_trip};
 use super::socket::{Family, survive_exec};
 use super::tally::{Report, Tally};
@@ -37,6 +39,13 @@ pub(super) enum Role {
         #[arg(long)]
         connections: u32,
     },
+    /// Gives its connections away.
+    Move {
+        #[arg(value_enum)]
+        way: Way,
+        #[arg(long)]
+        connections: u32,
+    },
     /// Closes before the server does.
     TimeWait {
         #[arg(long)]
@@ -51,6 +60,13 @@ pub(super) enum Role {
     Exhaust {
         #[arg(long)]
         connections: u32,
+    },
+    /// Does what the dice say, some steps at a time.
+    Random {
+        #[arg(long)]
+        seed: u64,
+        #[arg(long)]
+        steps: u32,
     },
 }
 
@@ -87,9 +103,11 @@ pub(super) fn run(role: Role) -> Result<()> {
         Role::Exact(plan) => exact::run(&plan),
         Role::Hold { to, spread, connections, then } => hold(to, spread, connections, then),
         Role::Reset { connections } => reset(connections),
+        Role::Move { way, connections } => moves::run(way, connections),
         Role::TimeWait { connections } => time_wait(connections),
         Role::CloseWait { connections } => close_wait(connections),
         Role::Exhaust { connections } => exhaust(connections),
+        Role::Random { seed, steps } => random::play(seed, steps),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::limits;
 use super::tally::print_line;
 use anyhow::{Context, Result, ensure};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// A process of the crew. It ends when its standard input does, at the latest when we do.
@@ -38,6 +38,11 @@ impl Member {
         self.output.read_line(&mut line)?;
         ensure!(!line.is_empty(), "process {} ended without a report", self.pid());
         Ok(line)
+    }
+
+    /// Lets it go on, if it waits for that.
+    pub(super) fn proceed(&mut self) -> Result<()> {
+        Ok(self.input.write_all(b"\n")?)
     }
 
     /// Lets it end, and waits until it has.

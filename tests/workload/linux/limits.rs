@@ -19,9 +19,14 @@ pub(super) fn end_after(time: Duration) {
 
 /// Waits for a line or the end of standard input.
 pub(super) fn wait_for_observer() -> Result<()> {
+    observer_wants_more().map(drop)
+}
+
+/// The same; tells whether it was a line.
+pub(super) fn observer_wants_more() -> Result<bool> {
     end_after(WAIT_MAX);
-    io::stdin().read_line(&mut String::new()).context("waiting for standard input to end")?;
-    Ok(())
+    let bytes = io::stdin().read_line(&mut String::new()).context("waiting for standard input to end")?;
+    Ok(bytes > 0)
 }
 
 /// Raises the limit of open files as far as it goes.

@@ -5,8 +5,12 @@ mod client;
 mod crew;
 mod exact;
 mod limits;
+mod moves;
 mod netns;
 mod paced;
+mod prove;
+mod random;
+mod raw;
 mod server;
 mod socket;
 mod storm;
@@ -105,6 +109,13 @@ enum Command {
         #[arg(long)]
         connections: u32,
     },
+    /// The process's connections go to another, or to none.
+    Move {
+        #[arg(value_enum)]
+        way: moves::Way,
+        #[arg(long)]
+        connections: u32,
+    },
     /// The client closes first and leaves TIME_WAIT behind.
     TimeWait {
         #[arg(long)]
@@ -119,6 +130,21 @@ enum Command {
     Exhaust {
         #[arg(long, default_value_t = 6)]
         attempts: u32,
+    },
+    /// One proof workload (tests/proof), by name.
+    Prove { case: String },
+    /// Random operations by several processes, some at a time; then waits for a line, or ends.
+    Random {
+        #[arg(long)]
+        seed: u64,
+        /// How often it waits.
+        #[arg(long, default_value_t = 6)]
+        rounds: u32,
+        /// How many operations each process does before that.
+        #[arg(long, default_value_t = 8)]
+        steps: u32,
+        #[arg(long, default_value_t = 3)]
+        processes: u64,
     },
     /// One server process of the commands above.
     #[command(hide = true)]
@@ -174,9 +200,12 @@ fn run(command: Command) -> Result<()> {
         Command::Accept { connections } => cases::accept(connections),
         Command::ExitHolding { connections } => cases::exit_holding(connections),
         Command::Exec { connections } => cases::exec(connections),
+        Command::Move { way, connections } => cases::give_away(way, connections),
         Command::TimeWait { connections } => cases::time_wait(connections),
         Command::CloseWait { connections } => cases::close_wait(connections),
         Command::Exhaust { attempts } => cases::exhaust(attempts),
+        Command::Prove { case } => prove::run(&case),
+        Command::Random { seed, rounds, steps, processes } => random::run(seed, rounds, steps, processes),
         Command::Serve(role) => server::run(&role),
         Command::Client(role) => client::run(role),
     }

@@ -43,7 +43,8 @@ pub(super) fn enter_new(range: Option<Range>) -> Result<()> {
     Ok(())
 }
 
-fn set(sysctl: &str, value: &str) -> Result<()> {
+/// Changes a setting of this process's namespace.
+pub(super) fn set(sysctl: &str, value: &str) -> Result<()> {
     let path = format!("/proc/sys/{sysctl}");
     fs::write(&path, value).with_context(|| format!("writing {value} to {path}"))
 }

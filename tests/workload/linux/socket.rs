@@ -3,7 +3,9 @@
 use std::io;
 use std::mem::size_of_val;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::ptr;
 
 /// The address family.
 #[derive(Clone, Copy)]
@@ -75,6 +77,74 @@ pub(super) fn lengthen_queue(listener: &TcpListener) -> io::Result<()> {
 pub(super) fn survive_exec(socket: &impl AsFd) -> io::Result<()> {
     // SAFETY: F_SETFD takes numbers; no other flag of a descriptor exists.
     checked(unsafe { libc::fcntl(socket.as_fd().as_raw_fd(), libc::F_SETFD, 0) })
+}
+
+/// One control message with one descriptor, aligned as the kernel wants it.
+#[repr(C)]
+struct Rights {
+    header: libc::cmsghdr,
+    fd: RawFd,
+}
+
+/// Sends a descriptor (SCM_RIGHTS).
+pub(super) fn send_file(to: &UnixStream, file: &impl AsRawFd) -> io::Result<()> {
+    let mut rights = rights(file.as_raw_fd());
+    let mut byte = [0_u8];
+    // SAFETY: the message's pointers are those of `rights` and of one byte, which outlive the call.
+    let sent =
+        with_message(&mut rights, &mut byte, |message| unsafe { libc::sendmsg(to.as_raw_fd(), message, 0) });
+    if sent == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Receives a descriptor (SCM_RIGHTS).
+pub(super) fn receive_file(from: &UnixStream) -> io::Result<OwnedFd> {
+    let mut rights = rights(-1);
+    let mut byte = [0_u8];
+    // SAFETY: as above; the kernel writes within the lengths given.
+    let received = with_message(&mut rights, &mut byte, |message| unsafe {
+        libc::recvmsg(from.as_raw_fd(), message, 0)
+    });
+    if received != 1 || rights.fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given this descriptor to us and to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(rights.fd) })
+}
+
+fn rights(fd: RawFd) -> Rights {
+    // SAFETY: cmsghdr is plain data for which zeros are valid.
+    let mut header: libc::cmsghdr = unsafe { std::mem::zeroed() };
+    header.cmsg_len = size_of::<libc::cmsghdr>() + size_of::<RawFd>();
+    (header.cmsg_level, header.cmsg_type) = (libc::SOL_SOCKET, libc::SCM_RIGHTS);
+    Rights { header, fd }
+}
+
+fn with_message(
+    rights: &mut Rights,
+    byte: &mut [u8; 1],
+    call: impl FnOnce(*mut libc::msghdr) -> libc::ssize_t,
+) -> libc::ssize_t {
+    let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+    // SAFETY: msghdr is plain data for which zeros are valid.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
+    (message.msg_control, message.msg_controllen) = (ptr::from_mut(rights).cast(), size_of::<Rights>());
+    call(&raw mut message)
+}
+
+/// Takes a copy of another process's descriptor (pidfd_getfd, since 5.6).
+pub(super) fn take_file(pid: u32, number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes numbers.
+    let process = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: pidfd_getfd takes numbers.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })
+}
+
+fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = RawFd::try_from(result).ok().filter(|fd| *fd >= 0);
+    let fd = fd.ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the kernel has just given this descriptor to us and to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn open(family: Family, kind: libc::c_int) -> io::Result<OwnedFd> {

@@ -54,6 +54,11 @@ impl Report {
 }
 
 impl<More: Serialize> Report<More> {
+    /// The same of another process, told by this one.
+    pub(super) fn of(self, pid: u32) -> Self {
+        Self { pid, ..self }
+    }
+
     /// Of a server.
     pub(super) fn server(tcp: Tally, more: More) -> Self {
         Self { role: "server", ..Report::tcp(tcp).with(more) }

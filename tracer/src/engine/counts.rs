@@ -13,6 +13,10 @@ pub(super) struct Counts {
     released: u64,
     /// Held before tracing began.
     pre_existing: u64,
+    /// Came from another owner.
+    moved_in: u64,
+    /// Went to another owner; among `released`.
+    moved_out: u64,
     /// The kernel's own word, once it was given.
     totals: Totals,
     bound_only: u64,
@@ -28,6 +32,17 @@ impl Counts {
     }
 
     pub(super) fn release(&mut self) {
+        self.released += 1;
+    }
+
+    /// A port came from another owner: like one that was held before.
+    pub(super) fn move_in(&mut self) {
+        self.moved_in += 1;
+    }
+
+    /// A port went to another owner: like one that was released.
+    pub(super) fn move_out(&mut self) {
+        self.moved_out += 1;
         self.released += 1;
     }
 
@@ -75,18 +90,20 @@ impl Counts {
 
     /// Ports held now.
     pub(super) fn held(&self) -> u64 {
-        (self.acquired() + self.pre_existing).saturating_sub(self.released())
+        (self.acquired() + self.pre_existing + self.moved_in).saturating_sub(self.released())
     }
 
     /// Whether there is anything to report.
     pub(super) fn is_empty(&self) -> bool {
-        self.acquired() == 0 && self.pre_existing == 0 && self.released() == 0 && self.failed.is_empty()
+        self.acquired() + self.pre_existing + self.moved_in + self.released() == 0 && self.failed.is_empty()
     }
 
     pub(super) fn report(&self, protocol: Protocol) -> ProtocolReport {
         ProtocolReport {
             acquired: self.acquired(),
             released: self.released(),
+            moved_out: self.moved_out,
+            moved_in: self.moved_in,
             held: self.held(),
             held_bound_only: if protocol == Protocol::Tcp { self.bound_only } else { 0 },
             close_wait: self.close_wait,

@@ -9,6 +9,7 @@ mod detector;
 mod holds;
 mod judge;
 mod lifetimes;
+mod moves;
 mod owners;
 mod pools;
 pub mod report;
@@ -74,6 +75,7 @@ pub struct Engine {
     findings: Vec<Finding>,
     events: u64,
     lost: u64,
+    corrections: u64,
     /// Number of the last resync, and when it began; done when `resync_began_ns` is `None`.
     resync: u32,
     resync_began_ns: Option<u64>,
@@ -100,6 +102,7 @@ impl Engine {
             findings: Vec::new(),
             events: 0,
             lost: 0,
+            corrections: 0,
             resync: 0,
             resync_began_ns: None,
             acquired: 0,
@@ -123,6 +126,8 @@ impl Engine {
             EventKind::TimeWaitBegan { hold } => self.begin_time_wait(*hold, at_ns),
             EventKind::TimeWaitEnded { hold } => self.end_time_wait(*hold, at_ns),
             EventKind::TimeWaitFound(found) => self.find_time_wait(found),
+            EventKind::Moved { hold, owner } => self.give(*hold, owner),
+            EventKind::Corrected { count } => self.corrections += count,
             EventKind::Failed(failed) => self.fail(at_ns, failed),
             EventKind::Pool { pool, range } => self.set_range(*pool, *range),
             EventKind::Totals { owner, protocol, totals } => self.total(owner, *protocol, *totals),

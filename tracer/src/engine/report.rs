@@ -161,8 +161,12 @@ pub enum Finding {
 pub struct ProtocolReport {
     /// Ports acquired since tracing began.
     pub acquired: u64,
-    /// Ports released since tracing began, pre-existing ones included.
+    /// Ports released since tracing began, pre-existing ones and `moved_out` included.
     pub released: u64,
+    /// Of those, ports that went to another owner and were still held then.
+    pub moved_out: u64,
+    /// Ports that came from another owner; not in `acquired`.
+    pub moved_in: u64,
     /// Ports held now.
     pub held: u64,
     /// Of those, bound and neither connected nor listening.
@@ -250,6 +254,8 @@ pub struct Summary {
     pub events: u64,
     /// Events lost, all stages.
     pub lost: u64,
+    /// Holds that the kernel's list of sockets showed to be missed or gone: how inexact it was.
+    pub corrections: u64,
     /// What there was no room for: owners dropped after they had ended, destinations not told apart.
     pub evicted: u64,
     /// Every owner that acquired, held or failed, gravest verdict first, then by ports held.

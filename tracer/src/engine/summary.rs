@@ -31,6 +31,7 @@ impl Engine {
             duration_s: seconds(now_ns, self.start_ns),
             events: self.events,
             lost: self.lost,
+            corrections: self.corrections,
             evicted: self.owners.evicted + self.watch.refused,
             owners,
             pools,

@@ -131,6 +131,7 @@ pub(crate) fn summary(owners: Vec<OwnerReport>) -> Summary {
         duration_s: 12.1,
         events: 48_211,
         lost: 0,
+        corrections: 0,
         evicted: 0,
         owners,
         pools: vec![PoolReport {

@@ -61,7 +61,7 @@ proptest! {
     }
 
     #[test]
-    fn any_stream_is_taken(kinds in prop::collection::vec((0u64..30, 0u8..9, 0u64..100_000_000_000), 0..300)) {
+    fn any_stream_is_taken(kinds in prop::collection::vec((0u64..30, 0u8..10, 0u64..100_000_000_000), 0..300)) {
         let mut engine = Engine::new(Config::default(), START_NS);
         let mut source = Script::default();
         source.acquire(0.0, 1);
@@ -77,6 +77,7 @@ proptest! {
                 5 => EventKind::TimeWaitEnded { hold },
                 6 => EventKind::ResyncBegan,
                 7 => EventKind::ResyncEnded,
+                8 => EventKind::Moved { hold, owner: OwnerId::Unowned },
                 _ => EventKind::PortLearnt { hold, port: 40_000 },
             };
             engine.apply(&Event { at_ns: START_NS + at_ns, kind });

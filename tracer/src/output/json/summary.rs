@@ -21,6 +21,7 @@ pub(super) struct SummaryJson<'a> {
 struct QualityJson<'a> {
     events: u64,
     lost: u64,
+    corrections: u64,
     hooks: Vec<HookJson<'a>>,
     degraded: Vec<DegradationJson<'a>>,
 }
@@ -40,6 +41,8 @@ struct ReportJson<'a> {
 struct TcpJson {
     acquired: u64,
     released: u64,
+    moved_in: u64,
+    moved_out: u64,
     held: u64,
     held_bound_only: u64,
     close_wait: u64,
@@ -52,6 +55,8 @@ struct TcpJson {
 struct UdpJson {
     acquired: u64,
     released: u64,
+    moved_in: u64,
+    moved_out: u64,
     held: u64,
     held_bound_only: u64,
     failed: BTreeMap<&'static str, u64>,
@@ -74,6 +79,7 @@ impl<'a> SummaryJson<'a> {
             capture: QualityJson {
                 events: summary.events,
                 lost: summary.lost,
+                corrections: summary.corrections,
                 hooks: HookJson::all(capture),
                 degraded: DegradationJson::all(capture),
             },
@@ -104,6 +110,8 @@ impl TcpJson {
         Self {
             acquired: report.acquired,
             released: report.released,
+            moved_in: report.moved_in,
+            moved_out: report.moved_out,
             held: report.held,
             held_bound_only: report.held_bound_only,
             close_wait: report.close_wait,
@@ -120,6 +128,8 @@ impl UdpJson {
         Self {
             acquired: report.acquired,
             released: report.released,
+            moved_in: report.moved_in,
+            moved_out: report.moved_out,
             held: report.held,
             held_bound_only: report.held_bound_only,
             failed: failed(report, [EAGAIN, EADDRINUSE]),

@@ -23,6 +23,10 @@ pub(super) fn text(summary: &Summary, degraded: &[Degradation], options: &TextOp
             consequence(options)
         )
     };
+    if options.verbose || summary.corrections > 0 {
+        let corrections = counted(summary.corrections, "correction");
+        text += &format!("{corrections} from the kernel's own list of sockets\n");
+    }
     if options.verbose {
         text.extend(degraded.iter().map(limited));
     } else if !degraded.is_empty() {

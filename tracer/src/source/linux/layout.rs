@@ -44,7 +44,8 @@ const REQUIRED: [(&str, &str); 25] = [
 ];
 
 /// Fields that one feature needs.
-const OPTIONAL: [(&str, &str); 3] = [
+const OPTIONAL: [(&str, &str); 4] = [
+    ("OFF_SK_TXHASH", "sock.sk_txhash"),
     ("OFF_NET_RESERVED", "net.ipv4.sysctl_local_reserved_ports"),
     ("OFF_TW_TIMER", "inet_timewait_sock.tw_timer"),
     ("OFF_TIMER_FUNCTION", "timer_list.function"),

@@ -1,8 +1,11 @@
 //! The probes' ledger as user space sees it: every hold, every owner's totals, what was lost.
 
+mod moves;
+
 use crate::source::SourceError;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use moves::Moved;
 use rustc_hash::FxHashMap;
 use tracer_ebpf::{CONTROL_SNAPSHOT, Hold, OwnerKey, OwnerTotals, counter, flag};
 
@@ -21,6 +24,10 @@ pub struct Ledger {
     counters: PerCpuArray<MapData, u64>,
     /// What we know better than the probes' totals: added to them, wrapping.
     corrections: FxHashMap<OwnerKey, OwnerTotals>,
+    /// How many holds each owner has taken over, from before tracing or from another owner.
+    taken_over: FxHashMap<OwnerKey, u64>,
+    /// Holds whose owner is not the one that the probes know.
+    moved: FxHashMap<u64, Moved>,
 }
 
 /// What the probes could not keep or tell, summed over CPUs.
@@ -52,6 +59,8 @@ impl Ledger {
             control: map("CONTROL")?.try_into().map_err(failed)?,
             counters: map("COUNTERS")?.try_into().map_err(failed)?,
             corrections: FxHashMap::default(),
+            taken_over: FxHashMap::default(),
+            moved: FxHashMap::default(),
         })
     }
 
@@ -67,8 +76,17 @@ impl Ledger {
     /// acquired, or has ended, while the snapshot was being taken.
     pub fn adopt(&mut self, cookie: u64, hold: &Hold) -> bool {
         // Owned before its first acquisition: so that its releases are counted.
-        let _ = self.owners.insert(hold.owner, OwnerTotals::default(), BPF_NOEXIST);
-        self.holds.insert(cookie, hold, BPF_NOEXIST).is_ok()
+        self.enter_owner(&hold.owner);
+        let entered = self.holds.insert(cookie, hold, BPF_NOEXIST).is_ok();
+        if entered {
+            *self.taken_over.entry(hold.owner).or_default() += 1;
+        }
+        entered
+    }
+
+    /// Gives an owner its place. False if it had one.
+    fn enter_owner(&mut self, owner: &OwnerKey) -> bool {
+        self.owners.insert(owner, OwnerTotals::default(), BPF_NOEXIST).is_ok()
     }
 
     /// Writes a hold's port into the ledger, if the hold is still there.
@@ -92,9 +110,9 @@ impl Ledger {
         self.remove(cookie, hold, |correction| &mut correction.udp_acquired, u64::MAX)
     }
 
-    /// Takes a hold out whose end the probes could not see. False if they were first.
+    /// Takes a hold out whose end the probes did not see. False if they were first.
     pub fn release(&mut self, cookie: u64, hold: &Hold) -> bool {
-        self.remove(cookie, hold, |correction| &mut correction.udp_released, 1)
+        self.remove(cookie, hold, |correction| released(correction, hold.protocol), 1)
     }
 
     fn remove(
@@ -107,7 +125,8 @@ impl Ledger {
         if self.holds.remove(&cookie).is_err() {
             return false;
         }
-        let field = field(self.corrections.entry(hold.owner).or_default());
+        let owner = self.moved.remove(&cookie).map_or(hold.owner, |moved| moved.to);
+        let field = field(self.corrections.entry(owner).or_default());
         *field = field.wrapping_add(change);
         true
     }
@@ -118,9 +137,23 @@ impl Ledger {
         self.holds.get(&cookie, 0).ok()
     }
 
+    /// Whether nothing is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.holds.keys().next().is_none()
+    }
+
     /// Every hold; `None` if the walk did not come to an end, so many changed meanwhile.
     #[must_use]
-    pub fn holds(&self) -> Option<Vec<(u64, Hold)>> {
+    pub fn holds(&mut self) -> Option<Vec<(u64, Hold)>> {
+        let holds = self.walk()?;
+        if !self.moved.is_empty() {
+            self.settle_all_but(&holds.iter().map(|(cookie, _)| *cookie).collect());
+        }
+        Some(holds)
+    }
+
+    fn walk(&self) -> Option<Vec<(u64, Hold)>> {
         let mut holds = Vec::new();
         for (step, entry) in self.holds.iter().enumerate() {
             match entry {
@@ -151,16 +184,27 @@ impl Ledger {
             return totals;
         };
         OwnerTotals {
+            tcp_acquired: totals.tcp_acquired.wrapping_add(correction.tcp_acquired),
+            tcp_released: totals.tcp_released.wrapping_add(correction.tcp_released),
             udp_acquired: totals.udp_acquired.wrapping_add(correction.udp_acquired),
             udp_released: totals.udp_released.wrapping_add(correction.udp_released),
-            ..totals
         }
+    }
+
+    /// How many ports an owner holds; `None` if it has no place.
+    #[must_use]
+    pub fn held_by(&self, owner: &OwnerKey) -> Option<u64> {
+        let totals = self.totals(owner)?;
+        let taken_over = self.taken_over.get(owner).copied().unwrap_or_default();
+        let taken = totals.tcp_acquired.wrapping_add(totals.udp_acquired).wrapping_add(taken_over);
+        Some(taken.wrapping_sub(totals.tcp_released).wrapping_sub(totals.udp_released))
     }
 
     /// Frees an owner's place.
     pub fn remove_owner(&mut self, owner: &OwnerKey) {
         let _ = self.owners.remove(owner);
         self.corrections.remove(owner);
+        self.taken_over.remove(owner);
     }
 
     /// What was lost since the probes were loaded.
@@ -173,6 +217,11 @@ impl Ledger {
             owners: sum(counter::OWNERS_FULL),
         }
     }
+}
+
+/// The count of releases of a protocol.
+fn released(totals: &mut OwnerTotals, protocol: u8) -> &mut u64 {
+    if protocol == 17 { &mut totals.udp_released } else { &mut totals.tcp_released }
 }
 
 fn failed(error: MapError) -> SourceError {

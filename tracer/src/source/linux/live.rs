@@ -5,6 +5,7 @@ use super::layout::KernelLayout;
 use super::ledger::{Ledger, Losses};
 use super::platform::Platform;
 use super::probes::Probes;
+use super::reconcile::Reconcile;
 use super::retired::Retired;
 use super::settings::Settings;
 use super::snapshot::{self, Snapshot};
@@ -57,6 +58,7 @@ pub struct Live {
     retired: Retired,
     /// Owners whose name was told.
     named: FxHashSet<OwnerKey>,
+    reconcile: Reconcile,
 }
 
 impl Live {
@@ -72,7 +74,7 @@ impl Live {
         let wake = wake(&ring)?;
         let log = aya_log::EbpfLogger::init(&mut probes.ebpf).ok();
         ledger.set_snapshot(true)?;
-        let Snapshot { events, pools, degraded, adopted } = snapshot::take(&mut ledger);
+        let Snapshot { events, pools, degraded } = snapshot::take(&mut ledger);
         ledger.set_snapshot(false)?;
         let mut capture = Capture {
             platform: "linux".to_owned(),
@@ -87,6 +89,7 @@ impl Live {
         capture.degraded.extend(degraded);
         memory::give_back();
         let settings = Settings::new(&capture.pools, clock::boot_ns());
+        let reconcile = Reconcile::new(clock::boot_ns(), &events);
         Ok(Self {
             capture,
             probes: Some(probes),
@@ -103,8 +106,9 @@ impl Live {
             undecoded: 0,
             resync_due: false,
             resynced_ns: 0,
-            named: adopted.keys().copied().collect(),
-            retired: Retired::new(adopted),
+            named: FxHashSet::default(),
+            retired: Retired::default(),
+            reconcile,
         })
     }
 
@@ -135,6 +139,7 @@ impl Live {
             Record::Fork(record) => {
                 if record.header.kind == kind::EXITED {
                     self.retired.ended(record.child);
+                    self.reconcile.exited(record.header.at_ns, record.child);
                 }
                 (record.header.at_ns, wire::fork_event(record))
             }
@@ -146,6 +151,7 @@ impl Live {
     fn hold(&mut self, record: &HoldRecord) -> Result<EventKind, wire::WireError> {
         let event = wire::hold_event(record, self.reserved(&record.hold))?;
         self.systems.notice(record);
+        self.reconcile.notice(record);
         match &event {
             EventKind::Acquired(acquired) if acquired.port.is_none() => self.unconfirmed.announce(record),
             EventKind::Failed(_) => self.unconfirmed.settle(record.header.cookie),
@@ -158,6 +164,7 @@ impl Live {
         if header.port != 0 || header.kind == kind::RELEASED {
             self.unconfirmed.settle(header.cookie);
         }
+        self.reconcile.pass(header, &mut self.ledger);
         if header.kind == kind::BURIED {
             self.ledger.remove_tombstone(header.cookie);
         }
@@ -181,6 +188,7 @@ impl Live {
             if count > 0 {
                 events.push(Event { at_ns: now_ns, kind: EventKind::Lost { count, stage } });
                 self.resync_due = true;
+                self.reconcile.lost(now_ns);
             }
         }
         self.losses = now;
@@ -198,6 +206,10 @@ impl Live {
         for (cookie, hold) in holds {
             if let Ok(acquired) = wire::acquired(HoldId(cookie), &hold, self.reserved(&hold)) {
                 events.push(Event { at_ns: hold.acquired_ns, kind: EventKind::Confirmed(acquired) });
+            }
+            if let Some(owner) = self.ledger.moved_to(cookie) {
+                let kind = EventKind::Moved { hold: HoldId(cookie), owner: wire::owner(&owner) };
+                events.push(Event { at_ns: now_ns, kind });
             }
         }
         events.push(Event { at_ns: now_ns, kind: EventKind::ResyncEnded });
@@ -268,6 +280,7 @@ impl Source for Live {
         self.unconfirmed.look(now_ns, &mut self.ledger, events);
         self.systems.look(now_ns, &mut self.ledger, events);
         self.settings.look(now_ns, events);
+        self.reconcile.turn(now_ns, &mut self.ledger, events);
         if self.resync_due && now_ns >= self.resynced_ns + RESYNC_EVERY_NS {
             self.resync(now_ns, events);
         }
@@ -292,6 +305,7 @@ impl Source for Live {
         self.unconfirmed.look(now_ns, &mut self.ledger, events);
         self.systems.look(now_ns, &mut self.ledger, events);
         self.settings.read(now_ns, events);
+        self.reconcile.finish(&mut self.ledger, events);
         if self.losses != Losses::default() {
             self.resync(now_ns, events);
         }

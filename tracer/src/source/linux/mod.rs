@@ -16,6 +16,7 @@ pub mod places;
 pub mod platform;
 pub mod probes;
 pub mod processes;
+pub mod reconcile;
 pub mod retired;
 pub mod settings;
 pub mod snapshot;

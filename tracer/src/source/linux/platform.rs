@@ -51,7 +51,7 @@ pub fn check() -> Result<Platform, SourceError> {
     if !cgroup.is_root {
         degraded.push(partial_cgroup());
     }
-    if !is_namespace("pid", initial::PID) {
+    if !shows_all_processes() {
         degraded.push(foreign_pids());
     }
     Ok(Platform { kernel, cgroup: cgroup.directory, degraded })
@@ -193,6 +193,12 @@ fn check_user_namespace() -> Result<(), SourceError> {
 }
 
 /// Whether our namespace of that kind is the given one; taken for granted if /proc does not tell.
+/// Whether /proc shows every process under the pid that the kernel knows it by.
+#[must_use]
+pub fn shows_all_processes() -> bool {
+    is_namespace("pid", initial::PID)
+}
+
 fn is_namespace(kind: &str, expected: &str) -> bool {
     let link = fs::read_link(format!("/proc/self/ns/{kind}"));
     link.map_or(true, |link| link.as_os_str() == expected)

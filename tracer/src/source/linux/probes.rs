@@ -98,7 +98,7 @@ impl Probes {
 }
 
 /// What tracepoints and cgroup hooks do not show: feature, why, remedy.
-const UNSEEN: [(&str, &str, &str); 3] = [
+const UNSEEN: [(&str, &str, &str); 4] = [
     (
         "failures of bind(0), and of UDP sendto, for want of ports",
         "the kernel runs no tracepoint there",
@@ -108,6 +108,11 @@ const UNSEEN: [(&str, &str, &str); 3] = [
         "the instant at which a UDP socket gives its port back by connect(AF_UNSPEC)",
         "the kernel runs no tracepoint there",
         "none needed: it is seen when the socket is next used or closed",
+    ),
+    (
+        "a UDP socket that lies disconnected, told from one whose connect found no port (EAGAIN)",
+        "neither has a port, and the kernel runs no tracepoint there",
+        "look at the pool's figures: a pool that was not near its end had a port to give",
     ),
     (
         "the instant at which the kernel closes a UDP socket of its own",

@@ -2,7 +2,7 @@
 
 mod descriptors;
 
-pub use descriptors::socket_holders;
+pub use descriptors::{Holders, all_socket_holders, socket_holders};
 
 use super::place::Place;
 use crate::event::{NetNs, ProcessFacts, ProcessId};

@@ -23,16 +23,14 @@ pub struct Snapshot {
     pub pools: BTreeMap<PoolId, PortRange>,
     /// What could not be looked at.
     pub degraded: Vec<Degradation>,
-    /// How many holds each owner has of these.
-    pub adopted: FxHashMap<OwnerKey, u64>,
 }
 
 /// One namespace as seen from inside.
 pub(super) struct View {
-    id: NetNs,
-    range: PortRange,
-    rows: Vec<SocketRow>,
-    looked_ns: u64,
+    pub(super) id: NetNs,
+    pub(super) range: PortRange,
+    pub(super) rows: Vec<SocketRow>,
+    pub(super) looked_ns: u64,
 }
 
 /// Looks into every namespace and enters what it finds into the ledger.
@@ -40,20 +38,21 @@ pub(super) struct View {
 pub fn take(ledger: &mut Ledger) -> Snapshot {
     let mut snapshot = Snapshot::default();
     let (views, holders) = survey(&mut snapshot.degraded);
+    let mut owners = FxHashSet::default();
     for view in &views {
         snapshot.events.extend(view.pools().chain(view.time_waits()));
         snapshot.pools.extend(view.ids().map(|pool| (pool, view.range)));
         let holds = holds(view, &holders);
         let entered = holds.into_iter().filter(|(cookie, hold)| ledger.adopt(*cookie, hold));
         for (cookie, hold) in entered {
-            *snapshot.adopted.entry(hold.owner).or_default() += 1;
+            owners.insert(hold.owner);
             if let Ok(acquired) = wire::acquired(HoldId(cookie), &hold, view.range.reserved) {
                 let at_ns = hold.acquired_ns;
                 snapshot.events.push(Event { at_ns, kind: EventKind::Acquired(acquired) });
             }
         }
     }
-    let names = names(snapshot.adopted.keys());
+    let names = names(owners.iter());
     snapshot.events.splice(0..0, names);
     snapshot
 }
@@ -161,11 +160,7 @@ fn hold(view: &View, row: &SocketRow, holder: Option<&ProcessId>) -> Hold {
     let (_, remote) = row.remote.map_or((family, [0, 0]), |remote| words(remote.ip()));
     Hold {
         acquired_ns: clock::boot_ns(),
-        owner: holder.map_or_else(OwnerKey::default, |holder| OwnerKey {
-            started_ticks: holder.started_ticks,
-            pid: holder.pid,
-            system_netns: 0,
-        }),
+        owner: holder.map_or_else(OwnerKey::default, |holder| wire::owner_key(*holder)),
         local,
         remote,
         netns: view.id.0,

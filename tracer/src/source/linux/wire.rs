@@ -188,6 +188,12 @@ pub fn owner(key: &OwnerKey) -> OwnerId {
     }
 }
 
+/// The key of a process.
+#[must_use]
+pub fn owner_key(process: ProcessId) -> OwnerKey {
+    OwnerKey { started_ticks: process.started_ticks, pid: process.pid, system_netns: 0 }
+}
+
 /// A process by its key.
 #[must_use]
 pub fn process(key: &OwnerKey) -> ProcessId {

@@ -7,7 +7,7 @@ use super::{id, pids};
 use crate::event::ProcessId;
 use rustc_hash::FxHashMap;
 use std::ffi::CStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -20,41 +20,107 @@ const DIRECTORY_BYTES: usize = 32 * 1024;
 /// Longer than any `socket:[N]`; links to longer names are cut, which does no harm.
 const LINK_BYTES: usize = 64;
 
-/// The process that holds each socket, by the socket's inode number. If several share one, it is
-/// the one with the lowest pid: mostly the parent, which made it.
+/// Which processes hold each socket, by the socket's inode number.
+#[derive(Debug, Default)]
+pub struct Holders {
+    lowest: FxHashMap<u32, ProcessId>,
+    /// All but the lowest, where several hold one.
+    others: FxHashMap<u32, Vec<ProcessId>>,
+}
+
+impl Holders {
+    /// The holder with the lowest pid: mostly the parent, which made it.
+    #[must_use]
+    pub fn first(&self, inode: u32) -> Option<ProcessId> {
+        self.lowest.get(&inode).copied()
+    }
+
+    /// Whether a process holds a socket.
+    #[must_use]
+    pub fn has(&self, process: ProcessId, inode: u32) -> bool {
+        let others = self.others.get(&inode);
+        self.first(inode) == Some(process) || others.is_some_and(|others| others.contains(&process))
+    }
+
+    /// The first holders alone.
+    #[must_use]
+    pub fn into_first(self) -> FxHashMap<u32, ProcessId> {
+        self.lowest
+    }
+
+    /// The first holders.
+    #[must_use]
+    pub fn all_first(&self) -> &FxHashMap<u32, ProcessId> {
+        &self.lowest
+    }
+
+    fn add(&mut self, inode: u32, process: ProcessId) {
+        let first = *self.lowest.entry(inode).or_insert(process);
+        if first != process {
+            self.others.entry(inode).or_default().push(process);
+        }
+    }
+}
+
+/// The process that holds each socket, by the socket's inode number; of several the one with the
+/// lowest pid.
+#[must_use]
+pub fn socket_holders() -> FxHashMap<u32, ProcessId> {
+    all_socket_holders().into_first()
+}
+
+/// All processes that hold each socket.
 ///
 /// Processes that end meanwhile or that we may not look into are left out.
 #[must_use]
-pub fn socket_holders() -> FxHashMap<u32, ProcessId> {
-    let mut holders = FxHashMap::default();
+pub fn all_socket_holders() -> Holders {
+    let mut holders = Holders::default();
     let mut inodes = Vec::new();
     let mut buffer = vec![0; DIRECTORY_BYTES];
     for pid in pids() {
         inodes.clear();
-        // Ended, or not ours to see: what was read until then still counts.
-        let _ = read_sockets(pid, &mut buffer, &mut inodes);
+        read_process(pid, &mut buffer, &mut inodes);
         if inodes.is_empty() {
             continue;
         }
         if let Some(process) = id(pid) {
-            for &inode in &inodes {
-                holders.entry(inode).or_insert(process);
-            }
+            inodes.iter().for_each(|&inode| holders.add(inode, process));
         }
     }
     holders
 }
 
-/// Appends the inode numbers of a process's sockets to `inodes`.
-fn read_sockets(pid: u32, buffer: &mut [u8], inodes: &mut Vec<u32>) -> io::Result<()> {
-    let directory = File::open(format!("/proc/{pid}/fd"))?;
+/// Appends the inode numbers of a process's sockets to `inodes`, as far as they can be read.
+fn read_process(pid: u32, buffer: &mut [u8], inodes: &mut Vec<u32>) {
+    // Ended, or not ours to see: what was read until then still counts.
+    let read = read_sockets(&format!("/proc/{pid}/fd"), buffer, inodes);
+    if read.is_ok_and(|entries| entries > 0) {
+        return;
+    }
+    // Its first thread may have ended before the others, and shows nothing any more.
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return;
+    };
+    for thread in threads.flatten().filter(|thread| thread.file_name() != pid.to_string().as_str()) {
+        let path = format!("{}/fd", thread.path().display());
+        if read_sockets(&path, buffer, inodes).is_ok_and(|entries| entries > 0) {
+            return; // Threads share their descriptors.
+        }
+    }
+}
+
+/// Appends the inode numbers of the sockets in a directory of descriptors to `inodes`; says how
+/// many descriptors there are.
+fn read_sockets(directory: &str, buffer: &mut [u8], inodes: &mut Vec<u32>) -> io::Result<usize> {
+    let directory = File::open(directory)?;
     let mut link = [0; LINK_BYTES];
+    let mut entries = 0;
     loop {
         let batch = read_entries(&directory, buffer)?;
         if batch.is_empty() {
-            return Ok(());
+            return Ok(entries);
         }
-        inodes.extend(names(batch).filter_map(|name| {
+        inodes.extend(names(batch).inspect(|_| entries += 1).filter_map(|name| {
             let target = read_link_at(&directory, name, &mut link).ok()?;
             socket_inode(target)
         }));
@@ -147,7 +213,19 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let pid = std::process::id();
         let path = format!("/proc/{pid}/fd/{}", socket.as_raw_fd());
-        let inode = u32::try_from(std::fs::metadata(path).unwrap().ino()).unwrap();
+        let inode = u32::try_from(fs::metadata(path).unwrap().ino()).unwrap();
         assert_eq!(socket_holders().get(&inode).copied(), id(pid));
+    }
+
+    #[test]
+    fn of_several_holders_the_first_is_told_and_all_are_known() {
+        let process = |pid| ProcessId { pid, started_ticks: 1 };
+        let mut holders = Holders::default();
+        for (inode, pid) in [(5, 1), (5, 1), (5, 2), (6, 2)] {
+            holders.add(inode, process(pid));
+        }
+        assert_eq!((holders.first(5), holders.first(6)), (Some(process(1)), Some(process(2))));
+        assert!(holders.has(process(1), 5) && holders.has(process(2), 5));
+        assert!(!holders.has(process(1), 6) && !holders.has(process(3), 5));
     }
 }

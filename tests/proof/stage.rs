@@ -1,0 +1,112 @@
+//! Runs the cases under one live source and compares what it told.
+
+use crate::sequence::{self, Scene};
+use crate::table::Case;
+use crate::workload::workload;
+use serde_json::Value;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tracer::event::{Event, EventKind};
+use tracer::source::linux::clock::boot_ns;
+use tracer::source::{self, CaptureOptions, LiveSource, Source};
+
+/// Cases at a time: most of them wait for something.
+const CASES_AT_ONCE: usize = 6;
+/// How long after the last program the last event may come: the kernel clears namespaces away in
+/// its own time.
+const LAST_EVENT: Duration = Duration::from_secs(10);
+
+/// What became of a case.
+pub(crate) enum Verdict {
+    AsExpected,
+    Impossible(String),
+    Wrong(String),
+}
+
+/// A case that was played, and its program's report.
+struct Played {
+    case: &'static Case,
+    scene: Scene,
+    report: Value,
+}
+
+/// Plays all cases and judges them.
+pub(crate) fn perform(cases: &'static [Case]) -> Vec<(&'static Case, Verdict)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let options = CaptureOptions { buffer_bytes: 1 << 22 };
+    let mut source = runtime.block_on(async { source::open(&options) }).expect("the live source");
+    let mut events = Vec::new();
+    let played = std::thread::scope(|scope| {
+        let players = scope.spawn(|| play_all(cases));
+        while !players.is_finished() {
+            runtime.block_on(take(&mut source, &mut events));
+        }
+        players.join().expect("every program ran")
+    });
+    let patience_ends = Instant::now() + LAST_EVENT;
+    loop {
+        runtime.block_on(take(&mut source, &mut events));
+        let verdicts: Vec<_> = played.iter().map(|it| (it.case, judge(it, &events))).collect();
+        let wrong = verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Wrong(_)));
+        if !wrong || Instant::now() > patience_ends {
+            return verdicts;
+        }
+    }
+}
+
+async fn take(source: &mut LiveSource, events: &mut Vec<Event>) {
+    source.ready().await;
+    let before = events.len();
+    source.drain(events).expect("events");
+    let lost = events[before..].iter().any(|event| matches!(event.kind, EventKind::Lost { .. }));
+    assert!(!lost, "events were lost");
+}
+
+fn play_all(cases: &'static [Case]) -> Vec<Played> {
+    let (next, played) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..CASES_AT_ONCE {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let it = play(case);
+                    played.lock().unwrap_or_else(PoisonError::into_inner).push(it);
+                }
+            });
+        }
+    });
+    played.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn play(case: &'static Case) -> Played {
+    let began_ns = boot_ns();
+    let output = workload().args(["prove", case.name]).stdin(Stdio::null()).output().expect("the workload");
+    let lasted_ns = began_ns..=boot_ns();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {}\n{errors}", case.name, output.status);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let netns = report["netns"].as_u64().and_then(|inode| inode.try_into().ok()).expect("a namespace");
+    Played { case, scene: Scene { netns, lasted_ns }, report }
+}
+
+fn judge(played: &Played, events: &[Event]) -> Verdict {
+    if let Some(why) = played.report["impossible"].as_str() {
+        return Verdict::Impossible(why.to_owned());
+    }
+    let told = sequence::read(events, &played.scene);
+    let (expected, line) = (played.case.expected, told.line(played.case.expected));
+    if line != expected {
+        return Verdict::Wrong(format!("expected {expected}, told {line}"));
+    }
+    let took = played.report["took"].as_array().into_iter().flatten();
+    let took: Vec<_> = took.map(|it| (number(&it["pid"]), number(&it["port"]))).collect();
+    if told.took != took {
+        return Verdict::Wrong(format!("expected owners and ports {took:?}, told {:?}", told.took));
+    }
+    Verdict::AsExpected
+}
+
+fn number<N: TryFrom<u64>>(value: &Value) -> Option<N> {
+    value.as_u64()?.try_into().ok()
+}

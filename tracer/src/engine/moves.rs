@@ -1,0 +1,35 @@
+//! Holds that go from one owner to another.
+
+use super::Engine;
+use crate::event::{HoldId, OwnerId};
+
+impl Engine {
+    /// A hold belongs to `to` from now on. Its birth is kept, so it does not look young there: for
+    /// the detector it leaves the one's series and joins the other's.
+    pub(super) fn give(&mut self, id: HoldId, to: &OwnerId) {
+        let Some(&before) = self.holds.get(&id) else {
+            return; // Released meanwhile, or filtered.
+        };
+        let to = self.owners.enter(to);
+        if to == before.owner {
+            return;
+        }
+        let Some(hold) = self.holds.get_mut(&id) else {
+            return;
+        };
+        hold.owner = to;
+        let after = *hold;
+        if let Some(owner) = self.owners.get_mut(before.owner) {
+            let counts = owner.counts(before.pool.protocol);
+            counts.move_out();
+            counts.state(before.state, -1);
+        }
+        if let Some(owner) = self.owners.get_mut(to) {
+            let counts = owner.counts(after.pool.protocol);
+            counts.move_in();
+            counts.state(after.state, 1);
+        }
+        self.watch.leave(&before, true);
+        self.watch.acquire(&after, true);
+    }
+}
