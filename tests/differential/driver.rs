@@ -6,10 +6,12 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use tracer::source::linux::clock::boot_ns;
 use tracer::source::linux::netns::Namespace;
 
 /// The processes of one seed.
 pub(crate) struct Driver {
+    began_ns: u64,
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -21,11 +23,12 @@ impl Driver {
     pub(crate) fn start(seed: u64) -> Self {
         let mut command = workload();
         command.args(["random", "--seed", &seed.to_string()]);
+        let began_ns = boot_ns();
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.expect("the workload starts");
         let input = child.stdin.take().expect("its standard input");
         let output = BufReader::new(child.stdout.take().expect("its standard output"));
-        Self { child, input, output, pids: Vec::new(), history: Vec::new() }
+        Self { began_ns, child, input, output, pids: Vec::new(), history: Vec::new() }
     }
 
     /// Waits until every process has done its steps; false if there are none to come.
@@ -58,7 +61,7 @@ impl Driver {
     pub(crate) fn kernel(&self) -> Kernel {
         let path = PathBuf::from(format!("/proc/{}/ns/net", self.child.id()));
         let namespace = Namespace::open(&path).expect("the workload's namespace");
-        kernel::look(&namespace, &self.pids)
+        kernel::look(&namespace, self.began_ns, &self.pids)
     }
 
     /// All operations so far, in the order of their reports: processes work side by side.

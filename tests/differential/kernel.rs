@@ -12,6 +12,8 @@ const LISTEN: u8 = 10;
 /// One namespace's sockets on ports of its range.
 pub(crate) struct Kernel {
     pub(crate) netns: NetNs,
+    /// Before the namespace was made.
+    pub(crate) began_ns: u64,
     pub(crate) rows: HashMap<u64, SocketRow>,
     /// Cookies.
     pub(crate) time_waits: HashSet<u64>,
@@ -21,7 +23,7 @@ pub(crate) struct Kernel {
 }
 
 /// Asks for everything in the namespace, and for these processes' descriptors.
-pub(crate) fn look(namespace: &Namespace, pids: &[u32]) -> Kernel {
+pub(crate) fn look(namespace: &Namespace, began_ns: u64, pids: &[u32]) -> Kernel {
     let (range, dump) = netns::within(namespace, || {
         let dump = sock_diag::dump(&[Protocol::Tcp, Protocol::Udp]).expect("the list of sockets");
         (netns::port_range().expect("the range"), dump)
@@ -32,6 +34,7 @@ pub(crate) fn look(namespace: &Namespace, pids: &[u32]) -> Kernel {
         dump.rows.into_iter().filter(in_range).partition(|row| row.time_wait_ms.is_some());
     Kernel {
         netns: namespace.id,
+        began_ns,
         listening: rows.iter().filter(|row| is_listener(row)).map(|row| row.local_port).collect(),
         rows: rows.into_iter().map(|row| (row.cookie, row)).collect(),
         time_waits: time_waits.into_iter().map(|row| row.cookie).collect(),

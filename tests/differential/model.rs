@@ -9,11 +9,14 @@ use tracer::source::{LiveSource, Source};
 /// Everybody's holds.
 #[derive(Default)]
 pub(crate) struct Model {
-    holds: HashMap<HoldId, Acquired>,
+    /// With the time of acquisition.
+    holds: HashMap<HoldId, (u64, Acquired)>,
     time_waits: HashSet<HoldId>,
     /// Sockets that ever held a port.
     known: HashSet<HoldId>,
     events: Vec<Event>,
+    /// What cannot be: a sentence each.
+    faults: Vec<String>,
 }
 
 impl Model {
@@ -22,26 +25,26 @@ impl Model {
         let mut events = std::mem::take(&mut self.events);
         source.drain(&mut events).expect("events");
         for event in events.drain(..) {
-            self.apply(event.kind);
+            self.apply(event);
         }
         self.events = events;
     }
 
-    fn apply(&mut self, event: EventKind) {
-        match event {
+    fn apply(&mut self, event: Event) {
+        match event.kind {
             EventKind::Acquired(acquired) => {
                 self.known.insert(acquired.hold);
-                let before = self.holds.insert(acquired.hold, acquired);
-                assert!(before.is_none(), "acquired twice: {before:?}");
+                let before = self.holds.insert(acquired.hold, (event.at_ns, acquired));
+                self.faults.extend(before.map(|before| format!("acquired twice: {before:?}")));
             }
             EventKind::PortLearnt { hold, port } => {
-                if let Some(held) = self.holds.get_mut(&hold) {
+                if let Some((_, held)) = self.holds.get_mut(&hold) {
                     held.port = Some(port);
                 }
             }
             EventKind::Released { hold } => {
-                let held = self.holds.remove(&hold);
-                assert!(held.is_some(), "released without being held: {hold:?}");
+                let unknown = self.holds.remove(&hold).is_none();
+                self.faults.extend(unknown.then(|| format!("released without being held: {hold:?}")));
             }
             EventKind::Failed(failed) => {
                 failed.retracts.and_then(|hold| self.holds.remove(&hold));
@@ -59,17 +62,19 @@ impl Model {
 
     /// What is not alike, a sentence each.
     pub(crate) fn compare(&self, kernel: &Kernel) -> Vec<String> {
-        let mut differences = Vec::new();
+        let mut differences = self.faults.clone();
         for (cookie, row) in &kernel.rows {
             match self.holds.get(&HoldId(*cookie)) {
-                Some(hold) => differences.extend(differ(hold, row, kernel)),
+                Some((_, hold)) => differences.extend(differ(hold, row, kernel)),
                 None if kernel.is_queued(row) => {}
                 None => differences.push(format!("not told: {row:?}")),
             }
         }
-        let here = self.holds.values().filter(|hold| hold.pool.netns == kernel.netns);
-        let gone = here.filter(|hold| !kernel.rows.contains_key(&hold.hold.0));
-        differences.extend(gone.map(|hold| format!("not held: {hold:?}")));
+        // A namespace before this one may have had its number.
+        let here = |at_ns: u64, hold: &Acquired| at_ns >= kernel.began_ns && hold.pool.netns == kernel.netns;
+        let holds = self.holds.values().filter(|(at_ns, hold)| here(*at_ns, hold));
+        let gone = holds.filter(|(_, hold)| !kernel.rows.contains_key(&hold.hold.0));
+        differences.extend(gone.map(|(_, hold)| format!("not held: {hold:?}")));
         let missed = kernel.time_waits.iter().map(|cookie| HoldId(*cookie));
         let missed = missed.filter(|hold| self.known.contains(hold) && !self.time_waits.contains(hold));
         differences.extend(missed.map(|hold| format!("TIME_WAIT not told: {hold:?}")));

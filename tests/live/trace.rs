@@ -66,6 +66,11 @@ impl Trace {
         corrections.expect("a count of corrections")
     }
 
+    /// How many it has told so far.
+    pub(crate) fn corrected(&self) -> u64 {
+        self.of_type("corrected").filter_map(|line| line["count"].as_u64()).sum()
+    }
+
     /// What nobody owns, if there is any.
     pub(crate) fn unowned(&self) -> Option<&Value> {
         let owners = self.summary()["owners"].as_array().expect("owners");

@@ -80,14 +80,14 @@ fn play_all(cases: &'static [Case]) -> Vec<Played> {
 }
 
 fn play(case: &'static Case) -> Played {
-    let began_ns = boot_ns();
     let output = workload().args(["prove", case.name]).stdin(Stdio::null()).output().expect("the workload");
-    let lasted_ns = began_ns..=boot_ns();
+    let ended_ns = boot_ns();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {}\n{errors}", case.name, output.status);
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
-    let netns = report["netns"].as_u64().and_then(|inode| inode.try_into().ok()).expect("a namespace");
-    Played { case, scene: Scene { netns, lasted_ns }, report }
+    let netns = number(&report["netns"]).expect("a namespace");
+    let began_ns = number(&report["began_ns"]).expect("a time");
+    Played { case, scene: Scene { netns, lasted_ns: began_ns..=ended_ns }, report }
 }
 
 fn judge(played: &Played, events: &[Event]) -> Verdict {

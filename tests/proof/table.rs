@@ -26,6 +26,7 @@ const NO_MOVE: &str = "a port stays with the process that took it";
 pub(crate) const CASES: &[Case] = &[
     // The long ones first.
     exact("time-wait-orphan", "A1 T+1 R1 T-1 A2 R2"),
+    inexact("udp-disconnect-wait", "F:EAGAIN A1 R1", DISCONNECTED),
     exact("time-wait-reused", "A1 T+1 R1 F:EADDRNOTAVAIL A2 T-1 R2"),
     exact("time-wait-late-fin", "A1 T+1 R1 T~1 A2 R2 T-1"),
     exact("time-wait-no-room", "A1 R1"),
@@ -80,7 +81,6 @@ pub(crate) const CASES: &[Case] = &[
     inexact("udp-connect-disconnect-bind", "A1 A2 R2 R1 A3 R3", LATE),
     inexact("udp-disconnect", "A1 A2 R2 R1 A3 R3", LATE),
     inexact("udp-disconnect-close", "A1 A2 R2 R1", LATE),
-    inexact("udp-disconnect-wait", "F:EAGAIN A1 R1", DISCONNECTED),
     // Owners. A process that ends lets go of its files from the last to the first (task_work_run).
     exact("exit-without-close", "A1 A2 X R2 R1 A3 R3 X"),
     exact("killed", "A1 A2 X R2 R1 A3 R3 X"),
@@ -110,6 +110,14 @@ pub(crate) const CASES: &[Case] = &[
     exact("local-port-range", "A1 R1"),
     exact("autobind-reuse", "A1 A2 A3 R1 R2 R3"),
     exact("own-range", "A1 A2 R2 R1"),
+    // io_uring.
+    exact("uring-connect", "A1 R1 A2 R2"),
+    exact("uring-connect-polled", "A1 R1 A2 R2"),
+    exact("uring-bind", "A1 R1"),
+    exact("uring-send", "A1 R1"),
+    exact("uring-direct", "A1 A2 R2 R1"),
+    exact("uring-direct-close", "A1 R1 A2 R2"),
+    exact("uring-exhausted", "A1 F:EADDRNOTAVAIL R1"),
     // Other kinds.
     exact("mptcp-connect", "A1 R1"),
     exact("mptcp-bind0", "A1 R1"),

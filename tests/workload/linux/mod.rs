@@ -15,6 +15,7 @@ mod server;
 mod socket;
 mod storm;
 mod tally;
+mod uring;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};

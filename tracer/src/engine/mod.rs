@@ -127,7 +127,10 @@ impl Engine {
             EventKind::TimeWaitEnded { hold } => self.end_time_wait(*hold, at_ns),
             EventKind::TimeWaitFound(found) => self.find_time_wait(found),
             EventKind::Moved { hold, owner } => self.give(*hold, owner),
-            EventKind::Corrected { count } => self.corrections += count,
+            EventKind::Corrected { count } => {
+                self.corrections += count;
+                self.findings.push(Finding::Corrected { at_ns, count: *count });
+            }
             EventKind::Failed(failed) => self.fail(at_ns, failed),
             EventKind::Pool { pool, range } => self.set_range(*pool, *range),
             EventKind::Totals { owner, protocol, totals } => self.total(owner, *protocol, *totals),

@@ -154,6 +154,13 @@ pub enum Finding {
         /// Where.
         stage: LossStage,
     },
+    /// The kernel's own list of sockets showed holds to be missed or gone.
+    Corrected {
+        /// When, on the source's clock.
+        at_ns: u64,
+        /// How many.
+        count: u64,
+    },
 }
 
 /// Counts for one owner and protocol.

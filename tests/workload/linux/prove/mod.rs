@@ -10,6 +10,7 @@ mod story;
 mod tcp;
 mod timewait;
 mod udp;
+mod uring;
 
 use super::tally::print_line;
 use anyhow::{Context, Result};
@@ -17,14 +18,20 @@ use serde::Serialize;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use story::{Impossible, Story, Took};
+use tracer::source::linux::clock::boot_ns;
 
 type Program = fn(&mut Story) -> Result<()>;
+
+const CASES: [&[(&str, Program)]; 7] =
+    [tcp::CASES, timewait::CASES, udp::CASES, owners::CASES, pools::CASES, kinds::CASES, uring::CASES];
 
 /// What a case did, for the test to compare.
 #[derive(Serialize)]
 struct Report {
     /// The network namespace, by inode number.
     netns: u64,
+    /// `CLOCK_BOOTTIME` inside of it, before anything was done: the number may be a dead one's.
+    began_ns: u64,
     /// Every port taken, in order.
     took: Vec<Took>,
     /// Why this kernel cannot run the case.
@@ -33,15 +40,14 @@ struct Report {
 
 /// Runs one case and says what it did.
 pub(super) fn run(name: &str) -> Result<()> {
-    let mut programs = [tcp::CASES, timewait::CASES, udp::CASES, owners::CASES, pools::CASES, kinds::CASES]
-        .into_iter()
-        .flatten();
-    let (_, program) = programs.find(|(it, _)| *it == name).with_context(|| format!("no case {name}"))?;
+    let (_, program) =
+        CASES.into_iter().flatten().find(|(it, _)| *it == name).with_context(|| format!("no case {name}"))?;
+    let began_ns = boot_ns();
     let mut story = Story::default();
     let impossible = match program(&mut story) {
         Ok(()) => None,
         Err(error) => Some(error.downcast::<Impossible>()?.0),
     };
     let netns = fs::metadata("/proc/self/ns/net")?.ino();
-    print_line(&serde_json::to_string(&Report { netns, took: story.into_took(), impossible })?)
+    print_line(&serde_json::to_string(&Report { netns, began_ns, took: story.into_took(), impossible })?)
 }

@@ -114,7 +114,7 @@ fn disconnect_wait(story: &mut Story) -> Result<()> {
     let socket = Socket::udp()?;
     socket.connect("127.0.0.1:7009")?;
     socket.disconnect()?;
-    std::thread::sleep(std::time::Duration::from_millis(600));
+    std::thread::sleep(std::time::Duration::from_millis(1500));
     story.marker()
 }
 

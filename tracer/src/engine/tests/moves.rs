@@ -90,5 +90,7 @@ fn the_kernels_totals_agree_with_a_move() {
 fn corrections_are_summed() {
     let mut script = Script::default();
     script.at(1.0, EventKind::Corrected { count: 2 }).at(2.0, EventKind::Corrected { count: 1 });
-    assert_eq!(script.run(Profile::Session, 3.0).summary.corrections, 3);
+    let outcome = script.run(Profile::Session, 3.0);
+    assert_eq!(outcome.summary.corrections, 3);
+    assert!(matches!(outcome.findings[..], [Finding::Corrected { count: 2, .. }, _]));
 }

@@ -30,6 +30,9 @@ pub(super) enum FindingJson<'a> {
         count: u64,
         stage: &'static str,
     },
+    Corrected {
+        count: u64,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -50,6 +53,7 @@ pub(super) fn head(finding: &Finding) -> (&'static str, u64) {
         Finding::Verdict { at_ns, .. } => ("finding", *at_ns),
         Finding::Exhausted { at_ns, .. } => ("exhausted", *at_ns),
         Finding::Lost { at_ns, .. } => ("lost", *at_ns),
+        Finding::Corrected { at_ns, .. } => ("corrected", *at_ns),
     }
 }
 
@@ -73,6 +77,7 @@ impl<'a> FindingJson<'a> {
                 top_holders: top_holders.iter().map(|holder| HolderJson::of(holder, setting)).collect(),
             },
             Finding::Lost { count, stage, .. } => Self::Lost { count: *count, stage: stage.name() },
+            Finding::Corrected { count, .. } => Self::Corrected { count: *count },
         }
     }
 }

@@ -31,6 +31,7 @@ pub(super) fn text(finding: &Finding, setting: &Setting, options: &TextOptions) 
             (*at_ns, format!("{name} {} {refusal}{holders}", label(owner)))
         }
         Finding::Lost { at_ns, count, stage } => (*at_ns, lost(*count, *stage, options)),
+        Finding::Corrected { at_ns, count } => (*at_ns, corrected(*count, options)),
     };
     format!("{} {said}\n", setting.time_of_day(at_ns, at_ns))
 }
@@ -71,6 +72,11 @@ fn holders(top: &[(Owner, u64)]) -> String {
     let holder = |(owner, held): &(Owner, u64)| format!("{} {}", label(owner), count(*held));
     let holders: Vec<String> = top.iter().map(holder).collect();
     format!("\n{INDENT}most are held by {}", holders.join(", "))
+}
+
+fn corrected(corrected: u64, options: &TextOptions) -> String {
+    let name = options.paint.warning("CORRECTED");
+    format!("{name} {} by the kernel's own list of sockets", counted(corrected, "hold"))
 }
 
 fn lost(lost: u64, stage: LossStage, options: &TextOptions) -> String {

@@ -185,7 +185,7 @@ mod tests {
         let layout = this_kernel();
         let names: std::collections::BTreeSet<_> = layout.globals().iter().map(|(name, _)| *name).collect();
         assert_eq!(names.len(), layout.globals().len());
-        assert_eq!(names.len(), 34);
+        assert_eq!(names.len(), 35);
     }
 
     #[test]

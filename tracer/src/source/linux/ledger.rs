@@ -1,12 +1,15 @@
 //! The probes' ledger as user space sees it: every hold, every owner's totals, what was lost.
 
+mod batch;
 mod moves;
 
 use crate::source::SourceError;
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use moves::Moved;
 use rustc_hash::FxHashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use tracer_ebpf::{CONTROL_SNAPSHOT, Hold, OwnerKey, OwnerTotals, counter, flag};
 
 // include/uapi/linux/bpf.h
@@ -19,6 +22,8 @@ const STEPS_MAX: usize = 1 << 20;
 /// The maps.
 pub struct Ledger {
     holds: HashMap<MapData, u64, Hold>,
+    /// The same map, to read it whole.
+    holds_fd: OwnedFd,
     owners: HashMap<MapData, OwnerKey, OwnerTotals>,
     control: Array<MapData, u32>,
     counters: PerCpuArray<MapData, u64>,
@@ -53,8 +58,10 @@ impl Ledger {
                 remedy: "build portleak anew: its probes are of another version".to_owned(),
             })
         };
+        let holds = map("HOLDS")?;
         Ok(Self {
-            holds: map("HOLDS")?.try_into().map_err(failed)?,
+            holds_fd: duplicate(&holds)?,
+            holds: holds.try_into().map_err(failed)?,
             owners: map("OWNERS")?.try_into().map_err(failed)?,
             control: map("CONTROL")?.try_into().map_err(failed)?,
             counters: map("COUNTERS")?.try_into().map_err(failed)?,
@@ -143,25 +150,12 @@ impl Ledger {
         self.holds.keys().next().is_none()
     }
 
-    /// Every hold; `None` if the walk did not come to an end, so many changed meanwhile.
-    #[must_use]
+    /// Every hold; `None` if they cannot be read.
     pub fn holds(&mut self) -> Option<Vec<(u64, Hold)>> {
-        let holds = self.walk()?;
+        let mut holds = batch::holds(&self.holds_fd).ok()?;
+        holds.retain(|(_, hold)| hold.flags & flag::TOMBSTONE == 0);
         if !self.moved.is_empty() {
             self.settle_all_but(&holds.iter().map(|(cookie, _)| *cookie).collect());
-        }
-        Some(holds)
-    }
-
-    fn walk(&self) -> Option<Vec<(u64, Hold)>> {
-        let mut holds = Vec::new();
-        for (step, entry) in self.holds.iter().enumerate() {
-            match entry {
-                _ if step == STEPS_MAX => return None,
-                Ok((cookie, hold)) if hold.flags & flag::TOMBSTONE == 0 => holds.push((cookie, hold)),
-                Ok(_) | Err(MapError::KeyNotFound) => {}
-                Err(_) => return None,
-            }
         }
         Some(holds)
     }
@@ -217,6 +211,15 @@ impl Ledger {
             owners: sum(counter::OWNERS_FULL),
         }
     }
+}
+
+/// Another descriptor of a hash map.
+fn duplicate(map: &Map) -> Result<OwnedFd, SourceError> {
+    let fd = match map {
+        Map::HashMap(data) => data.fd().as_fd().try_clone_to_owned(),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    };
+    fd.map_err(|error| failed(MapError::IoError(error)))
 }
 
 /// The count of releases of a protocol.

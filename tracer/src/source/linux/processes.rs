@@ -2,7 +2,7 @@
 
 mod descriptors;
 
-pub use descriptors::{Holders, all_socket_holders, socket_holders};
+pub use descriptors::{Holders, socket_holders, socket_holders_among};
 
 use super::place::Place;
 use crate::event::{NetNs, ProcessFacts, ProcessId};

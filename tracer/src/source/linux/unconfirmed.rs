@@ -10,8 +10,10 @@ use super::netns::{self, Namespace};
 use super::{sock_diag, wire};
 use crate::event::{Event, EventKind, Failed, FailureCode, HoldId, NetNs, Protocol};
 use rustc_hash::FxHashMap;
-use tracer_ebpf::{HoldRecord, flag};
+use tracer_ebpf::{Hold, HoldRecord, flag};
 
+/// `IPPROTO_TCP`.
+const TCP: u8 = 6;
 const MILLISECOND_NS: u64 = 1_000_000;
 
 /// How patient to be with a protocol.
@@ -79,9 +81,12 @@ impl Unconfirmed {
                 // A namespace that cannot be entered stays unsettled: held, port unknown.
                 let ports =
                     netns::find(netns, pids).and_then(|namespace| ports(&namespace, patience.protocol));
-                for (cookie, _) in ports.iter().flat_map(|_| &group) {
+                for (cookie, pending) in ports.iter().flat_map(|_| &group) {
+                    self.pending[which].remove(cookie);
                     let port = ports.as_ref().and_then(|ports| ports.get(cookie).copied());
-                    self.conclude(which, *cookie, port, now_ns, ledger, events);
+                    let kind = still_open(*cookie, pending, ledger)
+                        .and_then(|hold| conclude(*cookie, &hold, port, ledger));
+                    events.extend(kind.map(|kind| Event { at_ns: now_ns, kind }));
                 }
             }
         }
@@ -96,35 +101,32 @@ impl Unconfirmed {
         }
         by_netns
     }
+}
 
-    fn conclude(
-        &mut self,
-        which: usize,
-        cookie: u64,
-        port: Option<u16>,
-        now_ns: u64,
-        ledger: &mut Ledger,
-        events: &mut Vec<Event>,
-    ) {
-        self.pending[which].remove(&cookie);
-        let kind = match port {
-            Some(port) => {
-                ledger.learn(cookie, port);
-                Some(EventKind::PortLearnt { hold: HoldId(cookie), port })
-            }
-            // What became of a TCP socket that is not listed, its tracepoints tell.
-            None if PATIENCE[which].protocol == Protocol::Tcp => None,
-            None => retract(cookie, ledger),
-        };
-        events.extend(kind.map(|kind| Event { at_ns: now_ns, kind }));
+/// The hold as it was announced, if nothing more is known of it yet. The socket may have another
+/// by now, of which its listing says nothing: a disconnect and a connect take no time.
+fn still_open(cookie: u64, pending: &Pending, ledger: &Ledger) -> Option<Hold> {
+    let announced = |hold: &Hold| hold.acquired_ns == pending.at_ns && hold.flags & flag::UNCONFIRMED != 0;
+    ledger.hold(cookie).filter(announced)
+}
+
+/// What the list says of a hold.
+fn conclude(cookie: u64, hold: &Hold, port: Option<u16>, ledger: &mut Ledger) -> Option<EventKind> {
+    match port {
+        Some(port) => {
+            ledger.learn(cookie, port);
+            Some(EventKind::PortLearnt { hold: HoldId(cookie), port })
+        }
+        // What became of a TCP socket that is not listed, its tracepoints tell.
+        None if hold.protocol == TCP => None,
+        None => retract(cookie, hold, ledger),
     }
 }
 
 /// A UDP socket is not listed: it has no port, unless it was closed meanwhile, which the probes tell.
-fn retract(cookie: u64, ledger: &mut Ledger) -> Option<EventKind> {
-    let hold = ledger.hold(cookie).filter(|hold| hold.flags & flag::UNCONFIRMED != 0)?;
-    let announced = wire::acquired(HoldId(cookie), &hold, 0).ok()?;
-    ledger.retract(cookie, &hold).then(|| {
+fn retract(cookie: u64, hold: &Hold, ledger: &mut Ledger) -> Option<EventKind> {
+    let announced = wire::acquired(HoldId(cookie), hold, 0).ok()?;
+    ledger.retract(cookie, hold).then(|| {
         EventKind::Failed(Failed {
             owner: announced.owner,
             pool: announced.pool,

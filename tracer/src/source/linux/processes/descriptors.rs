@@ -66,18 +66,18 @@ impl Holders {
 /// lowest pid.
 #[must_use]
 pub fn socket_holders() -> FxHashMap<u32, ProcessId> {
-    all_socket_holders().into_first()
+    socket_holders_among(pids()).into_first()
 }
 
-/// All processes that hold each socket.
+/// All of some processes that hold each socket; ascending pids make the first the lowest.
 ///
 /// Processes that end meanwhile or that we may not look into are left out.
 #[must_use]
-pub fn all_socket_holders() -> Holders {
+pub fn socket_holders_among(pids: impl IntoIterator<Item = u32>) -> Holders {
     let mut holders = Holders::default();
     let mut inodes = Vec::new();
     let mut buffer = vec![0; DIRECTORY_BYTES];
-    for pid in pids() {
+    for pid in pids {
         inodes.clear();
         read_process(pid, &mut buffer, &mut inodes);
         if inodes.is_empty() {

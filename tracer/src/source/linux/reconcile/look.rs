@@ -7,6 +7,7 @@ use crate::source::linux::processes::{self, Holders};
 use crate::source::linux::snapshot::{self, View};
 use crate::source::linux::{clock, sock_diag};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use tracer_ebpf::Hold;
 
@@ -26,12 +27,15 @@ pub(super) struct Seen {
     /// Who holds which inode. Asked first: a holder seen may have passed its socket on since, but
     /// one that is not seen did not have it.
     pub(super) holders: Holders,
+    /// Whether all processes were asked.
+    pub(super) everyone: bool,
 }
 
-/// Looks.
-pub(super) fn look(netns: &FxHashSet<NetNs>) -> Seen {
-    let mut seen = Seen { began_ns: clock::boot_ns(), ..Seen::default() };
-    seen.holders = processes::all_socket_holders();
+/// Looks into some namespaces and at the descriptors of some processes, or of all.
+pub(super) fn look(netns: &FxHashSet<NetNs>, among: Option<BTreeSet<u32>>) -> Seen {
+    let mut seen = Seen { began_ns: clock::boot_ns(), everyone: among.is_none(), ..Seen::default() };
+    seen.holders = among
+        .map_or_else(|| processes::socket_holders_among(processes::pids()), processes::socket_holders_among);
     for namespace in netns::all().into_iter().filter(|namespace| netns.contains(&namespace.id)) {
         // One that cannot be looked into is not complete, and nothing is concluded for it.
         if let Ok((view, reserved, interrupted)) = view(&namespace) {

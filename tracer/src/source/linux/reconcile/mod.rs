@@ -13,11 +13,12 @@ mod look;
 
 use super::ledger::Ledger;
 use super::{clock, memory, platform, processes, wire};
-use crate::event::{Event, EventKind, HoldId, NetNs};
+use crate::event::{Event, EventKind, HoldId, NetNs, OwnerId};
 use crate::source::SourceError;
 use listened::Listened;
 use look::Seen;
 use rustc_hash::FxHashSet;
+use std::collections::BTreeSet;
 use std::thread::JoinHandle;
 use tracer_ebpf::{Header, Hold, HoldRecord, OwnerKey, flag, kind, state};
 
@@ -26,10 +27,10 @@ const MILLISECOND_NS: u64 = 1_000_000;
 const EVERY_NS: u64 = 30_000 * MILLISECOND_NS;
 /// How long to let the releases of an owner that ended come in.
 const EXIT_NS: u64 = 150 * MILLISECOND_NS;
-/// Between two looks, however urgent the next is.
+/// Before a second look.
 const PAUSE_NS: u64 = 1_000 * MILLISECOND_NS;
-/// And so many times as long as the last one took: looks are never more than 1 % of the time.
-const PAUSE_FACTOR: u64 = 99;
+/// After it, so many times as long as both took: looks are never more than 1 % of the time.
+const REST_FACTOR: u64 = 99;
 
 /// What a second look has to confirm, by cookie.
 #[derive(Debug, Default)]
@@ -38,13 +39,16 @@ struct Suspects {
     missing: FxHashSet<u64>,
     /// Listed sockets that are no holds.
     unknown: FxHashSet<u64>,
+    /// Holds whose owner does not have the socket; others were not asked.
+    strays: FxHashSet<u64>,
     /// Holds that no process has.
     unheld: FxHashSet<u64>,
 }
 
 impl Suspects {
     fn is_empty(&self) -> bool {
-        self.missing.is_empty() && self.unknown.is_empty() && self.unheld.is_empty()
+        let Self { missing, unknown, strays, unheld } = self;
+        [missing, unknown, strays, unheld].into_iter().all(FxHashSet::is_empty)
     }
 }
 
@@ -63,14 +67,20 @@ struct UnderWay {
 pub struct Reconcile {
     /// Namespaces with holds, and perhaps some that have none any more.
     netns: FxHashSet<NetNs>,
+    /// Processes with holds, likewise.
+    pids: BTreeSet<u32>,
     listened: Listened,
     /// Owners that ended, and when.
     exited: Vec<(u64, OwnerKey)>,
     suspects: Suspects,
     under_way: Option<UnderWay>,
+    /// An owner ended and left ports: the next look asks everyone at once.
+    heirs_wanted: bool,
     /// The next look: at the latest, and not before.
     due_ns: u64,
     rests_until_ns: u64,
+    /// What the look before took, if the next is the second to it.
+    first_took_ns: Option<u64>,
     /// Whether /proc can say who holds a socket.
     sees_holders: bool,
 }
@@ -81,17 +91,23 @@ impl Reconcile {
     pub fn new(now_ns: u64, snapshot: &[Event]) -> Self {
         let mut reconcile = Self {
             netns: FxHashSet::default(),
+            pids: BTreeSet::default(),
+            heirs_wanted: false,
             listened: Listened::default(),
             exited: Vec::new(),
             suspects: Suspects::default(),
             under_way: None,
             due_ns: now_ns + EVERY_NS,
             rests_until_ns: 0,
+            first_took_ns: None,
             sees_holders: platform::shows_all_processes(),
         };
         for event in snapshot {
             if let EventKind::Acquired(acquired) = &event.kind {
                 reconcile.netns.insert(acquired.pool.netns);
+                if let OwnerId::Process(process) = &acquired.owner {
+                    reconcile.pids.insert(process.pid);
+                }
                 reconcile.listened.found(acquired);
             }
         }
@@ -102,6 +118,7 @@ impl Reconcile {
     pub fn notice(&mut self, record: &HoldRecord) {
         if record.header.kind == kind::ACQUIRED {
             self.netns.insert(NetNs(record.hold.netns));
+            self.pids.insert(record.hold.owner.pid);
         }
         self.listened.notice(record);
     }
@@ -149,7 +166,7 @@ impl Reconcile {
             if holds.is_empty() {
                 return;
             }
-            let seen = look::look(&holds.iter().map(|(_, hold)| NetNs(hold.netns)).collect());
+            let seen = look::look(&holds.iter().map(|(_, hold)| NetNs(hold.netns)).collect(), None);
             let before = std::mem::take(&mut self.suspects);
             let mut told = Told { now_ns: clock::boot_ns(), ledger, events, corrections: 0 };
             for (cookie, hold) in holds.iter().filter(|(_, hold)| hold.acquired_ns < seen.began_ns) {
@@ -171,6 +188,7 @@ impl Reconcile {
         let ripe: Vec<(u64, OwnerKey)> = ripe;
         if ripe.iter().any(|(_, owner)| ledger.held_by(owner).is_some_and(|held| held > 0)) {
             self.due_ns = self.due_ns.min(now_ns);
+            self.heirs_wanted = true;
         }
     }
 
@@ -178,13 +196,17 @@ impl Reconcile {
         self.due_ns = now_ns + EVERY_NS;
         if ledger.is_empty() {
             self.netns.clear();
+            self.pids.clear();
             return;
         }
+        // Mostly every owner has its sockets, and nobody else's descriptors need be read.
+        let everyone = std::mem::take(&mut self.heirs_wanted) || !self.suspects.is_empty();
+        let among = (!everyone).then(|| self.pids.clone());
         let buries = !self.suspects.unknown.is_empty() && ledger.set_snapshot(true).is_ok();
         let netns = self.netns.clone();
         let thread = std::thread::Builder::new().name("reconcile".to_owned());
         // Without a thread there is no look this time.
-        if let Ok(thread) = thread.spawn(move || look::look(&netns)) {
+        if let Ok(thread) = thread.spawn(move || look::look(&netns, among)) {
             self.under_way = Some(UnderWay { thread, released: FxHashSet::default(), buries });
         }
     }
@@ -197,16 +219,29 @@ impl Reconcile {
             let mut told = Told { now_ns, ledger, events, corrections: 0 };
             self.compare(&seen, &released, buries, &mut told);
             told.tell_corrections();
-            self.rests_until_ns = now_ns + PAUSE_NS.max(seen.took_ns * PAUSE_FACTOR);
+            self.rest(now_ns, seen.took_ns);
         }
         if buries {
             // Failing leaves tombstones to be made, which costs a little and does no harm.
             let _: Result<(), SourceError> = ledger.set_snapshot(false);
         }
-        if !self.suspects.is_empty() {
+        memory::give_back();
+    }
+
+    /// When to look again: soon, if that would settle something, but not twice in a row.
+    fn rest(&mut self, now_ns: u64, took_ns: u64) {
+        let suspicious = !self.suspects.is_empty();
+        if suspicious {
             self.due_ns = now_ns;
         }
-        memory::give_back();
+        let before_ns = self.first_took_ns.take();
+        if suspicious && before_ns.is_none() {
+            self.first_took_ns = Some(took_ns);
+            self.rests_until_ns = now_ns + PAUSE_NS;
+        } else {
+            let both_ns = took_ns + before_ns.unwrap_or_default();
+            self.rests_until_ns = now_ns + PAUSE_NS.max(both_ns * REST_FACTOR);
+        }
     }
 
     fn compare(&mut self, seen: &Seen, released: &FxHashSet<u64>, buries: bool, told: &mut Told<'_>) {
@@ -216,6 +251,7 @@ impl Reconcile {
         let before = std::mem::take(&mut self.suspects);
         let known: FxHashSet<u64> = holds.iter().map(|(cookie, _)| *cookie).collect();
         self.netns = holds.iter().map(|(_, hold)| NetNs(hold.netns)).collect();
+        self.pids = holds.iter().map(|(cookie, hold)| told.ledger.owner_of(*cookie, hold).pid).collect();
         for (cookie, hold) in &holds {
             self.listened.holds(hold);
             if hold.acquired_ns >= seen.began_ns {
@@ -268,6 +304,10 @@ impl Reconcile {
             return; // It may yet turn out never to have been.
         }
         if seen.holders.has(wire::process(&owner), inode) {
+            return;
+        }
+        if !seen.everyone {
+            self.suspects.strays.insert(cookie);
             return;
         }
         match seen.holders.first(inode) {
