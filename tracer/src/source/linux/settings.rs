@@ -53,11 +53,13 @@ impl Settings {
                 None => look_for(netns),
             }
         });
-        let Some(range) = known.range else {
-            return 0;
-        };
-        known.contradicted |= (range.low, range.high) != (hold.range_low, hold.range_high);
-        range.reserved
+        let contradicts = |range: PortRange| (range.low, range.high) != (hold.range_low, hold.range_high);
+        if known.range.is_some_and(contradicts) && !known.contradicted {
+            // Changed, or another namespace by now: their numbers are used again.
+            known.contradicted = true;
+            known.range = read(netns, &netns::of_process(pid)).or(known.range);
+        }
+        known.range.map_or(0, |range| range.reserved)
     }
 
     /// Reads them again, if it is time to, and tells what has changed.
@@ -138,6 +140,18 @@ mod tests {
     fn hold(netns: NetNs, pid: u32) -> Hold {
         let owner = OwnerKey { pid, ..OwnerKey::default() };
         Hold { netns: netns.0, owner, range_low: 5, range_high: 6, ..Hold::default() }
+    }
+
+    #[test]
+    fn a_hold_that_contradicts_makes_it_be_read_at_once() {
+        let own = places::own_netns().unwrap();
+        let now = netns::port_range().unwrap();
+        let before = PortRange { low: 1, high: 2, reserved: now.reserved + 9 };
+        let mut settings = Settings::new(&pools(own, before), 0);
+        assert_eq!(settings.reserved(&hold(own, std::process::id())), now.reserved);
+        let mut events = Vec::new();
+        settings.read(1, &mut events);
+        assert_eq!(events.len(), 2, "told for both protocols");
     }
 
     #[test]
