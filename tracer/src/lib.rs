@@ -28,8 +28,9 @@
 //!   of its own (`engine::detector`) that can be replaced.
 //! - [`source`]: where events come from. `source::linux` loads the probes (`probes`), gives them
 //!   the kernel's layout (`layout`, `btf`), enters what was held before (`snapshot`, `sock_diag`,
-//!   `processes`), reads their ledger (`ledger`), drains their records (`wire`, `live`), and from
-//!   time to time compares both with the kernel's own list of sockets (`reconcile`).
+//!   `processes`, `place`), reads their ledger (`ledger`), drains their records (`wire`, `live`),
+//!   follows the pools' settings (`settings`), and from time to time compares all with the kernel's
+//!   own list of sockets (`reconcile`). `picture` is who holds what now, without probes.
 //! - [`symbols`]: the frames of a call site in people's words, from the files that they lie in.
 //! - [`output`]: findings and summary for people and for programs.
 //! - [`run`]: the loop, and the command that `portleak run` runs. [`cli`], [`exit`]: the outside.

@@ -205,7 +205,7 @@ impl Engine {
         self.family.named(&self.config.scope, id, facts);
         let ix = self.owners.enter(&OwnerId::Process(id));
         if let Some(owner) = self.owners.get_mut(ix) {
-            owner.facts = Some(facts.clone());
+            owner.name(facts.clone());
         }
     }
 

@@ -47,6 +47,18 @@ impl OwnerState {
         }
     }
 
+    /// What is known of it now. Its place stays when it ended too soon to be asked again.
+    pub(super) fn name(&mut self, mut facts: ProcessFacts) {
+        if let Some(before) = self.facts.take()
+            && facts.cgroup.is_none()
+        {
+            facts.cgroup = before.cgroup;
+            facts.container = before.container;
+            facts.service = before.service;
+        }
+        self.facts = Some(facts);
+    }
+
     pub(super) fn counts(&mut self, protocol: Protocol) -> &mut Counts {
         match protocol {
             Protocol::Tcp => &mut self.tcp,

@@ -189,6 +189,18 @@ fn a_name_survives_its_process_and_follows_exec() {
 }
 
 #[test]
+fn a_place_survives_an_exec_that_was_too_short_to_be_looked_at() {
+    let mut script = Script::default();
+    let (cgroup, service) = (Some("/a.service".into()), Some("a.service".into()));
+    let facts = ProcessFacts { comm: "sh".into(), cgroup, service, ..ProcessFacts::default() };
+    script.at(0.0, EventKind::Process { id: process(1), facts }).acquire(0.1, 1);
+    script.name(1.0, 1, "curl");
+    let summary = script.run(Profile::Session, 2.0).summary;
+    let facts = summary.owners[0].owner.facts.clone().unwrap();
+    assert_eq!((&*facts.comm, facts.service.as_deref()), ("curl", Some("a.service")));
+}
+
+#[test]
 fn the_command_and_its_descendants_are_in_scope_the_rest_counts_in_the_pools() {
     let mut script = Script::default();
     let fork = |parent, child| EventKind::Forked { parent: process(parent), child: process(child) };

@@ -14,7 +14,7 @@ use super::system_udp::SystemUdp;
 use super::unconfirmed::Unconfirmed;
 use super::wire::{self, Record};
 use super::{memory, platform, processes};
-use crate::event::{Capture, Event, EventKind, HoldId, LossStage, NetNs, OwnerId, Protocol, Totals};
+use crate::event::{Capture, Event, EventKind, HoldId, LossStage, OwnerId, Protocol, Totals};
 use crate::source::{CaptureOptions, Source, SourceError, Stacks};
 use aya::Btf;
 use aya::maps::{MapData, RingBuf};
@@ -193,7 +193,7 @@ impl Live {
     }
 
     fn reserved(&mut self, hold: &Hold) -> u32 {
-        self.settings.reserved(NetNs(hold.netns), hold.owner.pid)
+        self.settings.reserved(hold)
     }
 
     /// Tells what was lost since the last time.

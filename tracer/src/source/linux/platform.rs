@@ -1,6 +1,7 @@
 //! What this machine lets us do: refusals with a remedy before anything is tried, and whatever
 //! will be inexact here.
 
+use super::bound_only;
 use super::cgroup::Cgroup;
 use super::namespace::initial;
 use crate::event::Degradation;
@@ -13,9 +14,6 @@ use std::path::Path;
 /// The oldest kernel with everything that the probes need (`cgroup/sock_release` is of 5.9, and
 /// 5.10 is the first long-term release with it).
 const KERNEL_MIN: (u32, u32) = (5, 10);
-
-/// The first that lists TCP sockets that are bound and nothing else.
-const BOUND_ONLY_LISTED: (u32, u32) = (6, 8);
 
 const CAP_NET_ADMIN: Capability = Capability { bit: 12, name: "CAP_NET_ADMIN" };
 const CAP_SYS_PTRACE: Capability = Capability { bit: 19, name: "CAP_SYS_PTRACE" };
@@ -66,8 +64,7 @@ pub fn check() -> Result<Platform, SourceError> {
 pub fn sight() -> Result<(String, Vec<Degradation>), SourceError> {
     let kernel = read("/proc/sys/kernel/osrelease")?.trim_end().to_owned();
     let privileges = Privileges::parse(&read("/proc/self/status")?);
-    let mut degraded = privileges.blind_spots();
-    degraded.extend(bound_only_unlisted(&kernel));
+    let mut degraded = privileges.blind_spots(bound_only::are_unlisted());
     if !is_namespace("pid", initial::PID) {
         degraded.push(other_pids());
     }
@@ -154,11 +151,15 @@ impl Privileges {
     }
 
     /// What a look at /proc and at lists of sockets leaves out.
-    fn blind_spots(self) -> Vec<Degradation> {
+    fn blind_spots(self, bound_only_unlisted: bool) -> Vec<Degradation> {
         let mut spots = Vec::new();
         let mut spot = |feature, why| spots.push(degradation(feature, why, "run it with sudo"));
         if !self.is_root || !self.has(CAP_SYS_PTRACE) {
             spot("owners of other users' ports", "/proc/PID/fd shows root every process, others their own");
+            if bound_only_unlisted {
+                let feature = "other users' TCP ports that were bound and nothing else";
+                spot(feature, "before Linux 6.8 only their descriptors lead to them");
+            }
         }
         if !self.is_root || !self.has(CAP_SYS_ADMIN) {
             spot("ports in other network namespaces", "to look into one needs CAP_SYS_ADMIN");
@@ -255,18 +256,6 @@ fn other_pids() -> Degradation {
     )
 }
 
-/// `TCPF_BOUND_INACTIVE`, net/ipv4/inet_diag.c.
-fn bound_only_unlisted(release: &str) -> Option<Degradation> {
-    let lists = parse_release(release).is_none_or(|version| version >= BOUND_ONLY_LISTED);
-    (!lists).then(|| {
-        degradation(
-            "TCP ports that were bound and nothing else",
-            format!("Linux {release} does not list them"),
-            "use Linux 6.8 or newer",
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,13 +320,13 @@ mod tests {
     #[test]
     fn a_look_without_probes_says_what_it_cannot_see() {
         let features = |privileges: Privileges| -> Vec<String> {
-            privileges.blind_spots().into_iter().map(|one| one.feature).collect()
+            privileges.blind_spots(false).into_iter().map(|one| one.feature).collect()
         };
         assert_eq!(features(privileges(0, &[CAP_SYS_ADMIN, CAP_SYS_PTRACE])), [""; 0]);
         assert_eq!(features(privileges(0, &[CAP_SYS_PTRACE])), ["ports in other network namespaces"]);
         assert_eq!(features(privileges(1000, &[])).len(), 2);
-        assert!(bound_only_unlisted("6.1.0-18-amd64").is_some());
-        assert!(bound_only_unlisted("6.8.0").is_none() && bound_only_unlisted("?").is_none());
+        assert_eq!(privileges(1000, &[]).blind_spots(true).len(), 3);
+        assert_eq!(privileges(0, &[CAP_SYS_ADMIN, CAP_SYS_PTRACE]).blind_spots(true), []);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::event::{Event, EventKind, NetNs, PoolId, PortRange, Protocol};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use tracer_ebpf::Hold;
 
 /// How often they are read.
 const EVERY_NS: u64 = 10_000_000_000;
@@ -23,8 +24,10 @@ pub struct Settings {
 /// One namespace.
 #[derive(Debug, Default)]
 struct Known {
-    /// `None` where it could not be read.
+    /// What was read last; `None` where nothing could be.
     range: Option<PortRange>,
+    /// Whether a hold has told another range since: that of before a change, or of after it.
+    contradicted: bool,
     /// How it was entered the last time: as a rule through a process inside.
     way: Option<PathBuf>,
 }
@@ -33,21 +36,29 @@ impl Settings {
     /// With what the snapshot found at `now_ns`.
     #[must_use]
     pub fn new(pools: &BTreeMap<PoolId, PortRange>, now_ns: u64) -> Self {
-        let known =
-            |(pool, range): (&PoolId, &PortRange)| (pool.netns, Known { range: Some(*range), way: None });
+        let known = |(pool, range): (&PoolId, &PortRange)| {
+            (pool.netns, Known { range: Some(*range), ..Known::default() })
+        };
         Self { known: pools.iter().map(known).collect(), read_ns: now_ns }
     }
 
-    /// How many ports a namespace keeps out of its pool. One that has just come up is read at
-    /// once; the process `pid` inside shows the way.
-    pub fn reserved(&mut self, netns: NetNs, pid: u32) -> u32 {
+    /// How many ports the namespace of a hold keeps out of its pool. One that has just come up is
+    /// read at once; the owner inside shows the way.
+    pub fn reserved(&mut self, hold: &Hold) -> u32 {
+        let (netns, pid) = (NetNs(hold.netns), hold.owner.pid);
         let known = self.known.entry(netns).or_insert_with(|| {
             let way = netns::of_process(pid);
             match read(netns, &way) {
-                Some(range) => Known { range: Some(range), way: Some(way) },
+                Some(range) => Known { range: Some(range), way: Some(way), contradicted: false },
                 None => look_for(netns),
             }
         });
+        let contradicts = |range: PortRange| (range.low, range.high) != (hold.range_low, hold.range_high);
+        if known.range.is_some_and(contradicts) && !known.contradicted {
+            // Changed, or another namespace by now: their numbers are used again.
+            known.contradicted = true;
+            known.range = read(netns, &netns::of_process(pid)).or(known.range);
+        }
         known.range.map_or(0, |range| range.reserved)
     }
 
@@ -93,7 +104,8 @@ impl Settings {
 
 impl Known {
     fn update(&mut self, netns: NetNs, range: PortRange, at_ns: u64, events: &mut Vec<Event>) {
-        if self.range.replace(range) == Some(range) {
+        let same = self.range.replace(range) == Some(range);
+        if !std::mem::take(&mut self.contradicted) && same {
             return;
         }
         for protocol in [Protocol::Tcp, Protocol::Udp] {
@@ -112,16 +124,47 @@ fn read(netns: NetNs, way: &Path) -> Option<PortRange> {
 /// A namespace to which nobody has shown the way.
 fn look_for(netns: NetNs) -> Known {
     let way = netns::ways().remove(&netns);
-    Known { range: way.as_ref().and_then(|way| read(netns, way)), way }
+    Known { range: way.as_ref().and_then(|way| read(netns, way)), way, contradicted: false }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::source::linux::places;
+    use tracer_ebpf::OwnerKey;
 
     fn pools(netns: NetNs, range: PortRange) -> BTreeMap<PoolId, PortRange> {
         BTreeMap::from([(PoolId { netns, protocol: Protocol::Tcp }, range)])
+    }
+
+    fn hold(netns: NetNs, pid: u32) -> Hold {
+        let owner = OwnerKey { pid, ..OwnerKey::default() };
+        Hold { netns: netns.0, owner, range_low: 5, range_high: 6, ..Hold::default() }
+    }
+
+    #[test]
+    fn a_hold_that_contradicts_makes_it_be_read_at_once() {
+        let own = places::own_netns().unwrap();
+        let now = netns::port_range().unwrap();
+        let before = PortRange { low: 1, high: 2, reserved: now.reserved + 9 };
+        let mut settings = Settings::new(&pools(own, before), 0);
+        assert_eq!(settings.reserved(&hold(own, std::process::id())), now.reserved);
+        let mut events = Vec::new();
+        settings.read(1, &mut events);
+        assert_eq!(events.len(), 2, "told for both protocols");
+    }
+
+    #[test]
+    fn a_record_of_before_the_change_is_corrected() {
+        let own = places::own_netns().unwrap();
+        let now = netns::port_range().unwrap();
+        let mut settings = Settings::new(&pools(own, now), 0);
+        settings.reserved(&hold(own, std::process::id()));
+        let mut events = Vec::new();
+        settings.read(1, &mut events);
+        assert!(
+            matches!(&events[..], [Event { kind: EventKind::Pool { range, .. }, .. }, _] if *range == now)
+        );
     }
 
     #[test]
@@ -149,7 +192,7 @@ mod tests {
     fn a_namespace_that_has_ended_is_forgotten() {
         let gone = NetNs(1);
         let mut settings = Settings::new(&pools(gone, PortRange { low: 1, high: 2, reserved: 9 }), 0);
-        assert_eq!(settings.reserved(gone, 0), 9);
+        assert_eq!(settings.reserved(&hold(gone, 0)), 9);
         let mut events = Vec::new();
         settings.read(1, &mut events);
         assert!(events.is_empty() && settings.known.is_empty());
@@ -161,7 +204,7 @@ mod tests {
         let reserved = netns::port_range().unwrap().reserved;
         for pid in [std::process::id(), u32::MAX] {
             let mut settings = Settings::new(&BTreeMap::new(), 0);
-            assert_eq!(settings.reserved(own, pid), reserved);
+            assert_eq!(settings.reserved(&hold(own, pid)), reserved);
             assert!(settings.known[&own].way.is_some(), "{pid}");
         }
     }
