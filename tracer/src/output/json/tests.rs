@@ -115,3 +115,12 @@ fn numbers_have_no_false_precision() {
     assert_eq!(text(round(-0.000_1, 1e2)), "0.0");
     assert_eq!(text(round(f64::NAN, 1e2)), "null");
 }
+
+#[test]
+fn a_correction_is_a_line() {
+    let text = written(|output| {
+        output.finding(&Finding::Corrected { at_ns: sample::at(1.0), count: 2 }).unwrap();
+    });
+    let line: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&line["type"], &line["count"]), (&"corrected".into(), &2.into()));
+}

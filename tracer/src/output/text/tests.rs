@@ -162,6 +162,17 @@ fn a_loss_says_what_it_means_and_the_remedy() {
 }
 
 #[test]
+fn corrections_are_told_when_there_are_some_and_always_to_who_wants_to_know() {
+    let line = "from the kernel's own list of sockets";
+    let exact = sample::summary(vec![]);
+    assert!(!summary(&exact).contains(line));
+    assert!(summary(&Summary { corrections: 3, ..exact }).contains(&format!("3 corrections {line}")));
+    let corrected = Finding::Corrected { at_ns: sample::at(1.0), count: 1 };
+    let told = written(options(), |output| output.finding(&corrected).unwrap());
+    assert!(told.contains("CORRECTED 1 hold by the kernel's own list of sockets"), "{told}");
+}
+
+#[test]
 fn verbose_spells_out_the_limits() {
     let mut options = options();
     options.verbose = true;
@@ -171,6 +182,7 @@ fn verbose_spells_out_the_limits() {
     assert!(text.contains("limited: UDP ports of the kernel"), "{text}");
     assert!(text.contains("remedy: use a kernel with"), "{text}");
     assert!(!text.contains("portleak doctor"), "{text}");
+    assert!(text.contains("0 corrections from the kernel's own list"), "{text}");
 }
 
 #[test]
