@@ -30,7 +30,7 @@ const SETTLE_MAX: Duration = Duration::from_secs(5);
 #[expect(clippy::print_stdout, reason = "what was compared is told")]
 fn holds_are_what_the_kernel_says() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let options = CaptureOptions { buffer_bytes: 1 << 22, stacks: Stacks::None };
+    let options = CaptureOptions { buffer_bytes: 1 << 26, stacks: Stacks::None };
     let mut source = runtime.block_on(async { source::open(&options) }).expect("the live source");
     let mut model = Model::default();
     let (first, seeds) = (setting("PORTLEAK_SEED", 1), setting("PORTLEAK_SEEDS", SEEDS));

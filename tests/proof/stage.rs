@@ -35,7 +35,7 @@ struct Played {
 /// Plays all cases and judges them.
 pub(crate) fn perform(cases: &'static [Case]) -> Vec<(&'static Case, Verdict)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let options = CaptureOptions { buffer_bytes: 1 << 22, stacks: Stacks::None };
+    let options = CaptureOptions { buffer_bytes: 1 << 26, stacks: Stacks::None };
     let mut source = runtime.block_on(async { source::open(&options) }).expect("the live source");
     let mut events = Vec::new();
     let played = std::thread::scope(|scope| {
