@@ -8,7 +8,8 @@ use crate::socket::{self, Common};
 use crate::udp;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
-use aya_ebpf::macros::{btf_tracepoint, cgroup_sock};
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, map};
+use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::{BtfTracePointContext, SockContext};
 use tracer_ebpf::{Header, Hold, flag, kind, state};
 
@@ -64,22 +65,59 @@ fn post_bind(ctx: &SockContext) {
     ledger::acquire(ctx, Hook::Cgroup, sk, &common, cookie, hold);
 }
 
+/// The change of state that the first of the two probes below has just dealt with on this CPU, as
+/// [`change`] has it.
+#[map]
+static DEALT_WITH: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`
 /// (include/trace/events/sock.h), in the task that connects or listens on the way there.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    change_state(&ctx);
+    if let Some(last) = DEALT_WITH.get_ptr_mut(0) {
+        // SAFETY: the map's own memory, this CPU's slot.
+        unsafe { *last = change(&ctx) };
+    }
+    0
+}
+
+/// The same hook once more. The kernel skips a tracing program that is already running on the CPU
+/// (`prog->active`, kernel/bpf/trampoline.c and kernel/trace/bpf_trace.c): a softirq that comes
+/// while a task's change of state is being dealt with would go unseen. It finds one of the two
+/// idle; and whatever both of them see, the second finds done.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn inet_sock_set_state_nested(ctx: BtfTracePointContext) -> i32 {
+    if let Some(last) = DEALT_WITH.get_ptr_mut(0) {
+        // SAFETY: as above.
+        let last = unsafe { core::mem::replace(&mut *last, 0) };
+        if last == change(&ctx) {
+            return 0;
+        }
+    }
+    change_state(&ctx);
+    0
+}
+
+/// One number for socket and new state.
+#[inline(always)]
+fn change(ctx: &BtfTracePointContext) -> u64 {
+    socket::loaded_cookie(ctx.arg(0)) << 8 | u64::from(ctx.arg::<u32>(2) & 0xff)
+}
+
+#[inline(always)]
+fn change_state(ctx: &BtfTracePointContext) {
     let sk: Address = ctx.arg(0);
     let new: u32 = ctx.arg(2);
     let begins = new == SYN_SENT || new == LISTEN;
-    let cookie = if begins { asked_cookie(&ctx, sk) } else { socket::loaded_cookie(sk) };
+    let cookie = if begins { asked_cookie(ctx, sk) } else { socket::loaded_cookie(sk) };
     match ledger::find(cookie) {
-        Some(hold) if new == CLOSE => closed(&ctx, sk, cookie, hold),
+        Some(hold) if new == CLOSE => closed(ctx, sk, cookie, hold),
         Some(hold) => follow(sk, cookie, hold, new),
-        None if begins => begin(&ctx, sk, cookie, new),
+        None if begins => begin(ctx, sk, cookie, new),
         None if new == CLOSE => ledger::bury(cookie),
         None => {}
     }
-    0
 }
 
 /// The socket's cookie, made if need be and if this kernel lets us (`bpf_get_socket_cookie` in

@@ -55,6 +55,8 @@ pub struct Live {
     /// Whether the kernel's holds are charged to its modules, which its own totals do not know.
     modules: bool,
     losses: Losses,
+    /// Probes skipped by the kernel.
+    skipped: u64,
     losses_told_ns: u64,
     undecoded: u64,
     resync_due: bool,
@@ -108,6 +110,7 @@ impl Live {
             sites: Sites::default(),
             modules: options.stacks != Stacks::None,
             losses: Losses::default(),
+            skipped: 0,
             losses_told_ns: 0,
             undecoded: 0,
             resync_due: false,
@@ -200,8 +203,11 @@ impl Live {
     fn tell_losses(&mut self, now_ns: u64, events: &mut Vec<Event>) {
         self.losses_told_ns = now_ns;
         let now = self.ledger.losses();
+        let skipped = self.probes.as_ref().map_or(self.skipped, Probes::skipped);
         // A hold that was not entered is a release that will not be told.
-        let kernel = (now.records - self.losses.records) + (now.holds - self.losses.holds);
+        let kernel =
+            (now.records - self.losses.records) + (now.holds - self.losses.holds) + (skipped - self.skipped);
+        self.skipped = skipped;
         let decode = std::mem::take(&mut self.undecoded);
         for (count, stage) in [(kernel, LossStage::Kernel), (decode, LossStage::Decode)] {
             if count > 0 {
@@ -315,6 +321,7 @@ impl Source for Live {
     }
 
     fn stop(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {
+        self.tell_losses(clock::boot_ns(), events);
         // Detached, the probes change nothing any more: what is read from here on is the end.
         self.probes = None;
         events.append(&mut self.backlog);

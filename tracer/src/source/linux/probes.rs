@@ -6,7 +6,7 @@ use crate::source::{CaptureOptions, SourceError, Stacks};
 use aya::programs::{CgroupAttachMode, Program, ProgramError};
 use aya::util::KernelVersion;
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use tracer_ebpf::stacks;
 
 /// One probe: its name (also the hook's) and what is not seen without it.
@@ -26,10 +26,11 @@ const fn extra(name: &'static str, gives: &'static str) -> Probe {
 }
 
 /// In the order of attaching: what ends a hold before what begins one, so that none is missed.
-const PROBES: [Probe; 15] = [
+const PROBES: [Probe; 16] = [
     core("sock_create", "cookies of new sockets"),
     core("tcp_destroy_sock", "the end of TCP sockets"),
     core("inet_sock_set_state", "ports of TCP connect and listen, states, early releases"),
+    core("inet_sock_set_state_nested", "changes of state in a softirq during another's"),
     core("sock_release", "the end of UDP sockets"),
     extra("timer_start", "the begin of TIME_WAIT"),
     extra("timer_cancel", "the end of TIME_WAIT"),
@@ -77,6 +78,18 @@ impl Probes {
             hooks.push(Hook { name: probe.name.to_owned(), off_because });
         }
         Ok(Self { ebpf, hooks, stacks: options.stacks })
+    }
+
+    /// How often the kernel skipped a probe because it was already running on that CPU. Changes of
+    /// TCP state have two probes, of which one is always idle.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        let single = self.ebpf.programs().filter(|(name, _)| !name.starts_with("inet_sock_set_state"));
+        let tracing = single.filter_map(|(_, program)| match program {
+            Program::BtfTracePoint(program) => program.fd().ok(),
+            _ => None,
+        });
+        tracing.map(|fd| recursion_misses(fd.as_fd().as_raw_fd())).sum()
     }
 
     /// What is not seen for want of a hook, and what no hook of this set shows.
@@ -199,12 +212,19 @@ fn load(layout: &KernelLayout, btf: &Btf, options: &CaptureOptions) -> Result<Eb
     loader.load(tracer_ebpf::PROBES).map_err(|error| refused("the probes' maps", &error))
 }
 
+/// Told in the program's fdinfo since 5.12; older kernels skip nothing.
+fn recursion_misses(program: RawFd) -> u64 {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{program}")).unwrap_or_default();
+    let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
+}
+
 fn attach(ebpf: &mut Ebpf, name: &str, btf: &Btf, cgroup: &impl AsFd) -> Result<(), ProgramError> {
     // A link of its own beside others' is what `Single` means to bpf_link_create.
     let mode = CgroupAttachMode::Single;
     match ebpf.program_mut(name) {
         Some(Program::BtfTracePoint(program)) => {
-            program.load(name, btf)?;
+            program.load(name.trim_end_matches("_nested"), btf)?;
             program.attach()?;
         }
         Some(Program::CgroupSock(program)) => {
