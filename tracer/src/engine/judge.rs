@@ -49,8 +49,10 @@ impl Engine {
             return;
         };
         let verdict = if owner.exhausted { Verdict::Exhausted } else { verdict };
-        if owner.ended && owner.verdict.fails() && verdict <= owner.verdict {
-            return; // It ended while it leaked: that is what is to be said of it.
+        // It ended while it leaked: that is what is to be said of it. Growth is kept as it was then
+        // until it is forgotten.
+        if owner.ended && verdict <= owner.verdict && (owner.verdict.fails() || verdict == owner.verdict) {
+            return;
         }
         self.settle(ix, verdict, evidence, now_ns);
     }

@@ -225,7 +225,7 @@ impl Engine {
         };
         let (verdict, evidence) = self.weigh(ix);
         if let Some(owner) = self.owners.get_mut(ix) {
-            if verdict.fails() && verdict == owner.verdict.min(Verdict::Leak) {
+            if verdict > Verdict::Clean && verdict == owner.verdict.min(Verdict::Leak) {
                 owner.evidence = evidence;
             }
             owner.ended = true;

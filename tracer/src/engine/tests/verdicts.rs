@@ -190,6 +190,21 @@ fn what_was_thought_of_a_process_stays_when_it_ends() {
 }
 
 #[test]
+fn growth_that_ended_with_its_process_is_told_as_it_was_and_then_forgotten() {
+    let mut script = Script::default();
+    let mut holds = Vec::new();
+    script.each(20.0, 0.0, 4.5, |script, t| holds.push(script.acquire(t, 1)));
+    script.at(4.5, EventKind::Exited { id: process(1) });
+    for hold in holds {
+        script.release(4.6, hold);
+    }
+    let owner = script.run(Profile::Session, 5.5).summary.owners.remove(0);
+    assert_eq!((owner.verdict, owner.evidence[0].held), (Verdict::Growing, 90));
+    assert_eq!(owner.evidence[0].released_share, 0.0);
+    assert_eq!(script.run(Profile::Session, 60.0).summary.owners[0].verdict, Verdict::Clean);
+}
+
+#[test]
 fn exhaustion_names_the_victim_and_the_holders() {
     let mut script = Script::default();
     script.name(0.0, 1, "hoarder").name(0.0, 2, "victim");
