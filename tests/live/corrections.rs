@@ -5,11 +5,7 @@ use aya::maps::{HashMap, MapData, MapInfo};
 use serde_json::Value;
 use std::fs;
 use std::time::{Duration, Instant};
-
-/// A hold as it lies in the map.
-type Hold = [u8; 72];
-/// Where in it the owner's pid lies.
-const PID_AT: usize = 16;
+use tracer_ebpf::Hold;
 
 /// Looks and second looks are done by then.
 const LOOKED: Duration = Duration::from_secs(8);
@@ -29,9 +25,8 @@ impl Ledger {
     }
 
     fn spoil(&mut self, pid: &Value, losing: usize, inventing: u64) {
-        let owned = |hold: &Hold| hold[PID_AT..].first_chunk().copied().map(u32::from_ne_bytes);
         let mut entries: Vec<(u64, Hold)> = self.0.iter().flatten().collect();
-        entries.retain(|(_, hold)| owned(hold).map(Value::from).as_ref() == Some(pid));
+        entries.retain(|(_, hold)| Value::from(hold.owner.pid) == *pid);
         assert!(entries.len() > losing, "{} holds", entries.len());
         for (cookie, _) in &entries[..losing] {
             self.0.remove(cookie).expect("removing a hold");
