@@ -26,7 +26,7 @@ impl Ledger {
 
     fn spoil(&mut self, pid: &Value, losing: usize, inventing: u64) {
         let mut entries: Vec<(u64, Hold)> = self.0.iter().flatten().collect();
-        entries.retain(|(_, hold)| Value::from(hold.owner.pid) == *pid);
+        entries.retain(|(_, hold)| pid.as_u64() == Some(hold.owner.pid.into()));
         assert!(entries.len() > losing, "{} holds", entries.len());
         for (cookie, _) in &entries[..losing] {
             self.0.remove(cookie).expect("removing a hold");
