@@ -72,7 +72,7 @@ fn a_spoilt_ledger_is_mended() {
 /// Looks while ports come and go must find hardly anything to correct.
 #[test]
 #[ignore = "needs root: cargo xtask test"]
-fn churn_is_not_corrected() {
+fn churn_is_hardly_corrected() {
     let _machine = alone();
     let tracer = Tracer::start(&[]);
     let workload = Workload::start(&["steady", "--per-second", "500", "--seconds", "70", "--hold-ms", "100"]);
@@ -84,10 +84,10 @@ fn churn_is_not_corrected() {
     workload.end();
 }
 
-/// A buffer that is far too small: the ledger is right nevertheless, and looking finds it so.
+/// A buffer that is far too small: the ledger is right nevertheless, and looking finds hardly anything.
 #[test]
 #[ignore = "needs root: cargo xtask test"]
-fn a_loss_needs_no_correction() {
+fn a_loss_needs_hardly_any_correction() {
     let _machine = alone();
     let tracer = Tracer::start(&["--buffer", "65536"]);
     let workload = Workload::start(&["storm", "--connections", "50000", "--destinations", "64"]);
