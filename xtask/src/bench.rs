@@ -1,4 +1,4 @@
-//! `cargo xtask bench storm`: what tracing costs, measured as ratios within one run.
+//! `cargo xtask bench storm` and `bench traffic`: what tracing costs, measured as ratios within one run.
 //!
 //! Figures of two runs do not compare: machines drift by more than a tracer costs. So every round
 //! measures every variant, in turn, and a variant is compared with the bare run of its own round.
@@ -12,30 +12,63 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use table::{Measurement, Storm};
+use table::{Measurement, Work};
 use tracer::{Tracer, Variant};
 
-const CONNECTIONS: u64 = 20_000;
-const DESTINATIONS: u64 = 64;
+/// What is done while a tracer runs or does not.
+struct Load {
+    /// One of what is counted.
+    unit: &'static str,
+    /// The workload's command.
+    arguments: &'static [&'static str],
+}
+
+/// Takes and gives back ports as fast as one thread can.
+const STORM: Load =
+    Load { unit: "connection", arguments: &["storm", "--connections", "20000", "--destinations", "64"] };
+/// What a host does that opens no ports: none of it is the tracer's business.
+const TRAFFIC: [Load; 2] = [
+    Load { unit: "datagram", arguments: &["datagrams", "--count", "400000"] },
+    Load { unit: "megabyte", arguments: &["stream", "--megabytes", "2000"] },
+];
+
+/// What tracing costs those who take ports, portleak's and its peers'.
+pub(crate) fn storm(root: &Path, rounds: u32) -> Result<()> {
+    let programs = Programs::build(root)?;
+    let variants = Variant::on_this_machine(&programs.portleak);
+    compare(&programs, &STORM, variants, rounds)
+}
+
+/// What tracing costs those who take none.
+pub(crate) fn traffic(root: &Path, rounds: u32) -> Result<()> {
+    let programs = Programs::build(root)?;
+    TRAFFIC
+        .iter()
+        .try_for_each(|load| compare(&programs, load, vec![Variant::portleak(&programs.portleak)], rounds))
+}
 
 /// Measures and prints the table.
-pub(crate) fn storm(root: &Path, rounds: u32) -> Result<()> {
-    ensure!(machine::is_root(), "tracing needs root: sudo -E cargo xtask bench storm");
-    let programs = Programs::build(root)?;
-    let mut variants = Variant::on_this_machine(&programs.portleak);
+fn compare(programs: &Programs, load: &Load, mut variants: Vec<Variant>, rounds: u32) -> Result<()> {
+    ensure!(machine::is_root(), "tracing needs root: sudo -E cargo xtask bench");
     let mut measurements = Vec::new();
-    programs.storm()?; // Warms caches and the CPU's clock.
+    programs.work(load)?; // Warms caches and the CPU's clock.
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
-        measurements.extend(measure_round(&programs, round, &mut variants)?);
+        measurements.extend(measure_round(programs, load, round, &mut variants)?);
     }
-    print!("{}", table::render(&measurements));
+    print!("{}", table::render(load.unit, &measurements));
     Ok(())
 }
 
-/// One storm for each variant. One that does not start is said so and left out from then on.
-fn measure_round(programs: &Programs, round: u32, variants: &mut Vec<Variant>) -> Result<Vec<Measurement>> {
-    let mut measurements = vec![Measurement { variant: "none", round, storm: programs.storm()?, cost: None }];
+/// The load once for each variant. One that does not start is said so and left out from then on.
+fn measure_round(
+    programs: &Programs,
+    load: &Load,
+    round: u32,
+    variants: &mut Vec<Variant>,
+) -> Result<Vec<Measurement>> {
+    let mut measurements =
+        vec![Measurement { variant: "none", round, work: programs.work(load)?, cost: None }];
     let mut broken = Vec::new();
     for variant in variants.iter() {
         let tracer = match Tracer::start(variant) {
@@ -46,9 +79,9 @@ fn measure_round(programs: &Programs, round: u32, variants: &mut Vec<Variant>) -
                 continue;
             }
         };
-        let storm = programs.storm();
+        let work = programs.work(load);
         let cost = tracer.stop()?;
-        measurements.push(Measurement { variant: variant.name, round, storm: storm?, cost: Some(cost) });
+        measurements.push(Measurement { variant: variant.name, round, work: work?, cost: Some(cost) });
     }
     variants.retain(|variant| !broken.contains(&variant.name));
     Ok(measurements)
@@ -68,31 +101,27 @@ impl Programs {
         Ok(Self { portleak: release.join("portleak"), workload: release.join("examples/workload") })
     }
 
-    fn storm(&self) -> Result<Storm> {
+    fn work(&self, load: &Load) -> Result<Work> {
         let mut workload = Command::new(&self.workload);
-        workload.args(["--own-netns", "storm"]);
-        workload.args(["--connections", &CONNECTIONS.to_string()]);
-        workload.args(["--destinations", &DESTINATIONS.to_string()]);
-        parse_storm(&command::read(&mut workload)?)
+        workload.arg("--own-netns").args(load.arguments);
+        parse_work(&command::read(&mut workload)?)
     }
 }
 
 /// What the workload says at its end.
 #[derive(Deserialize)]
 struct Said {
-    connections: u32,
+    /// How many of the load's unit.
+    done: u32,
     seconds: f64,
     cpu_s: f64,
 }
 
-fn parse_storm(line: &str) -> Result<Storm> {
+fn parse_work(line: &str) -> Result<Work> {
     let said: Said = serde_json::from_str(line).with_context(|| format!("not a result: {line}"))?;
-    let connections = f64::from(said.connections);
-    ensure!(connections > 0.0 && said.seconds > 0.0, "an empty storm: {line}");
-    Ok(Storm {
-        connections_per_s: connections / said.seconds,
-        cpu_us_per_connection: said.cpu_s * 1e6 / connections,
-    })
+    let done = f64::from(said.done);
+    ensure!(done > 0.0 && said.seconds > 0.0, "nothing was done: {line}");
+    Ok(Work { per_s: done / said.seconds, cpu_us_each: said.cpu_s * 1e6 / done })
 }
 
 #[cfg(test)]
@@ -101,14 +130,14 @@ mod tests {
 
     #[test]
     fn the_workloads_line_is_read() {
-        let storm = parse_storm(r#"{"connections":20000,"seconds":0.5,"cpu_s":0.4}"#).unwrap();
-        assert!((storm.connections_per_s - 40_000.0).abs() < 0.1);
-        assert!((storm.cpu_us_per_connection - 20.0).abs() < 0.001);
+        let work = parse_work(r#"{"done":20000,"seconds":0.5,"cpu_s":0.4}"#).unwrap();
+        assert!((work.per_s - 40_000.0).abs() < 0.1);
+        assert!((work.cpu_us_each - 20.0).abs() < 0.001);
     }
 
     #[test]
     fn no_result_is_an_error() {
-        assert!(parse_storm("").is_err());
-        assert!(parse_storm(r#"{"connections":0,"seconds":0.5,"cpu_s":0.4}"#).is_err());
+        assert!(parse_work("").is_err());
+        assert!(parse_work(r#"{"done":0,"seconds":0.5,"cpu_s":0.4}"#).is_err());
     }
 }

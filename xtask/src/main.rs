@@ -24,7 +24,7 @@ mod toolchain;
 mod vm;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -65,11 +65,16 @@ enum Task {
 #[derive(Subcommand)]
 enum Bench {
     /// Loopback connections as fast as one thread can, with no tracer, with portleak and its peers
-    Storm {
-        /// How often to measure every variant
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-        rounds: u32,
-    },
+    Storm(Rounds),
+    /// UDP datagrams and a TCP stream over loopback that take no ports, with no tracer and with portleak
+    Traffic(Rounds),
+}
+
+#[derive(Args)]
+struct Rounds {
+    /// How often to measure every variant
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
 }
 
 fn main() -> ExitCode {
@@ -93,7 +98,8 @@ fn run(task: &Task) -> Result<ExitCode> {
             return vm::run(&root, kernels, choice);
         }
         Task::Deny => licences::check(&root)?,
-        Task::Bench { bench: Bench::Storm { rounds } } => bench::storm(&root, *rounds)?,
+        Task::Bench { bench: Bench::Storm(of) } => bench::storm(&root, of.rounds)?,
+        Task::Bench { bench: Bench::Traffic(of) } => bench::traffic(&root, of.rounds)?,
     }
     Ok(ExitCode::SUCCESS)
 }

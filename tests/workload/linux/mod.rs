@@ -5,6 +5,7 @@ mod client;
 mod crew;
 mod exact;
 mod limits;
+mod meter;
 mod moves;
 mod netns;
 mod paced;
@@ -15,6 +16,7 @@ mod server;
 mod socket;
 mod storm;
 mod tally;
+mod traffic;
 mod uring;
 
 use anyhow::{Result, ensure};
@@ -44,6 +46,16 @@ enum Command {
         /// Over how many loopback addresses.
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
         destinations: u32,
+    },
+    /// Send datagrams as fast as possible over one socket; both ends in this process.
+    Datagrams {
+        #[arg(long)]
+        count: u32,
+    },
+    /// Move bytes as fast as possible over one connection; both ends in this process.
+    Stream {
+        #[arg(long)]
+        megabytes: u32,
     },
     /// Healthy: connect, say a byte, close after a while.
     Steady {
@@ -186,6 +198,8 @@ fn prepare_netns(cli: &Cli) -> Result<()> {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Storm { connections, destinations } => storm::run(connections, destinations),
+        Command::Datagrams { count } => traffic::datagrams(count),
+        Command::Stream { megabytes } => traffic::stream(megabytes),
         Command::Steady { pace, hold_ms } => paced::steady(pace, Duration::from_millis(hold_ms)),
         Command::Leak { pace } => paced::leak(pace),
         Command::Pool { size, pace } => paced::pool(size, pace),

@@ -2,16 +2,16 @@
 
 use std::fmt::Write;
 
-/// One storm, by the workload's own account.
+/// One run of the workload, by its own account.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Storm {
-    /// Throughput.
-    pub(crate) connections_per_s: f64,
-    /// CPU time of the workload, the kernel's work for it and the probes' included.
-    pub(crate) cpu_us_per_connection: f64,
+pub(crate) struct Work {
+    /// Throughput, in units of the load.
+    pub(crate) per_s: f64,
+    /// CPU time of the workload for each, the kernel's work for it and the probes' included.
+    pub(crate) cpu_us_each: f64,
 }
 
-/// What a tracer took beside the storm.
+/// What a tracer took beside the workload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
     /// CPU time of its process from attached to ended.
@@ -30,22 +30,23 @@ pub(crate) struct Measurement {
     /// Which round.
     pub(crate) round: u32,
     /// What the workload did.
-    pub(crate) storm: Storm,
+    pub(crate) work: Work,
     /// What the tracer took; `None` without one.
     pub(crate) cost: Option<Cost>,
 }
 
-const HEAD: &str = "variant     connections/s   ratio to none (min–max)   added CPU µs/connection   tool CPU s   RSS MB   lost\n";
-
-/// One row for each variant, in the order of their first measurements.
-pub(crate) fn render(measurements: &[Measurement]) -> String {
+/// One row for each variant, in the order of their first measurements; `unit` is what was counted.
+pub(crate) fn render(unit: &str, measurements: &[Measurement]) -> String {
     let mut names = Vec::new();
     for measurement in measurements {
         if !names.contains(&measurement.variant) {
             names.push(measurement.variant);
         }
     }
-    let mut table = HEAD.to_owned();
+    let (rate, added) = (format!("{unit}s/s"), format!("added CPU µs/{unit}"));
+    let mut table = format!("{:<10}{rate:>15}{:>26}", "variant", "ratio to none (min–max)");
+    // Writing to a String cannot fail.
+    let _ = writeln!(table, "{added:>26}{:>13}{:>9}{:>7}", "tool CPU s", "RSS MB", "lost");
     for name in names {
         row(&mut table, name, measurements);
     }
@@ -54,17 +55,16 @@ pub(crate) fn render(measurements: &[Measurement]) -> String {
 
 fn row(table: &mut String, name: &str, all: &[Measurement]) {
     let own: Vec<_> = all.iter().filter(|one| one.variant == name).collect();
-    let against_none = |figure: fn(Storm, Storm) -> f64| -> Vec<f64> {
-        let pairs = own.iter().filter_map(|one| Some((one.storm, bare(all, one.round)?)));
-        pairs.map(|(storm, bare)| figure(storm, bare)).collect()
+    let against_none = |figure: fn(Work, Work) -> f64| -> Vec<f64> {
+        let pairs = own.iter().filter_map(|one| Some((one.work, bare(all, one.round)?)));
+        pairs.map(|(work, bare)| figure(work, bare)).collect()
     };
-    let rates: Vec<_> = own.iter().map(|one| one.storm.connections_per_s).collect();
-    let ratios = against_none(|storm, bare| storm.connections_per_s / bare.connections_per_s);
-    let added = against_none(|one, bare| one.cpu_us_per_connection - bare.cpu_us_per_connection);
+    let rates: Vec<_> = own.iter().map(|one| one.work.per_s).collect();
+    let ratios = against_none(|work, bare| work.per_s / bare.per_s);
+    let added = against_none(|work, bare| work.cpu_us_each - bare.cpu_us_each);
     let costs: Vec<_> = own.iter().filter_map(|one| one.cost).collect();
     let (low, high) = range(&ratios);
 
-    // Writing to a String cannot fail.
     let _ = write!(table, "{name:<10}{:>15.0}", median(&rates));
     let ratio = format!("{:.3} ({low:.3}–{high:.3})", median(&ratios));
     let _ = write!(table, "{ratio:>26}{:>26.2}", median(&added));
@@ -79,9 +79,9 @@ fn row(table: &mut String, name: &str, all: &[Measurement]) {
 }
 
 /// The bare run of a round.
-fn bare(all: &[Measurement], round: u32) -> Option<Storm> {
+fn bare(all: &[Measurement], round: u32) -> Option<Work> {
     let of_round = |one: &&Measurement| one.round == round && one.cost.is_none();
-    Some(all.iter().find(of_round)?.storm)
+    Some(all.iter().find(of_round)?.work)
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -109,7 +109,7 @@ mod tests {
         Measurement {
             variant: if cost.is_some() { "portleak" } else { "none" },
             round,
-            storm: Storm { connections_per_s: rate, cpu_us_per_connection: cpu_us },
+            work: Work { per_s: rate, cpu_us_each: cpu_us },
             cost,
         }
     }
@@ -124,12 +124,13 @@ mod tests {
     #[test]
     fn a_variant_is_compared_within_its_round() {
         let cost = |lost| Some(Cost { cpu_s: 0.1, rss_mb: 12.0, lost });
-        let table = render(&[
+        let measurements = [
             measurement(0, 100.0, 20.0, None),
             measurement(0, 90.0, 22.0, cost(0)),
             measurement(1, 50.0, 40.0, None),
             measurement(1, 50.0, 42.0, cost(3)),
-        ]);
+        ];
+        let table = render("connection", &measurements);
         let rows: Vec<Vec<_>> = table.lines().map(|row| row.split_whitespace().collect()).collect();
         let none = ["none", "75", "1.000", "(1.000–1.000)", "0.00", "-", "-", "-"];
         let traced = ["portleak", "70", "0.950", "(0.900–1.000)", "2.00", "0.10", "12.0", "3"];

@@ -47,15 +47,20 @@ enum Ready {
 }
 
 impl Variant {
+    /// portleak, tracing the whole machine.
+    pub(crate) fn portleak(program: &Path) -> Self {
+        let program = program.to_string_lossy().into_owned();
+        let output = ["trace", "--format", "json", "--output"].map(str::to_owned);
+        Self {
+            name: "portleak",
+            arguments: [program].into_iter().chain(output).collect(),
+            ready: Ready::StartLine,
+        }
+    }
+
     /// portleak, and those peers that are installed here.
     pub(crate) fn on_this_machine(portleak: &Path) -> Vec<Self> {
-        let portleak = portleak.to_string_lossy().into_owned();
-        let output = ["trace", "--format", "json", "--output"].map(str::to_owned);
-        let mut variants = vec![Self {
-            name: "portleak",
-            arguments: [portleak].into_iter().chain(output).collect(),
-            ready: Ready::StartLine,
-        }];
+        let mut variants = vec![Self::portleak(portleak)];
         let peers =
             [("bpftrace", vec!["/usr/bin/bpftrace", "-e", BPFTRACE]), ("tcplife", vec!["/usr/sbin/tcplife"])];
         for (name, words) in peers {
