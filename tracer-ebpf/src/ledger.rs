@@ -7,7 +7,7 @@ use crate::kernel::Address;
 use crate::ring::{count, emit, emit_hold, header};
 use crate::site::{self, Hook};
 use crate::socket::Common;
-use crate::{process, socket};
+use crate::{process, socket, udp};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::macros::map;
@@ -81,9 +81,12 @@ pub(crate) fn acquire(
 /// Takes a hold out, credits its owner and tells user space.
 #[inline(always)]
 pub(crate) fn release(cookie: u64, hold: &Hold) {
-    let (owner, protocol) = (hold.owner, hold.protocol);
+    let (owner, protocol, port) = (hold.owner, hold.protocol, hold.port);
     if HOLDS.remove(cookie).is_err() {
         return; // Somebody else was first and has told it.
+    }
+    if protocol == UDP {
+        udp::forget_sender(port);
     }
     if let Some(totals) = OWNERS.get_ptr_mut(owner) {
         // SAFETY: the map's own memory; the field is only ever added to atomically.

@@ -266,6 +266,9 @@ pub mod counter {
 /// Index into the `CONTROL` map: nonzero while the start-up snapshot is being taken.
 pub const CONTROL_SNAPSHOT: u32 = 0;
 
+/// One element of the map `SENDERS` for every port number.
+pub const SENDERS_LEN: u32 = 1 << 16;
+
 #[cfg(target_os = "linux")]
 mod pod {
     // SAFETY: all of them are repr(C), Copy and 'static, hold integers only and have no padding

@@ -7,10 +7,18 @@ use crate::site::Hook;
 use crate::socket::{self, Common};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
-use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr};
+use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, map};
+use aya_ebpf::maps::Array;
 use aya_ebpf::programs::{SockAddrContext, SockContext};
 use core::ptr::read_volatile;
-use tracer_ebpf::{Hold, flag, kind, state};
+use tracer_ebpf::{Hold, SENDERS_LEN, flag, kind, state};
+
+/// By local port, the address of the socket whose datagrams need not be looked at again: its port
+/// is in the ledger, or is not of the pool. The entry goes with the hold, or with the socket.
+///
+/// A host that sends from few sockets pays for one array element a datagram, not for the ledger.
+#[map]
+static SENDERS: Array<u64> = Array::with_max_entries(SENDERS_LEN, 0);
 
 /// Before a `connect()` to an IPv4 address: a UDP socket without a port is about to get one
 /// (`inet_dgram_connect` calls this, then `inet_autobind`).
@@ -53,6 +61,8 @@ fn sock_release(ctx: SockContext) -> i32 {
     let sk = ctx.as_ptr() as Address;
     let cookie = socket::cookie(sk);
     let Some(hold) = ledger::find(cookie) else {
+        // Its port was not of the pool; that of another socket with the same number may be.
+        forget_sender(socket::port(sk));
         ledger::bury(cookie);
         return 1;
     };
@@ -82,9 +92,10 @@ pub(crate) fn end_before_bind(ctx: &impl EbpfContext, sk: Address, cookie: u64, 
 
 #[inline(always)]
 fn connect(ctx: &SockAddrContext, family: u8) {
-    let Some((sk, cookie)) = udp_socket(ctx) else {
+    let Some(sk) = udp_socket(ctx) else {
         return;
     };
+    let cookie = cookie(ctx);
     if let Some(hold) = ledger::find(cookie) {
         if socket::port(sk) != 0 {
             learn(sk, cookie, hold);
@@ -106,11 +117,23 @@ fn connect(ctx: &SockAddrContext, family: u8) {
 
 #[inline(always)]
 fn sendmsg(ctx: &SockAddrContext, family: u8) {
-    let Some((sk, cookie)) = udp_socket(ctx) else {
+    let Some(sk) = udp_socket(ctx) else {
         return;
     };
+    let port = bound_port(ctx);
+    let Some(sender) = sender(port) else {
+        return;
+    };
+    if *sender == sk {
+        return;
+    }
+    // The kernel's own sockets end without a word to `sock_release`.
+    if !socket::is_kernels(sk, UDP) {
+        *sender = sk;
+    }
+    let cookie = cookie(ctx);
     if let Some(hold) = ledger::find(cookie) {
-        if matches!(learn(sk, cookie, hold), Port::Known) && hold.port == bound_port(ctx) {
+        if matches!(learn(sk, cookie, hold), Port::Known) && u32::from(hold.port) == port {
             return;
         }
         // connect(AF_UNSPEC) gave the port back, and this datagram has got another.
@@ -123,25 +146,41 @@ fn sendmsg(ctx: &SockAddrContext, family: u8) {
     ledger::acquire(ctx, Hook::Cgroup, sk, &common, cookie, hold);
 }
 
-/// The socket and cookie, if it is UDP.
+/// The socket, if it is UDP.
 #[inline(always)]
-fn udp_socket(ctx: &SockAddrContext) -> Option<(Address, u64)> {
+fn udp_socket(ctx: &SockAddrContext) -> Option<Address> {
     // SAFETY: fields of the hook's context, as the verifier knows them.
     let (protocol, sk) = unsafe { ((*ctx.sock_addr).protocol, (*ctx.sock_addr).__bindgen_anon_1.sk) };
-    if protocol != u32::from(UDP) || sk.is_null() {
-        return None;
-    }
+    (protocol == u32::from(UDP) && !sk.is_null()).then(|| address(sk))
+}
+
+#[inline(always)]
+fn cookie(ctx: &SockAddrContext) -> u64 {
     // SAFETY: the helper takes this hook's context.
-    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    Some((address(sk), cookie))
+    unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
 /// The port of the socket that sends, without the price of reading kernel memory.
 #[inline(always)]
-fn bound_port(ctx: &SockAddrContext) -> u16 {
+fn bound_port(ctx: &SockAddrContext) -> u32 {
     // SAFETY: fields of the hook's context and of its socket, as the verifier knows them; the
     // socket is not null (see `udp_socket`).
-    unsafe { read_volatile(&raw const (*(*ctx.sock_addr).__bindgen_anon_1.sk).src_port) as u16 }
+    unsafe { read_volatile(&raw const (*(*ctx.sock_addr).__bindgen_anon_1.sk).src_port) }
+}
+
+/// The next datagram from this port is looked at.
+#[inline(always)]
+pub(crate) fn forget_sender(port: u16) {
+    if let Some(sender) = sender(u32::from(port)) {
+        *sender = 0;
+    }
+}
+
+#[inline(always)]
+fn sender(port: u32) -> Option<&'static mut u64> {
+    // SAFETY: the map's own memory. A racing writer leaves one of two addresses, and a socket whose
+    // address is not there is looked at again.
+    SENDERS.get_ptr_mut(port).map(|sender| unsafe { &mut *sender })
 }
 
 enum Port {

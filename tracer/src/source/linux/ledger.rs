@@ -26,6 +26,8 @@ pub struct Ledger {
     holds_fd: OwnedFd,
     owners: HashMap<MapData, OwnerKey, OwnerTotals>,
     control: Array<MapData, u32>,
+    /// By UDP port, the socket that the probes need not look at again.
+    senders: Array<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
     /// What we know better than the probes' totals: added to them, wrapping.
     corrections: FxHashMap<OwnerKey, OwnerTotals>,
@@ -64,6 +66,7 @@ impl Ledger {
             holds: holds.try_into().map_err(failed)?,
             owners: map("OWNERS")?.try_into().map_err(failed)?,
             control: map("CONTROL")?.try_into().map_err(failed)?,
+            senders: map("SENDERS")?.try_into().map_err(failed)?,
             counters: map("COUNTERS")?.try_into().map_err(failed)?,
             corrections: FxHashMap::default(),
             taken_over: FxHashMap::default(),
@@ -132,6 +135,8 @@ impl Ledger {
         if self.holds.remove(&cookie).is_err() {
             return false;
         }
+        // Its socket may live on: let the probes look at it again. There is a place for every port.
+        let _ = self.senders.set(u32::from(hold.port), 0, 0);
         let owner = self.moved.remove(&cookie).map_or(hold.owner, |moved| moved.to);
         let field = field(self.corrections.entry(owner).or_default());
         *field = field.wrapping_add(change);
