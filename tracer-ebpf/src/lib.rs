@@ -121,6 +121,19 @@ pub struct Hold {
     pub state: u8,
 }
 
+/// One open descriptor of a TCP or UDP socket (or of another of the same address families), as the
+/// kernel lists them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketFile {
+    /// Start of the process, clock ticks (1/100 s) since boot.
+    pub started_ticks: u64,
+    /// The process.
+    pub pid: u32,
+    /// The socket's inode number.
+    pub inode: u32,
+}
+
 /// The bytes of 16 that cross the wire as two words, which is how a probe can copy them cheaply.
 #[must_use]
 pub const fn address_bytes(words: [u64; 2]) -> [u8; 16] {
@@ -295,6 +308,7 @@ const _: () = {
     assert!(size_of::<OwnerKey>() == 16);
     assert!(size_of::<Hold>() == 80);
     assert!(offset_of!(Hold, netns) == 64 && offset_of!(Hold, protocol) == 76);
+    assert!(size_of::<SocketFile>() == 16);
     assert!(size_of::<OwnerTotals>() == 32);
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<HoldRecord>() == 104);

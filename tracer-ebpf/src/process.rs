@@ -25,7 +25,7 @@ pub(crate) fn current() -> OwnerKey {
 
 /// The process that a task belongs to.
 #[inline(always)]
-fn key(task: Address) -> OwnerKey {
+pub(crate) fn key(task: Address) -> OwnerKey {
     let leader: Address = read(task, global!(OFF_TASK_LEADER));
     OwnerKey {
         started_ticks: read::<u64>(leader, global!(OFF_TASK_START)) / TICK_NS,

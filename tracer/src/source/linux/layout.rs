@@ -44,11 +44,14 @@ const REQUIRED: [(&str, &str); 25] = [
 ];
 
 /// Fields that one feature needs.
-const OPTIONAL: [(&str, &str); 4] = [
+const OPTIONAL: [(&str, &str); 7] = [
     ("OFF_SK_TXHASH", "sock.sk_txhash"),
     ("OFF_NET_RESERVED", "net.ipv4.sysctl_local_reserved_ports"),
     ("OFF_TW_TIMER", "inet_timewait_sock.tw_timer"),
     ("OFF_TIMER_FUNCTION", "timer_list.function"),
+    ("OFF_SOCKET_SK", "socket.sk"),
+    ("OFF_FILE_INODE", "file.f_inode"),
+    ("OFF_INODE_NUMBER", "inode.i_ino"),
 ];
 
 /// Kernel sockets are told from users' by this bit.
@@ -185,7 +188,7 @@ mod tests {
         let layout = this_kernel();
         let names: std::collections::BTreeSet<_> = layout.globals().iter().map(|(name, _)| *name).collect();
         assert_eq!(names.len(), layout.globals().len());
-        assert_eq!(names.len(), 35);
+        assert_eq!(names.len(), 38);
     }
 
     #[test]

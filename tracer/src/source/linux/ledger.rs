@@ -86,7 +86,9 @@ impl Ledger {
     /// acquired, or has ended, while the snapshot was being taken.
     pub fn adopt(&mut self, cookie: u64, hold: &Hold) -> bool {
         // Owned before its first acquisition: so that its releases are counted.
-        self.enter_owner(&hold.owner);
+        if !self.taken_over.contains_key(&hold.owner) {
+            self.enter_owner(&hold.owner);
+        }
         let entered = self.holds.insert(cookie, hold, BPF_NOEXIST).is_ok();
         if entered {
             *self.taken_over.entry(hold.owner).or_default() += 1;

@@ -79,8 +79,9 @@ impl Live {
         let ring = ring(&mut probes)?;
         let wake = wake(&ring)?;
         let log = aya_log::EbpfLogger::init(&mut probes.ebpf).ok();
+        let descriptors = probes.descriptors();
         ledger.set_snapshot(true)?;
-        let Snapshot { events, pools, degraded } = snapshot::take(&mut ledger);
+        let Snapshot { events, pools, degraded } = snapshot::take(&mut ledger, &descriptors);
         ledger.set_snapshot(false)?;
         let mut capture = Capture {
             platform: "linux".to_owned(),
@@ -95,7 +96,7 @@ impl Live {
         capture.degraded.extend(degraded);
         memory::give_back();
         let settings = Settings::new(&capture.pools, clock::boot_ns());
-        let reconcile = Reconcile::new(clock::boot_ns(), &events);
+        let reconcile = Reconcile::new(clock::boot_ns(), &events, descriptors);
         Ok(Self {
             capture,
             probes: Some(probes),

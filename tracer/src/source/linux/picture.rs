@@ -1,11 +1,12 @@
 //! Who holds what at this instant, without probes: what any user may see of it.
 
 use super::live::TICKS_PER_S;
+use super::processes::{Descriptors, Holders};
 use super::snapshot::{self, View};
 use super::{clock, platform, wire};
-use crate::event::{Capture, Event, EventKind, HoldId, OwnerId, ProcessId};
+use crate::event::{Capture, Event, EventKind, HoldId, OwnerId};
 use crate::source::{Picture, SourceError};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use tracer_ebpf::OwnerKey;
 
 /// Takes the picture.
@@ -14,7 +15,7 @@ use tracer_ebpf::OwnerKey;
 /// When not a single network namespace can be looked into.
 pub fn take() -> Result<Picture, SourceError> {
     let (kernel, mut degraded) = platform::sight()?;
-    let (views, holders) = snapshot::survey(&mut degraded);
+    let (views, holders) = snapshot::survey(&mut degraded, &Descriptors::Proc);
     if views.is_empty()
         && let Some(obstacle) = degraded.pop()
     {
@@ -41,7 +42,7 @@ pub fn take() -> Result<Picture, SourceError> {
 }
 
 /// The holds of a namespace; their owners go to `owners`.
-fn holds(view: &View, holders: &FxHashMap<u32, ProcessId>, owners: &mut FxHashSet<OwnerKey>) -> Vec<Event> {
+fn holds(view: &View, holders: &Holders, owners: &mut FxHashSet<OwnerKey>) -> Vec<Event> {
     let holds = snapshot::holds(view, holders).into_iter();
     let told = holds.filter_map(|(cookie, hold)| {
         let acquired = wire::acquired(HoldId(cookie), &hold, view.settings().reserved).ok()?;

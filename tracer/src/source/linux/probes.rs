@@ -1,6 +1,7 @@
 //! Loading and attaching the probes. What the kernel refuses is a hook that is off, with its reason.
 
 use super::layout::KernelLayout;
+use super::processes::{Descriptors, Listing};
 use crate::event::{Degradation, Hook};
 use crate::source::{CaptureOptions, SourceError, Stacks};
 use aya::programs::{CgroupAttachMode, Program, ProgramError};
@@ -26,7 +27,7 @@ const fn extra(name: &'static str, gives: &'static str) -> Probe {
 }
 
 /// In the order of attaching: what ends a hold before what begins one, so that none is missed.
-const PROBES: [Probe; 16] = [
+const PROBES: [Probe; 17] = [
     core("sock_create", "cookies of new sockets"),
     core("tcp_destroy_sock", "the end of TCP sockets"),
     core("inet_sock_set_state", "ports of TCP connect and listen, states, early releases"),
@@ -43,6 +44,7 @@ const PROBES: [Probe; 16] = [
     extra("connect6", "ports of UDP connect over IPv6"),
     extra("sendmsg4", "ports of UDP sendto over IPv4"),
     extra("sendmsg6", "ports of UDP sendto over IPv6"),
+    extra("socket_files", "who holds which socket, without reading all of /proc"),
 ];
 
 /// The attached probes. Dropping them detaches them.
@@ -90,6 +92,16 @@ impl Probes {
             _ => None,
         });
         tracing.map(|fd| recursion_misses(fd.as_fd().as_raw_fd())).sum()
+    }
+
+    /// The kernel's own list of who holds which socket, where it gives one.
+    #[must_use]
+    pub fn descriptors(&self) -> Descriptors {
+        let listing = match self.ebpf.program("socket_files") {
+            Some(Program::Iter(program)) => program.fd().ok().and_then(|fd| Listing::of(fd.as_fd()).ok()),
+            _ => None,
+        };
+        listing.map_or(Descriptors::Proc, Descriptors::Listed)
     }
 
     /// What is not seen for want of a hook, and what no hook of this set shows.
@@ -174,9 +186,17 @@ fn can_ask_cookie() -> bool {
     KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(5, 12, 0))
 }
 
-/// The hook that makes cookies at birth costs every socket a little, and is for old kernels only.
+/// Whether a probe has a place on this kernel.
 fn is_needed(probe: &Probe) -> bool {
-    probe.name != "sock_create" || !can_ask_cookie()
+    match probe.name {
+        // Makes cookies at birth, which costs every socket a little: for old kernels only.
+        "sock_create" => !can_ask_cookie(),
+        // Asks for a file's socket (`bpf_sock_from_file`, since 5.11).
+        "socket_files" => {
+            KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(5, 11, 0))
+        }
+        _ => true,
+    }
 }
 
 /// Whether cgroup hooks may ask for the current task's stack (`bpf_get_task_stack`): refused by 6.12,
@@ -227,6 +247,8 @@ fn attach(ebpf: &mut Ebpf, name: &str, btf: &Btf, cgroup: &impl AsFd) -> Result<
             program.load(name.trim_end_matches("_nested"), btf)?;
             program.attach()?;
         }
+        // Runs when it is asked.
+        Some(Program::Iter(program)) => program.load("task_file", btf)?,
         Some(Program::CgroupSock(program)) => {
             program.load()?;
             program.attach(cgroup, mode)?;

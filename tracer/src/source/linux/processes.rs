@@ -1,8 +1,10 @@
 //! What /proc tells of processes. One that ends while it is looked at is normal and left out.
 
 mod descriptors;
+mod listing;
 
-pub use descriptors::{Holders, socket_holders, socket_holders_among};
+pub use descriptors::{Descriptors, Holders};
+pub use listing::Listing;
 
 use super::place::Place;
 use crate::event::{NetNs, ProcessFacts, ProcessId};

@@ -4,12 +4,13 @@
 //! or seen end is refused by it, and one that it accepts is theirs to release from then on.
 
 use super::ledger::Ledger;
+use super::processes::{Descriptors, Holders};
 use super::sock_diag::{self, SocketRow};
 use super::{bound_only, clock, netns, processes, wire};
 use crate::event::{
     Degradation, Event, EventKind, HoldId, NetNs, PoolId, PortRange, ProcessId, Protocol, TimeWaitFound,
 };
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tracer_ebpf::{Hold, OwnerKey, address_words, flag, state};
@@ -35,9 +36,9 @@ pub(super) struct View {
 
 /// Looks into every namespace and enters what it finds into the ledger.
 #[must_use]
-pub fn take(ledger: &mut Ledger) -> Snapshot {
+pub fn take(ledger: &mut Ledger, descriptors: &Descriptors) -> Snapshot {
     let mut snapshot = Snapshot::default();
-    let (views, holders) = survey(&mut snapshot.degraded);
+    let (views, holders) = survey(&mut snapshot.degraded, descriptors);
     let mut owners = FxHashSet::default();
     for view in &views {
         snapshot.events.extend(view.pools().chain(view.time_waits()));
@@ -58,9 +59,9 @@ pub fn take(ledger: &mut Ledger) -> Snapshot {
 }
 
 /// What is in every namespace, and which process holds which socket.
-pub(super) fn survey(degraded: &mut Vec<Degradation>) -> (Vec<View>, FxHashMap<u32, ProcessId>) {
+pub(super) fn survey(degraded: &mut Vec<Degradation>, descriptors: &Descriptors) -> (Vec<View>, Holders) {
     let (mut views, holders) = std::thread::scope(|scope| {
-        let holders = scope.spawn(processes::socket_holders);
+        let holders = scope.spawn(|| descriptors.holders(None));
         let views = look(degraded);
         (views, holders.join().unwrap_or_default())
     });
@@ -140,9 +141,9 @@ fn look(degraded: &mut Vec<Degradation>) -> Vec<View> {
 }
 
 /// Adds the TCP sockets that this kernel does not list to the views that they belong to.
-fn add_bound_only(views: &mut [View], holders: &FxHashMap<u32, ProcessId>) {
+fn add_bound_only(views: &mut [View], holders: &Holders) {
     let listed = views.iter().flat_map(|view| &view.rows).map(|row| row.inode).collect();
-    for (netns, row) in bound_only::find(holders, &listed) {
+    for (netns, row) in bound_only::find(holders.all_first(), &listed) {
         if let Some(view) = views.iter_mut().find(|view| view.id == netns) {
             view.rows.push(row);
         }
@@ -150,9 +151,9 @@ fn add_bound_only(views: &mut [View], holders: &FxHashMap<u32, ProcessId>) {
 }
 
 /// The ephemeral holds among a namespace's sockets.
-pub(super) fn holds(view: &View, holders: &FxHashMap<u32, ProcessId>) -> Vec<(u64, Hold)> {
+pub(super) fn holds(view: &View, holders: &Holders) -> Vec<(u64, Hold)> {
     let held = view.acquired().filter(|row| row.time_wait_ms.is_none());
-    held.map(|row| (row.cookie, hold(view, row, holders.get(&row.inode)))).collect()
+    held.map(|row| (row.cookie, hold(view, row, holders.first(row.inode).as_ref()))).collect()
 }
 
 fn hold(view: &View, row: &SocketRow, holder: Option<&ProcessId>) -> Hold {

@@ -1,11 +1,12 @@
-//! Which process holds which socket, from the links in `/proc/PID/fd`.
+//! Which process holds which socket: from the kernel's own list, or from the links in `/proc/PID/fd`.
 //!
 //! A busy host has tens of thousands of descriptors, so directories and links are read into
 //! buffers that are used again; the kernel's own work is then all that is left.
 
-use super::{id, pids};
+use super::{Listing, id, pids};
 use crate::event::ProcessId;
 use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
@@ -19,6 +20,50 @@ const NAME_AT: usize = 19;
 const DIRECTORY_BYTES: usize = 32 * 1024;
 /// Longer than any `socket:[N]`; links to longer names are cut, which does no harm.
 const LINK_BYTES: usize = 64;
+
+/// How to learn which process holds which socket.
+#[derive(Clone, Debug)]
+pub enum Descriptors {
+    /// The kernel lists them: needs a probe.
+    Listed(Listing),
+    /// From /proc, as far as we may look.
+    Proc,
+}
+
+impl Descriptors {
+    /// All that hold each socket: of all processes, or of some where asking all would be dear.
+    ///
+    /// Processes that end meanwhile or that we may not look into are left out.
+    #[must_use]
+    pub fn holders(&self, among: Option<BTreeSet<u32>>) -> Holders {
+        if let Self::Listed(listing) = self
+            && let Ok(holders) = listed(listing)
+        {
+            return holders;
+        }
+        match among {
+            Some(pids) => read_processes(pids),
+            None => read_processes(pids()),
+        }
+    }
+
+    /// Whether asking some processes alone saves anything.
+    #[must_use]
+    pub fn are_dear(&self) -> bool {
+        matches!(self, Self::Proc)
+    }
+}
+
+fn listed(listing: &Listing) -> io::Result<Holders> {
+    let mut files = listing.read()?;
+    // The lowest pid first.
+    files.sort_unstable_by_key(|file| file.pid);
+    let mut holders = Holders::default();
+    for file in files {
+        holders.add(file.inode, ProcessId { pid: file.pid, started_ticks: file.started_ticks });
+    }
+    Ok(holders)
+}
 
 /// Which processes hold each socket, by the socket's inode number.
 #[derive(Debug, Default)]
@@ -42,12 +87,6 @@ impl Holders {
         self.first(inode) == Some(process) || others.is_some_and(|others| others.contains(&process))
     }
 
-    /// The first holders alone.
-    #[must_use]
-    pub fn into_first(self) -> FxHashMap<u32, ProcessId> {
-        self.lowest
-    }
-
     /// The first holders.
     #[must_use]
     pub fn all_first(&self) -> &FxHashMap<u32, ProcessId> {
@@ -57,23 +96,16 @@ impl Holders {
     fn add(&mut self, inode: u32, process: ProcessId) {
         let first = *self.lowest.entry(inode).or_insert(process);
         if first != process {
-            self.others.entry(inode).or_default().push(process);
+            let others = self.others.entry(inode).or_default();
+            if others.last() != Some(&process) {
+                others.push(process);
+            }
         }
     }
 }
 
-/// The process that holds each socket, by the socket's inode number; of several the one with the
-/// lowest pid.
-#[must_use]
-pub fn socket_holders() -> FxHashMap<u32, ProcessId> {
-    socket_holders_among(pids()).into_first()
-}
-
-/// All of some processes that hold each socket; ascending pids make the first the lowest.
-///
-/// Processes that end meanwhile or that we may not look into are left out.
-#[must_use]
-pub fn socket_holders_among(pids: impl IntoIterator<Item = u32>) -> Holders {
+/// From /proc; ascending pids make the first the lowest.
+fn read_processes(pids: impl IntoIterator<Item = u32>) -> Holders {
     let mut holders = Holders::default();
     let mut inodes = Vec::new();
     let mut buffer = vec![0; DIRECTORY_BYTES];
@@ -214,7 +246,7 @@ mod tests {
         let pid = std::process::id();
         let path = format!("/proc/{pid}/fd/{}", socket.as_raw_fd());
         let inode = u32::try_from(fs::metadata(path).unwrap().ino()).unwrap();
-        assert_eq!(socket_holders().get(&inode).copied(), id(pid));
+        assert_eq!(Descriptors::Proc.holders(None).first(inode), id(pid));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::event::{NetNs, Protocol};
 use crate::source::SourceError;
 use crate::source::linux::netns::{self, Namespace};
-use crate::source::linux::processes::{self, Holders};
+use crate::source::linux::processes::{Descriptors, Holders};
 use crate::source::linux::snapshot::{self, View};
 use crate::source::linux::{clock, sock_diag};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -32,10 +32,13 @@ pub(super) struct Seen {
 }
 
 /// Looks into some namespaces and at the descriptors of some processes, or of all.
-pub(super) fn look(netns: &FxHashSet<NetNs>, among: Option<BTreeSet<u32>>) -> Seen {
+pub(super) fn look(
+    netns: &FxHashSet<NetNs>,
+    descriptors: &Descriptors,
+    among: Option<BTreeSet<u32>>,
+) -> Seen {
     let mut seen = Seen { began_ns: clock::boot_ns(), everyone: among.is_none(), ..Seen::default() };
-    seen.holders = among
-        .map_or_else(|| processes::socket_holders_among(processes::pids()), processes::socket_holders_among);
+    seen.holders = descriptors.holders(among);
     for namespace in netns::all().into_iter().filter(|namespace| netns.contains(&namespace.id)) {
         // One that cannot be looked into is not complete, and nothing is concluded for it.
         if let Ok((view, reserved, interrupted)) = view(&namespace) {
@@ -66,7 +69,7 @@ impl Seen {
         }
         self.complete.insert(view.id);
         let is_free = |(_, hold): &(u64, Hold)| !reserved.iter().any(|ports| ports.contains(&hold.port));
-        let holds = snapshot::holds(view, self.holders.all_first());
+        let holds = snapshot::holds(view, &self.holders);
         self.ephemeral.extend(holds.into_iter().filter(is_free));
     }
 }

@@ -12,6 +12,7 @@ mod listened;
 mod look;
 
 use super::ledger::Ledger;
+use super::processes::Descriptors;
 use super::{clock, memory, platform, processes, wire};
 use crate::event::{Event, EventKind, HoldId, NetNs, OwnerId};
 use crate::source::SourceError;
@@ -83,12 +84,13 @@ pub struct Reconcile {
     first_took_ns: Option<u64>,
     /// Whether /proc can say who holds a socket.
     sees_holders: bool,
+    descriptors: Descriptors,
 }
 
 impl Reconcile {
     /// Begins at `now_ns` with what the snapshot found.
     #[must_use]
-    pub fn new(now_ns: u64, snapshot: &[Event]) -> Self {
+    pub fn new(now_ns: u64, snapshot: &[Event], descriptors: Descriptors) -> Self {
         let mut reconcile = Self {
             netns: FxHashSet::default(),
             pids: BTreeSet::default(),
@@ -101,6 +103,7 @@ impl Reconcile {
             rests_until_ns: 0,
             first_took_ns: None,
             sees_holders: platform::shows_all_processes(),
+            descriptors,
         };
         for event in snapshot {
             if let EventKind::Acquired(acquired) = &event.kind {
@@ -166,7 +169,8 @@ impl Reconcile {
             if holds.is_empty() {
                 return;
             }
-            let seen = look::look(&holds.iter().map(|(_, hold)| NetNs(hold.netns)).collect(), None);
+            let netns = holds.iter().map(|(_, hold)| NetNs(hold.netns)).collect();
+            let seen = look::look(&netns, &self.descriptors, None);
             let before = std::mem::take(&mut self.suspects);
             let mut told = Told { now_ns: clock::boot_ns(), ledger, events, corrections: 0 };
             for (cookie, hold) in holds.iter().filter(|(_, hold)| hold.acquired_ns < seen.began_ns) {
@@ -200,13 +204,15 @@ impl Reconcile {
             return;
         }
         // Mostly every owner has its sockets, and nobody else's descriptors need be read.
-        let everyone = std::mem::take(&mut self.heirs_wanted) || !self.suspects.is_empty();
+        let everyone = std::mem::take(&mut self.heirs_wanted)
+            || !self.suspects.is_empty()
+            || !self.descriptors.are_dear();
         let among = (!everyone).then(|| self.pids.clone());
         let buries = !self.suspects.unknown.is_empty() && ledger.set_snapshot(true).is_ok();
-        let netns = self.netns.clone();
+        let (netns, descriptors) = (self.netns.clone(), self.descriptors.clone());
         let thread = std::thread::Builder::new().name("reconcile".to_owned());
         // Without a thread there is no look this time.
-        if let Ok(thread) = thread.spawn(move || look::look(&netns, among)) {
+        if let Ok(thread) = thread.spawn(move || look::look(&netns, &descriptors, among)) {
             self.under_way = Some(UnderWay { thread, released: FxHashSet::default(), buries });
         }
     }
