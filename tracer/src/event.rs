@@ -435,6 +435,15 @@ pub struct Degradation {
     pub remedy: String,
 }
 
+/// What this machine's settings mean for its ports, and what could be better.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// What is so, one sentence.
+    pub says: String,
+    /// What to do about it, one sentence.
+    pub remedy: String,
+}
+
 /// What a source can see, told before its first event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capture {

@@ -105,9 +105,10 @@ async fn examine(args: &Doctor) -> anyhow::Result<u8> {
     let mut sink = Sink::open(None)?;
     let mut source = source::open(&CaptureOptions { buffer_bytes: page_bytes(), stacks: Stacks::default() })?;
     let now_ns = source.now_ns();
+    let advice = source::advice();
     match args.format {
-        Format::Text => doctor::text(source.capture(), &mut sink)?,
-        Format::Json => doctor::json(source.capture(), now_ns, &mut sink)?,
+        Format::Text => doctor::text(source.capture(), &advice, &mut sink)?,
+        Format::Json => doctor::json(source.capture(), &advice, now_ns, &mut sink)?,
     }
     source.stop(&mut Vec::new())?;
     Ok(exit::OK)

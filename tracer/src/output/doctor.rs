@@ -4,7 +4,7 @@ use super::json::{DegradationJson, HookJson, PoolJson, write_line};
 use super::setting::Setting;
 use super::sink::{OutputError, Sink};
 use super::text::{limited, pool_line, several};
-use crate::event::{Capture, Hook};
+use crate::event::{Advice, Capture, Hook};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -16,13 +16,20 @@ struct DoctorJson<'a> {
     hooks: Vec<HookJson<'a>>,
     degraded: Vec<DegradationJson<'a>>,
     pools: Vec<PoolJson>,
+    advice: Vec<AdviceJson<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct AdviceJson<'a> {
+    says: &'a str,
+    remedy: &'a str,
 }
 
 /// One JSON object.
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn json(capture: &Capture, now_ns: u64, sink: &mut Sink) -> Result<(), OutputError> {
+pub fn json(capture: &Capture, advice: &[Advice], now_ns: u64, sink: &mut Sink) -> Result<(), OutputError> {
     let at = Setting::new(capture, TimeZone::UTC).rfc3339(now_ns);
     let body = DoctorJson {
         platform: &capture.platform,
@@ -30,15 +37,16 @@ pub fn json(capture: &Capture, now_ns: u64, sink: &mut Sink) -> Result<(), Outpu
         hooks: HookJson::all(capture),
         degraded: DegradationJson::all(capture),
         pools: PoolJson::known_at_start(capture),
+        advice: advice.iter().map(|it| AdviceJson { says: &it.says, remedy: &it.remedy }).collect(),
     };
     write_line(sink, "doctor", at, body)
 }
 
-/// For a person: the verdict first, then hooks, then pools.
+/// For a person: the verdict first, then hooks, then pools and what could be better about them.
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn text(capture: &Capture, sink: &mut Sink) -> Result<(), OutputError> {
+pub fn text(capture: &Capture, advice: &[Advice], sink: &mut Sink) -> Result<(), OutputError> {
     let verdict = if capture.degraded.is_empty() {
         "everything works".to_owned()
     } else {
@@ -55,6 +63,10 @@ pub fn text(capture: &Capture, sink: &mut Sink) -> Result<(), OutputError> {
             text += &format!("  {}\n", pool_line(*id, range, several));
         }
     }
+    if !advice.is_empty() {
+        text += "\nadvice for this network namespace\n";
+        text.extend(advice.iter().map(|it| format!("  {}\n    remedy: {}\n", it.says, it.remedy)));
+    }
     sink.write(text.as_bytes())
 }
 
@@ -70,10 +82,14 @@ mod tests {
     use super::*;
     use crate::output::sample::{self, Written};
 
+    fn advice() -> [Advice; 1] {
+        [Advice { says: "the range could be wider".to_owned(), remedy: "widen it".to_owned() }]
+    }
+
     #[test]
     fn text_shows_what_is_off_and_the_remedy() {
         let written = Written::default();
-        text(&sample::capture(), &mut written.sink()).unwrap();
+        text(&sample::capture(), &advice(), &mut written.sink()).unwrap();
         assert_eq!(
             written.text(),
             "linux 6.8.0-45-generic: tracing works, with limits\n\
@@ -86,14 +102,18 @@ mod tests {
              \n\
              pools\n\
              \x20 tcp 32768-60999: 28,232 ports\n\
-             \x20 udp 32768-60999: 28,232 ports\n"
+             \x20 udp 32768-60999: 28,232 ports\n\
+             \n\
+             advice for this network namespace\n\
+             \x20 the range could be wider\n\
+             \x20   remedy: widen it\n"
         );
     }
 
     #[test]
     fn json_is_one_object() {
         let written = Written::default();
-        json(&sample::capture(), sample::at(0.0), &mut written.sink()).unwrap();
+        json(&sample::capture(), &advice(), sample::at(0.0), &mut written.sink()).unwrap();
         let object: serde_json::Value = serde_json::from_str(&written.text()).unwrap();
         assert_eq!(object["type"], "doctor");
         assert_eq!(object["at"], "2026-05-01T09:12:04.000Z");
@@ -101,5 +121,6 @@ mod tests {
         assert_eq!(object["degraded"][0]["feature"], "UDP ports of the kernel");
         assert_eq!(object["pools"][0]["low"], 32768);
         assert!(object["pools"][0]["used"].is_null());
+        assert_eq!(object["advice"][0]["remedy"], "widen it");
     }
 }

@@ -9,9 +9,11 @@ pub mod linux;
 mod unsupported;
 
 #[cfg(target_os = "linux")]
+pub use linux::advice::advice;
+#[cfg(target_os = "linux")]
 pub use linux::places;
 #[cfg(not(target_os = "linux"))]
-pub use unsupported::places;
+pub use unsupported::{advice, places};
 
 /// The source that traces this machine.
 #[cfg(target_os = "linux")]

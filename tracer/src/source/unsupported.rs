@@ -1,7 +1,7 @@
 //! The source of a platform that has none: it never exists.
 
 use super::{CaptureOptions, Source, SourceError};
-use crate::event::{Capture, Event};
+use crate::event::{Advice, Capture, Event};
 use std::future::Future;
 
 /// Has no values, so nothing below can ever be called.
@@ -46,6 +46,12 @@ impl Source for Unsupported {
     fn stop(&mut self, _events: &mut Vec<Event>) -> Result<(), SourceError> {
         match *self {}
     }
+}
+
+/// There is none yet.
+#[must_use]
+pub fn advice() -> Vec<Advice> {
+    Vec::new()
 }
 
 /// Places that users name and that are not here.

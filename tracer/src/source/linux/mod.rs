@@ -1,5 +1,6 @@
 //! Linux: eBPF probes, merged with a snapshot of what was there before.
 
+pub mod advice;
 pub mod bound_only;
 pub mod btf;
 pub mod cgroup;
