@@ -1,7 +1,8 @@
 //! Who may import whom: the direction of the code, as a test that reads the sources.
 //!
-//! `event` ← `engine` ← `output`, `event` ← `symbols` ← `output`, `event` ← `source`; everything ← `run` ← `main`. What is asked of
-//! each file is decided by its path, so a new file is under the rules from its first line.
+//! `event` ← `engine` ← `output`, `event` ← `symbols` ← `output`, `event` ← `source`, and all that is
+//! kept in it ← `recording` ← `source`; everything ← `run` ← `main`. What is asked of each file is
+//! decided by its path, so a new file is under the rules from its first line.
 
 #![expect(clippy::expect_used, reason = "a test that panics has failed")]
 
@@ -70,7 +71,7 @@ struct Stage {
     why: &'static str,
 }
 
-const STAGES: [Stage; 5] = [
+const STAGES: [Stage; 6] = [
     Stage {
         name: "event",
         imports: &["event"],
@@ -93,8 +94,13 @@ const STAGES: [Stage; 5] = [
     },
     Stage {
         name: "source",
-        imports: &["event", "source"],
+        imports: &["event", "recording", "source"],
         why: "it captures and decodes; meaning is the engine's, and `run` joins the two",
+    },
+    Stage {
+        name: "recording",
+        imports: &["event", "engine", "symbols", "recording"],
+        why: "it keeps what a source said and how it was judged, and knows neither source nor output",
     },
 ];
 

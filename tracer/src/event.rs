@@ -4,6 +4,7 @@
 //! everything after that point is the same on every machine. Times are nanoseconds on the source's
 //! monotonic clock (on Linux `CLOCK_BOOTTIME`); [`Clock`] maps them to wall time for people.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -42,7 +43,7 @@ pub enum Frame {
 }
 
 /// A network namespace, by inode number (`/proc/PID/ns/net`). Always 0 where there are none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NetNs(pub u32);
 
 /// A process: pid and start time together, so that a reused pid is another process.
@@ -95,7 +96,8 @@ pub struct ProcessFacts {
 }
 
 /// The transport protocols whose ports are traced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TCP over IPv4 or IPv6.
     Tcp,
@@ -113,7 +115,7 @@ impl fmt::Display for Protocol {
 }
 
 /// The ports that one (namespace, protocol) may hand out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PoolId {
     /// The namespace.
     pub netns: NetNs,
@@ -122,7 +124,7 @@ pub struct PoolId {
 }
 
 /// The range a pool hands out from, both ends included, and how many of it are reserved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortRange {
     /// The lowest port.
     pub low: u16,
@@ -399,7 +401,7 @@ pub struct Event {
 }
 
 /// Maps a source's monotonic nanoseconds to wall time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     /// An instant on the source's clock, in nanoseconds.
     pub monotonic_ns: u64,
@@ -416,7 +418,7 @@ impl Clock {
 }
 
 /// One hook and whether it works here.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
     /// The probe's name, as `bpftool prog` shows it.
     pub name: String,
@@ -425,7 +427,7 @@ pub struct Hook {
 }
 
 /// A feature that does not work here as it should.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Degradation {
     /// What is missing or inexact.
     pub feature: String,
@@ -444,8 +446,9 @@ pub struct Advice {
     pub remedy: String,
 }
 
-/// What a source can see, told before its first event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a source can see, told before its first event. Recordings begin with it: what is added later
+/// needs a default, so that older ones can still be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capture {
     /// `linux` or `windows`.
     pub platform: String,
@@ -460,5 +463,25 @@ pub struct Capture {
     /// Length of a started_ticks unit and its origin: wall time = clock at `ticks / 100` seconds.
     pub ticks_per_s: u64,
     /// The pools known at the start.
+    #[serde(with = "pairs")]
     pub pools: BTreeMap<PoolId, PortRange>,
+}
+
+/// A map whose keys are no texts, as a list of pairs.
+mod pairs {
+    use super::{BTreeMap, PoolId, PortRange};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        pools: &BTreeMap<PoolId, PortRange>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(pools)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<PoolId, PortRange>, D::Error> {
+        Ok(Vec::deserialize(from)?.into_iter().collect())
+    }
 }

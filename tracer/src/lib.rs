@@ -57,6 +57,7 @@ pub mod engine;
 pub mod event;
 pub mod exit;
 pub mod output;
+pub mod recording;
 pub mod run;
 pub mod source;
 pub mod symbols;

@@ -2,10 +2,12 @@
 
 use anyhow::{Context, bail};
 use jiff::tz::TimeZone;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use tracer::cli::{
-    CaptureArgs, Cli, Command, Doctor, FilterArgs, Format, NetnsArg, OutputArgs, Run, Snapshot, Trace,
+    CaptureArgs, Cli, Command, Doctor, FilterArgs, Format, NetnsArg, OutputArgs, ProfileArg, RecordArgs,
+    Replay, Run, Snapshot, Trace,
 };
 use tracer::engine::report::Summary;
 use tracer::engine::scope::Scope;
@@ -15,10 +17,13 @@ use tracer::exit;
 use tracer::output::json::JsonOutput;
 use tracer::output::text::{Paint, ProgressLine, TextOptions, TextOutput};
 use tracer::output::{Output, Sink, doctor};
+use tracer::recording::{Head, Recording};
 use tracer::run::os::{exit_code, page_bytes, process_exists};
+use tracer::run::replay;
 use tracer::run::session::{self, Plan, RunError};
 use tracer::run::signals::OsSignals;
 use tracer::source::{self, CaptureOptions, LiveSource, Source, Stacks, places};
+use tracer::symbols::Symbols;
 
 /// What the probes and libraries have to say besides: on standard error.
 struct Diagnostics;
@@ -51,6 +56,7 @@ fn main() -> ExitCode {
         Command::Run(run) => (run_command(run), exit::RUN_FAILURE),
         Command::Trace(trace) => (trace_machine(&trace), exit::FAILURE),
         Command::Snapshot(args) => (snapshot(&args), exit::FAILURE),
+        Command::Replay(args) => (replay(&args), exit::FAILURE),
         Command::Doctor(args) => (examine(&args), exit::FAILURE),
     };
     ended
@@ -64,29 +70,35 @@ fn main() -> ExitCode {
 #[tokio::main(flavor = "current_thread")]
 async fn run_command(args: Run) -> anyhow::Result<u8> {
     let sink = open_sink(&args.output)?;
+    let recording = create_recording(&args.record)?;
     let mut signals = listen()?;
     let config = config(&args.capture)?;
     let mut source = open_source(&args.capture, Stacks::All)?;
     let capture = in_scope(source.capture(), &config.scope);
     // The terminal is the command's: no progress line.
-    let mut output = open_output(&args.output, args.capture.buffer, sink, &capture, None);
+    let told = Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: args.capture.buffer };
+    let mut output = open_output(&args.output, sink, told, None);
+    let recording = recording.map(|file| (file, head(&source, &args.capture, &args.command)));
     let plan = Plan { command: args.command, linger: args.linger, duration: args.capture.duration };
     let (summary, status) =
-        session::run_command(&mut source, config, &plan, &mut signals, &mut *output).await?;
+        session::run_command(&mut source, config, &plan, &mut signals, &mut *output, recording).await?;
     Ok(leak_or(&args.output, &summary, exit_code(status)))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn trace_machine(args: &Trace) -> anyhow::Result<u8> {
     let sink = open_sink(&args.output)?;
+    let recording = create_recording(&args.record)?;
     let mut signals = listen()?;
     let config = config(&args.capture)?;
     let mut source = open_source(&args.capture, Stacks::Kernel)?;
     let capture = in_scope(source.capture(), &config.scope);
-    let progress = progress_line(&args.output);
-    let mut output = open_output(&args.output, args.capture.buffer, sink, &capture, progress);
+    let told = Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: args.capture.buffer };
+    let mut output = open_output(&args.output, sink, told, progress_line(&args.output));
+    let recording = recording.map(|file| (file, head(&source, &args.capture, &[])));
     let duration = args.capture.duration;
-    let summary = session::trace_machine(&mut source, config, duration, &mut signals, &mut *output).await?;
+    let summary =
+        session::trace_machine(&mut source, config, duration, &mut signals, &mut *output, recording).await?;
     Ok(leak_or(&args.output, &summary, exit::OK))
 }
 
@@ -95,9 +107,28 @@ fn snapshot(args: &Snapshot) -> anyhow::Result<u8> {
     let config = Config { profile: Profile::default(), scope: scope(&args.filter)? };
     let picture = source::picture()?;
     let capture = in_scope(&picture.capture, &config.scope);
-    let mut output = open_output(&args.output, page_bytes(), sink, &capture, None);
+    let told = Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: page_bytes() };
+    let mut output = open_output(&args.output, sink, told, None);
     session::tell_picture(&picture, config, &mut *output)?;
     Ok(exit::OK)
+}
+
+fn replay(args: &Replay) -> anyhow::Result<u8> {
+    let sink = open_sink(&args.output)?;
+    let mut reader = source::replay::open(&args.file)?;
+    let head = reader.head().clone();
+    let profile = args.profile.map_or(head.config.profile, ProfileArg::profile);
+    let config = Config { profile, ..head.config };
+    let capture = in_scope(&head.capture, &config.scope);
+    let symbols = Symbols::Recorded(reader.take_names());
+    let told = Told { capture: &capture, symbols, buffer_bytes: head.buffer_bytes };
+    let mut output = open_output(&args.output, sink, told, None);
+    let summary = replay::replay(&mut reader, config, &mut *output)?;
+    for flaw in reader.flaws().to_string().lines() {
+        log::warn!("{}: {flaw}", args.file.display());
+    }
+    let code = if reader.flaws().is_damaged() { exit::FAILURE } else { exit::OK };
+    Ok(leak_or(&args.output, &summary, code))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -119,6 +150,23 @@ fn open_sink(args: &OutputArgs) -> anyhow::Result<Sink> {
     Ok(Sink::open(args.output.as_deref())?)
 }
 
+/// Likewise.
+fn create_recording(args: &RecordArgs) -> anyhow::Result<Option<Recording>> {
+    Ok(args.record.as_deref().map(Recording::create).transpose()?)
+}
+
+/// What a recording of `source` begins with, apart from what is known when it does.
+fn head(source: &LiveSource, args: &CaptureArgs, command: &[OsString]) -> Head {
+    Head {
+        tool: concat!("portleak ", env!("CARGO_PKG_VERSION")).to_owned(),
+        capture: source.capture().clone(),
+        config: Config::default(),
+        command: command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        buffer_bytes: args.buffer,
+        began_ns: 0,
+    }
+}
+
 fn listen() -> anyhow::Result<OsSignals> {
     OsSignals::listen().context("cannot listen for Ctrl-C")
 }
@@ -129,7 +177,7 @@ fn open_source(args: &CaptureArgs, stacks: Stacks) -> anyhow::Result<LiveSource>
 }
 
 fn config(args: &CaptureArgs) -> anyhow::Result<Config> {
-    Ok(Config { profile: args.profile(), scope: scope(&args.filter)? })
+    Ok(Config { profile: args.profile.profile(), scope: scope(&args.filter)? })
 }
 
 /// Who is asked for must be there: a slip must not look like a machine without leaks.
@@ -153,25 +201,31 @@ fn in_scope(capture: &Capture, scope: &Scope) -> Capture {
     capture
 }
 
+/// What is told of.
+struct Told<'a> {
+    capture: &'a Capture,
+    symbols: Symbols,
+    buffer_bytes: u32,
+}
+
 fn open_output(
     args: &OutputArgs,
-    buffer_bytes: u32,
     sink: Sink,
-    capture: &Capture,
+    told: Told<'_>,
     progress: Option<ProgressLine>,
 ) -> Box<dyn Output> {
     if args.format == Format::Json {
-        return Box::new(JsonOutput::new(sink, capture, args.quiet));
+        return Box::new(JsonOutput::new(sink, told.capture, told.symbols, args.quiet));
     }
     let no_color = args.no_color || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
     let options = TextOptions {
         paint: Paint::new(sink.is_terminal() && !no_color),
         summary_only: args.quiet,
         verbose: args.verbose,
-        buffer_bytes,
+        buffer_bytes: told.buffer_bytes,
         zone: TimeZone::system(),
     };
-    Box::new(TextOutput::new(sink, progress, capture, options))
+    Box::new(TextOutput::new(sink, progress, told.capture, told.symbols, options))
 }
 
 fn progress_line(args: &OutputArgs) -> Option<ProgressLine> {

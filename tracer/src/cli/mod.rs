@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use usage::{EXAMPLES, RUN_EXAMPLES, RUN_USAGE, SNAPSHOT_EXAMPLES, TRACE_EXAMPLES};
+use usage::{EXAMPLES, REPLAY_EXAMPLES, RUN_EXAMPLES, RUN_USAGE, SNAPSHOT_EXAMPLES, TRACE_EXAMPLES};
 
 /// Names the process that leaks ephemeral ports, while it leaks.
 #[derive(Debug, Parser)]
@@ -50,6 +50,9 @@ pub enum Command {
     /// Say who holds which ports now, without tracing
     #[command(after_help = SNAPSHOT_EXAMPLES)]
     Snapshot(Snapshot),
+    /// Judge a recording again, on any machine
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(Replay),
     /// Say what works on this machine, what does not, why, and the remedy
     Doctor(Doctor),
 }
@@ -63,6 +66,9 @@ pub struct Run {
     /// How to say it.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Whether to keep it.
+    #[command(flatten)]
+    pub record: RecordArgs,
     /// Go on for this long after CMD has ended, for children that outlive it
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = values::duration)]
     #[arg(help_heading = "Capture")]
@@ -81,6 +87,9 @@ pub struct Trace {
     /// How to say it.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Whether to keep it.
+    #[command(flatten)]
+    pub record: RecordArgs,
 }
 
 /// `portleak snapshot`.
@@ -89,6 +98,20 @@ pub struct Snapshot {
     /// Whose ports to report.
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// How to say it.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `portleak replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// A file written with --record
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// How quick to judge, if not as it was then
+    #[arg(long, value_enum, value_name = "session|production", hide_possible_values = true)]
+    pub profile: Option<ProfileArg>,
     /// How to say it.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -173,6 +196,16 @@ pub struct OutputArgs {
     pub verbose: bool,
 }
 
+/// Whether to keep what is seen.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct RecordArgs {
+    /// Also write all that is seen to this file, for portleak replay; everybody's command lines are
+    /// in it
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
 /// For whom the output is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -254,13 +287,13 @@ impl FilterArgs {
     }
 }
 
-impl CaptureArgs {
+impl ProfileArg {
     /// How quick to judge.
     #[must_use]
-    pub fn profile(&self) -> Profile {
-        match self.profile {
-            ProfileArg::Session => Profile::Session,
-            ProfileArg::Production => Profile::Production,
+    pub fn profile(self) -> Profile {
+        match self {
+            Self::Session => Profile::Session,
+            Self::Production => Profile::Production,
         }
     }
 }

@@ -49,7 +49,7 @@ fn capture_becomes_a_scope() {
     assert_eq!(scope.pids, [4711, 4712]);
     assert_eq!(scope.comm.as_deref(), Some("nginx"));
     assert_eq!(scope.protocol, Some(Protocol::Udp));
-    assert_eq!(trace.capture.profile(), Profile::Production);
+    assert_eq!(trace.capture.profile.profile(), Profile::Production);
     assert_eq!(trace.capture.filter.netns, NetnsArg::All);
 }
 

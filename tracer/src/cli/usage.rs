@@ -10,6 +10,7 @@ Examples:
   portleak trace --duration 30s        trace the whole machine for half a minute
   portleak trace --pid 4711            trace one process until Ctrl-C
   portleak snapshot                    who holds which ports now, without tracing
+  portleak replay leak.plk             judge again what --record leak.plk kept
   portleak doctor                      what works on this machine, and what does not";
 
 pub(super) const RUN_EXAMPLES: &str = "\
@@ -30,6 +31,7 @@ Examples:
   portleak trace                       until Ctrl-C, then the summary
   portleak trace --comm nginx -v
   portleak trace --duration 5m --fail-on-leak -q
+  portleak trace --record night.plk    to look at it again later, or to send it
   portleak trace --format json | jq 'select(.type == \"finding\")'";
 
 pub(super) const SNAPSHOT_EXAMPLES: &str = "\
@@ -41,6 +43,17 @@ Examples:
   portleak snapshot
   portleak snapshot --netns self --proto tcp
   portleak snapshot --format json | jq '.owners[] | select(.tcp.held_bound_only > 0)'";
+
+pub(super) const REPLAY_EXAMPLES: &str = "\
+Says what was said live, as fast as it can be judged; needs neither root nor that machine. Of a
+file that is cut or damaged it says all that is whole, and on standard error what is missing.
+Exit status: 0; 1 when the file is damaged or portleak itself failed; 2 on wrong usage; 3 with
+--fail-on-leak and a leak.
+
+Examples:
+  portleak replay leak.plk
+  portleak replay leak.plk --profile production
+  portleak replay leak.plk --format json | jq 'select(.type == \"finding\")'";
 
 /// `portleak run foo` lacks only the dashes: shows where they go.
 pub(super) fn show_the_dashes(mut error: clap::Error) -> clap::Error {

@@ -31,6 +31,7 @@ use pools::{Pool, is_per_destination};
 use report::{Finding, Progress, Verdict};
 use rustc_hash::FxHashMap;
 use scope::{Family, Scope};
+use serde::{Deserialize, Serialize};
 use sites::Sites;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,7 +44,8 @@ const REORDER_NS: u64 = 10_000_000;
 const CATCH_UP_MAX: u32 = 3_600;
 
 /// How quick to judge.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Profile {
     /// An engineer watches: minutes, quick words, some of them wrong.
     #[default]
@@ -53,7 +55,8 @@ pub enum Profile {
 }
 
 /// What the engine is asked to do.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Config {
     /// How quick to judge.
     pub profile: Profile,

@@ -3,9 +3,11 @@
 
 use crate::event::{NetNs, OwnerId, PoolId, ProcessFacts, ProcessId, Protocol};
 use rustc_hash::FxHashSet;
+use serde::{Deserialize, Serialize};
 
 /// A filter on owners; an empty one takes everybody. System and unowned are always in scope.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Scope {
     /// Only these pids.
     pub pids: Vec<u32>,

@@ -5,6 +5,7 @@ use super::setting::Setting;
 use super::sink::{OutputError, Sink};
 use super::text::{limited, pool_line, several};
 use crate::event::{Advice, Capture, Hook};
+use crate::symbols::Symbols;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -30,7 +31,7 @@ struct AdviceJson<'a> {
 /// # Errors
 /// When the output cannot be written.
 pub fn json(capture: &Capture, advice: &[Advice], now_ns: u64, sink: &mut Sink) -> Result<(), OutputError> {
-    let at = Setting::new(capture, TimeZone::UTC).rfc3339(now_ns);
+    let at = Setting::new(capture, Symbols::default(), TimeZone::UTC).rfc3339(now_ns);
     let body = DoctorJson {
         platform: &capture.platform,
         kernel: &capture.kernel,

@@ -10,6 +10,7 @@ use crate::event::{
     Capture, Clock, Degradation, Frame, Hook, NetNs, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId,
     Protocol, SiteId,
 };
+use crate::symbols::Symbols;
 use jiff::tz::TimeZone;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -60,7 +61,7 @@ pub(crate) fn capture() -> Capture {
 }
 
 pub(crate) fn setting() -> Setting {
-    Setting::new(&capture(), TimeZone::UTC)
+    Setting::new(&capture(), Symbols::default(), TimeZone::UTC)
 }
 
 pub(crate) fn process(pid: u32, comm: &str) -> Owner {

@@ -19,15 +19,15 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// The setting of `capture`, with times of day in `zone`.
+    /// The setting of `capture`, with frames named by `symbols` and times of day in `zone`.
     #[must_use]
-    pub fn new(capture: &Capture, zone: TimeZone) -> Self {
+    pub fn new(capture: &Capture, symbols: Symbols, zone: TimeZone) -> Self {
         Self {
             clock: capture.clock,
             ticks_per_s: capture.ticks_per_s,
             zone,
             pools: capture.pools.clone(),
-            symbols: Rc::default(),
+            symbols: Rc::new(symbols),
         }
     }
 

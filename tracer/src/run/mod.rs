@@ -6,15 +6,17 @@
 //! thousand.
 
 pub mod child;
+mod desk;
 pub mod os;
+pub mod replay;
 pub mod session;
 pub mod signals;
 
-use crate::engine::Engine;
 use crate::engine::report::Summary;
-use crate::event::Event;
-use crate::output::{Output, OutputError};
+use crate::output::OutputError;
+use crate::recording::RecordError;
 use crate::source::{Source, SourceError};
+pub use desk::Desk;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -33,35 +35,40 @@ pub enum TraceError {
     /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// The recording cannot be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }
 
 /// Traces until `until` completes, then writes the summary; returns it with what `until` said.
 ///
-/// A source that breaks still gets its summary written: what was seen so far is worth having.
+/// A source that breaks, or a recording that cannot be written on, still gets its summary written:
+/// what was seen so far is worth having.
 ///
 /// # Errors
-/// When the source broke or the output cannot be written.
+/// When the source broke, or the output or the recording cannot be written.
 pub async fn trace<S: Source, T>(
     source: &mut S,
-    engine: &mut Engine,
-    output: &mut dyn Output,
+    mut desk: Desk<'_>,
     until: impl Future<Output = T>,
 ) -> Result<(Summary, T), TraceError> {
-    let ended = follow(source, engine, output, until).await;
+    let ended = follow(source, &mut desk, until).await;
     if let Err(TraceError::Output(error)) = ended {
         return Err(error.into());
     }
-    let summary = finish(source, engine, output)?;
+    let mut events = Vec::new();
+    let stopped = source.stop(&mut events);
+    let summary = desk.finish(&mut events, source.now_ns())?;
+    stopped?;
     Ok((summary, ended?))
 }
 
 async fn follow<S: Source, T>(
     source: &mut S,
-    engine: &mut Engine,
-    output: &mut dyn Output,
+    desk: &mut Desk<'_>,
     until: impl Future<Output = T>,
 ) -> Result<T, TraceError> {
-    output.start(source.now_ns())?;
+    desk.start()?;
     let mut events = Vec::new();
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -75,9 +82,9 @@ async fn follow<S: Source, T>(
         };
         source.drain(&mut events)?;
         let now_ns = source.now_ns();
-        digest(&mut events, now_ns, engine, output)?;
+        desk.take(&mut events, now_ns)?;
         if ticked {
-            output.progress(&engine.progress(), now_ns);
+            desk.progress(now_ns);
         }
     }
 }
@@ -86,38 +93,6 @@ async fn follow<S: Source, T>(
 async fn batch<S: Source>(source: &mut S) {
     sleep(BATCH).await;
     source.ready().await;
-}
-
-/// Applies `events`, which leaves them empty, and tells what follows from them.
-fn digest(
-    events: &mut Vec<Event>,
-    now_ns: u64,
-    engine: &mut Engine,
-    output: &mut dyn Output,
-) -> Result<(), OutputError> {
-    for event in events.drain(..) {
-        engine.apply(&event);
-    }
-    engine.advance(now_ns);
-    for finding in engine.take_findings() {
-        output.finding(&finding)?;
-    }
-    Ok(())
-}
-
-fn finish<S: Source>(
-    source: &mut S,
-    engine: &mut Engine,
-    output: &mut dyn Output,
-) -> Result<Summary, TraceError> {
-    let mut events = Vec::new();
-    let stopped = source.stop(&mut events);
-    let now_ns = source.now_ns();
-    digest(&mut events, now_ns, engine, output)?;
-    let summary = engine.summary(now_ns);
-    output.summary(&summary)?;
-    stopped?;
-    Ok(summary)
 }
 
 #[cfg(test)]

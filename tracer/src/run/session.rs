@@ -2,11 +2,12 @@
 
 use super::child::{Child, SpawnError};
 use super::signals::{Signal, Signals};
-use super::{TraceError, trace};
+use super::{Desk, TraceError, trace};
 use crate::engine::report::Summary;
 use crate::engine::{Config, Engine};
 use crate::exit;
 use crate::output::{Output, OutputError};
+use crate::recording::{Head, Recording};
 use crate::source::{Picture, Source};
 use std::ffi::OsString;
 use std::io;
@@ -54,15 +55,16 @@ impl RunError {
 /// Traces the machine until a signal, or for `duration`.
 ///
 /// # Errors
-/// When the source broke or the output cannot be written.
+/// When the source broke, or the output or the recording cannot be written.
 pub async fn trace_machine<S: Source>(
     source: &mut S,
     config: Config,
     duration: Option<Duration>,
     signals: &mut impl Signals,
     output: &mut dyn Output,
+    recording: Option<(Recording, Head)>,
 ) -> Result<Summary, TraceError> {
-    let mut engine = Engine::new(config, source.now_ns());
+    let desk = Desk::new(config, source.now_ns(), output, recording);
     let until = async {
         tokio::select! {
             _ = signals.next() => {}
@@ -70,7 +72,7 @@ pub async fn trace_machine<S: Source>(
         }
         signals.release();
     };
-    let (summary, ()) = trace(source, &mut engine, output, until).await?;
+    let (summary, ()) = trace(source, desk, until).await?;
     Ok(summary)
 }
 
@@ -89,25 +91,27 @@ pub fn tell_picture(picture: &Picture, config: Config, output: &mut dyn Output) 
 /// Runs a command and traces it and its descendants until it ends. It does not outlive the call.
 ///
 /// # Errors
-/// When the command cannot be started, the source broke or the output cannot be written.
+/// When the command cannot be started, the source broke, or the output or the recording cannot be
+/// written.
 pub async fn run_command<S: Source>(
     source: &mut S,
     mut config: Config,
     plan: &Plan,
     signals: &mut impl Signals,
     output: &mut dyn Output,
+    recording: Option<(Recording, Head)>,
 ) -> Result<(Summary, ExitStatus), RunError> {
     // The engine needs the pid, and the child may take ports at once: so the engine begins at an
     // instant before the child, and the source holds its events until the first drain.
     let began_ns = source.now_ns();
     let mut child = Child::spawn(&plan.command)?;
     config.scope.descendants_of = Some(child.pid());
-    let mut engine = Engine::new(config, began_ns);
+    let desk = Desk::new(config, began_ns, output, recording);
     let until = async {
         enough(&mut child, plan, signals).await;
         signals.release();
     };
-    let traced = trace(source, &mut engine, output, until).await;
+    let traced = trace(source, desk, until).await;
     let status = child.end().await;
     let (summary, ()) = traced?;
     Ok((summary, status.map_err(RunError::Wait)?))

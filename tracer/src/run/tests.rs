@@ -5,8 +5,8 @@ use super::signals::{Signal, Signals};
 use super::*;
 use crate::engine::Config;
 use crate::engine::report::{Finding, Progress};
-use crate::event::{Capture, EventKind};
-use crate::output::sample;
+use crate::event::{Capture, Event, EventKind};
+use crate::output::{Output, sample};
 use std::collections::VecDeque;
 use tokio::time::Instant;
 
@@ -153,7 +153,7 @@ async fn duration_ends_the_trace_and_nothing_is_left_in_the_source() {
     let mut source = Script::new(&[0.5, 1.5, 1.5, 2.999]);
     let (mut signals, mut output) = (Said::default(), Recorder::default());
     let duration = Some(Duration::from_secs(3));
-    trace_machine(&mut source, Config::default(), duration, &mut signals, &mut output).await.unwrap();
+    trace_machine(&mut source, Config::default(), duration, &mut signals, &mut output, None).await.unwrap();
     assert_eq!(output.calls.first(), Some(&"start"));
     assert_eq!(output.calls.last(), Some(&"summary"));
     assert!(source.stopped && source.left.is_empty());
@@ -167,7 +167,7 @@ async fn the_first_ctrl_c_prints_the_summary_and_the_second_is_the_systems() {
     let mut source = Script::new(&[]);
     let mut signals = Said::at(&[(1.0, Signal::Interrupt)]);
     let mut output = Recorder::default();
-    trace_machine(&mut source, Config::default(), None, &mut signals, &mut output).await.unwrap();
+    trace_machine(&mut source, Config::default(), None, &mut signals, &mut output, None).await.unwrap();
     assert_eq!(output.calls, ["start", "summary"]);
     assert!(signals.released);
 }
@@ -178,7 +178,7 @@ async fn a_busy_source_does_not_starve_the_end() {
     source.left.extend((0..100_000).map(|i| f64::from(i) / 1e5));
     let duration = Some(Duration::from_millis(500));
     let (mut signals, mut output) = (Said::default(), Recorder::default());
-    trace_machine(&mut source, Config::default(), duration, &mut signals, &mut output).await.unwrap();
+    trace_machine(&mut source, Config::default(), duration, &mut signals, &mut output, None).await.unwrap();
     assert_eq!(source.now_ns(), sample::at(0.5));
 }
 
@@ -187,8 +187,9 @@ async fn a_source_that_breaks_still_gets_its_summary() {
     let mut source = Script::new(&[1.0]);
     source.breaks = true;
     let (mut signals, mut output) = (Said::default(), Recorder::default());
-    let error =
-        trace_machine(&mut source, Config::default(), None, &mut signals, &mut output).await.unwrap_err();
+    let error = trace_machine(&mut source, Config::default(), None, &mut signals, &mut output, None)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("the ring buffer is gone"));
     assert_eq!(output.calls, ["start", "summary"]);
 }
@@ -198,8 +199,9 @@ async fn an_output_that_closes_ends_the_trace() {
     let mut source = Script::new(&[]);
     let mut signals = Said::default();
     let mut output = Recorder { fails_at: Some("start"), ..Recorder::default() };
-    let error =
-        trace_machine(&mut source, Config::default(), None, &mut signals, &mut output).await.unwrap_err();
+    let error = trace_machine(&mut source, Config::default(), None, &mut signals, &mut output, None)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("closed early"));
     assert_eq!(output.calls, ["start"]);
 }
@@ -213,7 +215,7 @@ mod with_a_command {
     async fn code(plan: &Plan, signals: &mut Said) -> u8 {
         let mut source = Script::new(&[0.0]);
         let mut output = Recorder::default();
-        let ran = run_command(&mut source, Config::default(), plan, signals, &mut output).await;
+        let ran = run_command(&mut source, Config::default(), plan, signals, &mut output, None).await;
         let (_, status) = ran.unwrap();
         assert_eq!(output.calls.last(), Some(&"summary"));
         assert!(source.stopped);
@@ -252,7 +254,7 @@ mod with_a_command {
         let mut source = Script::new(&[]);
         let mut output = Recorder { fails_at: Some("start"), ..Recorder::default() };
         let (plan, mut signals) = (plan(&["sleep", "1000"]), Said::default());
-        let ran = run_command(&mut source, Config::default(), &plan, &mut signals, &mut output);
+        let ran = run_command(&mut source, Config::default(), &plan, &mut signals, &mut output, None);
         let error = ran.await.unwrap_err();
         assert_eq!(error.exit_code(), exit::RUN_FAILURE);
         assert!(error.to_string().contains("closed early"));
@@ -263,7 +265,7 @@ mod with_a_command {
         let mut source = Script::new(&[]);
         let mut output = Recorder::default();
         let (plan, mut signals) = (plan(&["/nonexistent/command"]), Said::default());
-        let ran = run_command(&mut source, Config::default(), &plan, &mut signals, &mut output);
+        let ran = run_command(&mut source, Config::default(), &plan, &mut signals, &mut output, None);
         let error = ran.await.unwrap_err();
         assert_eq!(error.exit_code(), exit::NOT_FOUND);
         assert!(output.calls.is_empty());

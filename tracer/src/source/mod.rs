@@ -5,6 +5,7 @@ use std::future::Future;
 
 #[cfg(target_os = "linux")]
 pub mod linux;
+pub mod replay;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 

@@ -11,12 +11,14 @@ pub use plumbing::telling;
 use crate::event::Frame;
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 /// A frame by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
     /// The function; `None` when its file does not tell.
     pub function: Option<String>,
@@ -43,7 +45,8 @@ impl fmt::Display for Name {
 }
 
 /// Whose code a frame is of; the later, the less it tells about a bug.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// The program's own, as far as is known.
     #[default]
@@ -54,10 +57,24 @@ pub enum Origin {
     Runtime,
 }
 
-/// Names frames; remembers the files it has read.
-#[derive(Debug, Default)]
-pub struct Symbols {
-    files: Symbolizer,
+/// A place in a file: its path, and the offset.
+pub type Place = (Arc<str>, u64);
+/// Names by place, innermost first.
+pub type Names = FxHashMap<Place, Vec<Name>>;
+
+/// Names frames.
+#[derive(Debug)]
+pub enum Symbols {
+    /// From the files of this machine; remembers those it has read.
+    Files(Box<Symbolizer>),
+    /// As they were recorded: the files may be on another machine, or others by now.
+    Recorded(Names),
+}
+
+impl Default for Symbols {
+    fn default() -> Self {
+        Self::Files(Box::default())
+    }
 }
 
 impl Symbols {
@@ -82,14 +99,20 @@ impl Symbols {
 
     fn in_file(&self, path: &Arc<str>, offset: u64) -> Vec<Name> {
         let module = file_name(Path::new(&**path));
-        let source = Source::Elf(Elf::new(&**path));
-        match self.files.symbolize_single(&source, Input::FileOffset(offset)) {
-            Ok(Symbolized::Sym(symbol)) => functions(&symbol, &module, offset),
-            Ok(Symbolized::Unknown(_)) | Err(_) => {
-                let origin = origin("", &module, "");
-                vec![Name { module: Some(module), origin, offset, ..Name::default() }]
+        let found = match self {
+            Self::Files(files) => {
+                let source = Source::Elf(Elf::new(&**path));
+                match files.symbolize_single(&source, Input::FileOffset(offset)) {
+                    Ok(Symbolized::Sym(symbol)) => Some(functions(&symbol, &module, offset)),
+                    Ok(Symbolized::Unknown(_)) | Err(_) => None,
+                }
             }
-        }
+            Self::Recorded(names) => names.get(&(Arc::clone(path), offset)).cloned(),
+        };
+        found.unwrap_or_else(|| {
+            let origin = origin("", &module, "");
+            vec![Name { module: Some(module), origin, offset, ..Name::default() }]
+        })
     }
 }
 
@@ -187,6 +210,18 @@ mod tests {
         let names = Symbols::default().names(&[Frame::File { path: program, offset }]);
         let name = telling(&names).unwrap().to_string();
         assert!(name.contains("this_very_function_is_found") && name.contains("(mod.rs:"), "{names:?}");
+    }
+
+    /// Not those of a file that has the same path here.
+    #[test]
+    fn recorded_names_are_the_recordings() {
+        let recorded = Name { function: Some("fetch".to_owned()), ..Name::default() };
+        let path: Arc<str> = std::env::current_exe().unwrap().to_string_lossy().into();
+        let symbols =
+            Symbols::Recorded([((Arc::clone(&path), 16), vec![recorded.clone()])].into_iter().collect());
+        let at = |offset| symbols.names(&[Frame::File { path: Arc::clone(&path), offset }]);
+        assert_eq!(at(16), [recorded]);
+        assert_eq!((at(32)[0].function.as_ref(), at(32)[0].offset), (None, 32));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::setting::Setting;
 use super::{Output, OutputError, Sink};
 use crate::engine::report::{Finding, Progress, Summary};
 use crate::event::Capture;
+use crate::symbols::Symbols;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -62,8 +63,9 @@ pub struct JsonOutput {
 impl JsonOutput {
     /// Writes to `sink` what is seen under `capture`.
     #[must_use]
-    pub fn new(sink: Sink, capture: &Capture, summary_only: bool) -> Self {
-        Self { sink, capture: capture.clone(), setting: Setting::new(capture, TimeZone::UTC), summary_only }
+    pub fn new(sink: Sink, capture: &Capture, symbols: Symbols, summary_only: bool) -> Self {
+        let setting = Setting::new(capture, symbols, TimeZone::UTC);
+        Self { sink, capture: capture.clone(), setting, summary_only }
     }
 
     fn line(&mut self, kind: &'static str, at_ns: u64, body: impl Serialize) -> Result<(), OutputError> {

@@ -2,13 +2,14 @@ use super::*;
 use crate::engine::report::{OwnerReport, Verdict};
 use crate::event::{FailureCode, LossStage, NetNs, OwnerId, Protocol};
 use crate::output::sample::{self, Written};
+use crate::symbols::Symbols;
 use serde_json::Value;
 
 const GOLDEN: &str = include_str!("../../../../tests/golden/session.jsonl");
 
 fn written(tell: impl FnOnce(&mut JsonOutput)) -> String {
     let written = Written::default();
-    let mut output = JsonOutput::new(written.sink(), &sample::capture(), false);
+    let mut output = JsonOutput::new(written.sink(), &sample::capture(), Symbols::default(), false);
     tell(&mut output);
     written.text()
 }
@@ -72,7 +73,7 @@ fn a_call_site_is_told_by_its_frames() {
 #[test]
 fn quiet_leaves_the_summary() {
     let written = Written::default();
-    let mut output = JsonOutput::new(written.sink(), &sample::capture(), true);
+    let mut output = JsonOutput::new(written.sink(), &sample::capture(), Symbols::default(), true);
     output.start(0).unwrap();
     output.finding(&findings()[2]).unwrap();
     output.summary(&sample::summary(vec![])).unwrap();

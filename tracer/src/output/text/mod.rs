@@ -20,6 +20,7 @@ use super::setting::Setting;
 use super::{Output, OutputError, Sink};
 use crate::engine::report::{Finding, Progress, Summary};
 use crate::event::{Capture, Degradation};
+use crate::symbols::Symbols;
 use jiff::tz::TimeZone;
 
 /// Columns that every line fits into, unless a sentence needs more.
@@ -53,11 +54,17 @@ pub struct TextOutput {
 impl TextOutput {
     /// Writes to `sink` what is seen under `capture`, and how it goes to `progress`.
     #[must_use]
-    pub fn new(sink: Sink, progress: Option<ProgressLine>, capture: &Capture, options: TextOptions) -> Self {
+    pub fn new(
+        sink: Sink,
+        progress: Option<ProgressLine>,
+        capture: &Capture,
+        symbols: Symbols,
+        options: TextOptions,
+    ) -> Self {
         Self {
             sink,
             progress,
-            setting: Setting::new(capture, options.zone.clone()),
+            setting: Setting::new(capture, symbols, options.zone.clone()),
             degraded: capture.degraded.clone(),
             options,
             told: false,

@@ -2,6 +2,7 @@ use super::*;
 use crate::engine::report::{Evidence, LeakKind, Owner, OwnerReport, ProtocolReport, Verdict};
 use crate::event::{FailureCode, LossStage, Protocol};
 use crate::output::sample::{self, Written};
+use crate::symbols::Symbols;
 use std::collections::BTreeMap;
 
 fn options() -> TextOptions {
@@ -16,7 +17,7 @@ fn options() -> TextOptions {
 
 fn written(options: TextOptions, tell: impl FnOnce(&mut TextOutput)) -> String {
     let written = Written::default();
-    let mut output = TextOutput::new(written.sink(), None, &sample::capture(), options);
+    let mut output = TextOutput::new(written.sink(), None, &sample::capture(), Symbols::default(), options);
     tell(&mut output);
     written.text()
 }

@@ -1,0 +1,156 @@
+//! Writes a recording, block by block, so that a crash costs a second at most.
+
+use super::block::{Kind, Packer};
+use super::field::Encoder;
+use super::head::Head;
+use super::names::{self, Namer};
+use super::{MAGIC, MAJOR, MINOR};
+use crate::event::Event;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// A block is closed when it is so long.
+const BLOCK_BYTES: usize = 64 << 10;
+/// Or when it is so old.
+const BLOCK_NS: u64 = 1_000_000_000;
+/// Places named in one block.
+const NAMES_MAX: usize = 1_000;
+
+/// The recording could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The file could not be created.
+    #[error(
+        "cannot write the recording {name}: {error}\n  remedy: give --record a file in a folder that you may write to"
+    )]
+    Create {
+        /// The file's name.
+        name: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// It broke while being written. What is there already can be replayed.
+    #[error(
+        "cannot write the recording {name}: {error}\n  remedy: free space there, or choose another --record"
+    )]
+    Write {
+        /// The file's name.
+        name: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// A recording that is being written.
+pub struct Recording {
+    name: String,
+    file: Box<dyn Write>,
+    packer: Packer,
+    encoder: Encoder,
+    /// Events in the block, and when it began.
+    events: u32,
+    block_began_ns: u64,
+    namer: Namer,
+}
+
+impl Recording {
+    /// Begins the file at `path`; one that is there already is replaced.
+    ///
+    /// # Errors
+    /// When it cannot be created or written.
+    pub fn create(path: &Path) -> Result<Self, RecordError> {
+        let name = path.display().to_string();
+        match File::create(path) {
+            Ok(file) => Self::new(&name, Box::new(file)),
+            Err(error) => Err(RecordError::Create { name, error }),
+        }
+    }
+
+    /// Begins a recording in `file`, called `name` in errors.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn new(name: &str, file: Box<dyn Write>) -> Result<Self, RecordError> {
+        let mut recording = Self {
+            name: name.to_owned(),
+            file,
+            packer: Packer::default(),
+            encoder: Encoder::default(),
+            events: 0,
+            block_began_ns: 0,
+            namer: Namer::default(),
+        };
+        let begun = [&MAGIC[..], &MAJOR.to_le_bytes(), &MINOR.to_le_bytes()].concat();
+        recording.file.write_all(&begun).map_err(|error| recording.broken(error))?;
+        Ok(recording)
+    }
+
+    /// Writes what the trace is. Comes before all events.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin(&mut self, head: &Head) -> Result<(), RecordError> {
+        let head = serde_json::to_vec(head).map_err(|error| self.broken(error.into()))?;
+        self.write(Kind::HEAD, &head, 0)
+    }
+
+    /// Takes in what happened, and that the engine was told the time after it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn batch(&mut self, events: &[Event], now_ns: u64) -> Result<(), RecordError> {
+        for event in events {
+            self.namer.notice(&event.kind);
+            self.encoder.event(event);
+            self.events += 1;
+            if self.encoder.bytes().len() >= BLOCK_BYTES {
+                self.close_block(now_ns)?;
+            }
+        }
+        self.encoder.mark(now_ns);
+        if now_ns >= self.block_began_ns + BLOCK_NS {
+            self.close_block(now_ns)?;
+            let found = self.namer.found();
+            self.write_names(&found)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left, and that it is all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn end(mut self) -> Result<(), RecordError> {
+        self.close_block(0)?;
+        let rest = self.namer.rest();
+        self.write_names(&rest)?;
+        self.write(Kind::END, &[], 0)
+    }
+
+    fn close_block(&mut self, now_ns: u64) -> Result<(), RecordError> {
+        self.block_began_ns = now_ns;
+        if self.encoder.bytes().is_empty() {
+            return Ok(());
+        }
+        let block = self.packer.pack(Kind::EVENTS, self.encoder.bytes(), self.events);
+        let written = self.file.write_all(block);
+        self.encoder.clear();
+        self.events = 0;
+        written.map_err(|error| self.broken(error))
+    }
+
+    fn write_names(&mut self, found: &[names::Named]) -> Result<(), RecordError> {
+        found.chunks(NAMES_MAX).try_for_each(|some| self.write(Kind::NAMES, &names::content(some), 0))
+    }
+
+    fn write(&mut self, kind: Kind, content: &[u8], events: u32) -> Result<(), RecordError> {
+        let block = self.packer.pack(kind, content, events);
+        let written = self.file.write_all(block);
+        written.map_err(|error| self.broken(error))
+    }
+
+    fn broken(&self, error: io::Error) -> RecordError {
+        RecordError::Write { name: self.name.clone(), error }
+    }
+}

@@ -1,0 +1,91 @@
+//! Where all events pass: into the recording if there is one, through the engine, to the output.
+
+use super::TraceError;
+use crate::engine::report::Summary;
+use crate::engine::{Config, Engine};
+use crate::event::Event;
+use crate::output::{Output, OutputError};
+use crate::recording::{Head, Recording};
+
+/// Takes in events and tells what follows from them.
+pub struct Desk<'a> {
+    engine: Engine,
+    output: &'a mut dyn Output,
+    began_ns: u64,
+    recording: Option<(Recording, Head)>,
+}
+
+impl<'a> Desk<'a> {
+    /// Judges by `config` from `began_ns` on, tells `output`, and keeps all that is taken in.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        began_ns: u64,
+        output: &'a mut dyn Output,
+        recording: Option<(Recording, Head)>,
+    ) -> Self {
+        let recording =
+            recording.map(|(recording, head)| (recording, Head { config: config.clone(), began_ns, ..head }));
+        Self { engine: Engine::new(config, began_ns), output, began_ns, recording }
+    }
+
+    /// It begins.
+    pub(super) fn start(&mut self) -> Result<(), TraceError> {
+        if let Some((recording, head)) = &mut self.recording {
+            recording.begin(head)?;
+        }
+        Ok(self.output.start(self.began_ns)?)
+    }
+
+    /// Applies `events`, which leaves them empty, and lets the time become `now_ns`. Tells what
+    /// follows even if it cannot be recorded.
+    pub(super) fn take(&mut self, events: &mut Vec<Event>, now_ns: u64) -> Result<(), TraceError> {
+        let keep = |(recording, _): &mut (Recording, _)| recording.batch(events, now_ns);
+        let recorded = self.recording.as_mut().map_or(Ok(()), keep);
+        if recorded.is_err() {
+            self.recording = None; // It ends there.
+        }
+        self.apply(events);
+        self.advance(now_ns)?;
+        Ok(recorded?)
+    }
+
+    /// Applies `events`, which leaves them empty.
+    pub(super) fn apply(&mut self, events: &mut Vec<Event>) {
+        for event in events.drain(..) {
+            self.engine.apply(&event);
+        }
+    }
+
+    /// Lets the time become `now_ns` and tells what there is to tell.
+    pub(super) fn advance(&mut self, now_ns: u64) -> Result<(), OutputError> {
+        self.engine.advance(now_ns);
+        self.engine.take_findings().iter().try_for_each(|finding| self.output.finding(finding))
+    }
+
+    /// Tells how it goes.
+    pub(super) fn progress(&mut self, now_ns: u64) {
+        self.output.progress(&self.engine.progress(), now_ns);
+    }
+
+    /// Takes the last events and tells the summary; ends the recording.
+    pub(super) fn finish(mut self, events: &mut Vec<Event>, now_ns: u64) -> Result<Summary, TraceError> {
+        let end = |(mut recording, _): (Recording, _)| {
+            recording.batch(events, now_ns)?;
+            recording.end()
+        };
+        let recorded = self.recording.take().map_or(Ok(()), end);
+        self.apply(events);
+        let summary = self.conclude(now_ns)?;
+        recorded?;
+        Ok(summary)
+    }
+
+    /// Tells the summary.
+    pub(super) fn conclude(&mut self, now_ns: u64) -> Result<Summary, OutputError> {
+        self.advance(now_ns)?;
+        let summary = self.engine.summary(now_ns);
+        self.output.summary(&summary)?;
+        Ok(summary)
+    }
+}
