@@ -69,6 +69,9 @@ fn exhaustion_names_the_victim() {
     });
     let trace = tracer.finish_with(3);
     trace.check(&client);
+    let warnings = trace.of_type("half_used").filter(|line| line["owner"]["pid"] == pid);
+    let used: Vec<_> = warnings.map(|line| (&line["remote"], &line["used"], &line["usable"])).collect();
+    assert_eq!(used, [(&json!("127.0.0.1:7001"), &json!(3), &json!(4))], "told before it failed");
     let owner = trace.owner(&pid);
     assert_eq!(owner["verdict"], "exhausted");
     assert_eq!(owner["tcp"]["failed"]["EADDRNOTAVAIL"], 2);

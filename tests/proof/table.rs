@@ -17,7 +17,6 @@ const fn inexact(name: &'static str, expected: &'static str, why: &'static str) 
     Case { name, expected, inexact: Some(why) }
 }
 
-const NO_FAILURE: &str = "no tracepoint shows that no port was found";
 const LATE: &str = "no tracepoint shows that UDP gave its port back before it was closed";
 const DISCONNECTED: &str = "a UDP socket that lies disconnected looks like one that found no port";
 const NO_MOVE: &str = "a port stays with the process that took it";
@@ -95,9 +94,14 @@ pub(crate) const CASES: &[Case] = &[
     exact("reuse-port", "A1 A2 R1 R2"),
     exact("reuse-address", "A1 A2 R1 R2"),
     exact("two-addresses", "A1 A2 R1 R2"),
-    inexact("exhausted-tcp-bind0", "A1 A2 A3 A4 R1 R2 R3 R4", NO_FAILURE),
-    inexact("exhausted-udp-bind0", "A1 A2 A3 A4 R1 R2 R3 R4", NO_FAILURE),
-    inexact("exhausted-udp-send", "A1 A2 A3 A4 R1 R2 R3 R4", NO_FAILURE),
+    exact("exhausted-tcp-bind0", "A1 A2 A3 A4 F:EADDRINUSE F:EADDRINUSE R1 R2 R3 R4"),
+    exact("exhausted-udp-bind0", "A1 A2 A3 A4 F:EADDRINUSE F:EADDRINUSE R1 R2 R3 R4"),
+    exact("exhausted-tcp-bind0-any", "A1 A2 A3 A4 F:EADDRINUSE F:EADDRINUSE R1 R2 R3 R4"),
+    exact("exhausted-bind0-v6", "A1 A2 A3 A4 F:EADDRINUSE F:EADDRINUSE R1 R2 R3 R4"),
+    exact("exhausted-bind0-again", "A1 F:EADDRINUSE F:EADDRINUSE R1 A2 R2"),
+    exact("exhausted-bind0-kept", "A1 F:EADDRINUSE R1"),
+    exact("exhausted-udp-send-v6", "A1 A2 A3 A4 F:EAGAIN F:EAGAIN R1 R2 R3 R4"),
+    exact("exhausted-udp-send", "A1 A2 A3 A4 F:EAGAIN F:EAGAIN R1 R2 R3 R4"),
     exact("exhausted-udp-connect", "A1 A2 A3 A4 F:EAGAIN F:EAGAIN R1 R2 R3 R4"),
     exact("exhausted-tcp-listen", "A1 A2 A3 A4 F:EADDRINUSE F:EADDRINUSE R1 R2 R3 R4"),
     exact("exhausted-tcp-connect", "A1 A2 A3 A4 F:EADDRNOTAVAIL F:EADDRNOTAVAIL R1 R2 R3 R4"),
@@ -117,6 +121,8 @@ pub(crate) const CASES: &[Case] = &[
     exact("uring-send", "A1 R1"),
     exact("uring-direct", "A1 A2 R2 R1"),
     exact("uring-direct-close", "A1 R1 A2 R2"),
+    exact("uring-bind-exhausted", "A1 F:EADDRINUSE R1"),
+    exact("uring-send-exhausted", "A1 F:EAGAIN R1"),
     exact("uring-exhausted", "A1 F:EADDRNOTAVAIL R1"),
     // Other kinds.
     exact("mptcp-connect", "A1 R1"),

@@ -4,16 +4,17 @@
 //! it when records were lost.
 
 use crate::kernel::Address;
-use crate::ring::{count, emit, emit_hold, header};
+use crate::ring::{count, emit, emit_at_once, emit_hold, header};
 use crate::site::{self, Hook};
 use crate::socket::Common;
 use crate::{process, socket, udp};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap};
 use aya_log_ebpf::warn;
-use tracer_ebpf::{CONTROL_SNAPSHOT, Header, Hold, OwnerKey, OwnerTotals, counter, flag, kind};
+use core::ptr::read_volatile;
+use tracer_ebpf::{Header, Hold, OwnerKey, OwnerTotals, control, counter, crowded_from, flag, kind};
 
 /// `IPPROTO_TCP`.
 pub(crate) const TCP: u8 = 6;
@@ -28,9 +29,13 @@ static HOLDS: HashMap<u64, Hold> = HashMap::with_max_entries(262_144, 0);
 #[map]
 static OWNERS: HashMap<OwnerKey, OwnerTotals> = HashMap::with_max_entries(16_384, 0);
 
-/// Switches that user space sets while the probes run.
+/// Switches that user space sets while the probes run; see [`control`].
 #[map]
-static CONTROL: Array<u32> = Array::with_max_entries(1, 0);
+static CONTROL: Array<u32> = Array::with_max_entries(control::COUNT, 0);
+
+/// How many UDP ports are held in each network namespace; user space corrects it now and then.
+#[map]
+static UDP_HELD: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4096, 0);
 
 /// The hold of a socket.
 #[inline(always)]
@@ -58,16 +63,13 @@ pub(crate) fn acquire(
     cookie: u64,
     mut hold: Hold,
 ) {
-    let (net, netns) = common.namespace();
-    let (low, high) = socket::range(net);
+    let net = set_pool(common, &mut hold);
+    let outside = hold.port < hold.range_low || hold.port > hold.range_high;
     let unconfirmed = hold.flags & flag::UNCONFIRMED != 0;
-    if !unconfirmed && (hold.port < low || hold.port > high || socket::is_reserved(net, hold.port)) {
+    if !unconfirmed && (outside || socket::is_reserved(net, hold.port)) {
         return;
     }
-    hold.netns = netns;
-    hold.range_low = low;
-    hold.range_high = high;
-    hold.owner = socket::owner(sk, hold.protocol, netns);
+    hold.owner = socket::owner(sk, hold.protocol, hold.netns);
     hold.site = site::site(ctx, hook, cookie, hold.owner);
     let head = header(kind::ACQUIRED, cookie);
     hold.acquired_ns = head.at_ns;
@@ -76,18 +78,75 @@ pub(crate) fn acquire(
     }
     charge(ctx, &hold, 1);
     emit_hold(head, &hold);
+    count_udp(&hold, 1);
+}
+
+/// Keeps the count of UDP ports, and tells user space when few are left: for a failed send to be
+/// seen, a hook must be attached that every send of this machine has to pay for.
+#[inline(always)]
+fn count_udp(hold: &Hold, change: u64) {
+    if hold.protocol != UDP {
+        return;
+    }
+    if UDP_HELD.get_ptr(hold.netns).is_none() {
+        let _ = UDP_HELD.insert(hold.netns, 0, u64::from(BPF_NOEXIST));
+    }
+    let Some(held) = UDP_HELD.get_ptr_mut(hold.netns) else {
+        return;
+    };
+    // SAFETY: the map's own memory, only ever added to atomically.
+    let held = unsafe {
+        add(held, change);
+        read_volatile(held)
+    };
+    let usable = u64::from(hold.range_high) + 1 - u64::from(hold.range_low);
+    if change != 1 || held < crowded_from(usable) || held > usable {
+        return;
+    }
+    if let Some(crowded) = CONTROL.get_ptr_mut(control::CROWDED) {
+        // SAFETY: the map's own memory. Told twice is no harm.
+        let told = unsafe { core::mem::replace(&mut *crowded, 1) };
+        if told == 0 {
+            emit_at_once(header(kind::CROWDED, u64::from(hold.netns)));
+        }
+    }
+}
+
+/// Sets whose pool it is that a hold is of; gives its namespace.
+#[inline(always)]
+fn set_pool(common: &Common, hold: &mut Hold) -> Address {
+    let (net, netns) = common.namespace();
+    (hold.range_low, hold.range_high) = socket::range(net);
+    hold.netns = netns;
+    net
+}
+
+/// Sets who wants a hold, and of which pool.
+#[inline(always)]
+pub(crate) fn describe(sk: Address, common: &Common, hold: &mut Hold) {
+    set_pool(common, hold);
+    hold.owner = socket::owner(sk, hold.protocol, hold.netns);
+}
+
+/// Tells of a hold that came to nothing for want of a port, and that nobody was told of before.
+#[inline(always)]
+pub(crate) fn fail(ctx: &impl EbpfContext, cookie: u64, hold: &Hold, errno: u8) {
+    charge(ctx, hold, 0); // So that the owner has a name.
+    emit_hold(Header { code: errno, ..header(kind::FAILED, cookie) }, hold);
 }
 
 /// Takes a hold out, credits its owner and tells user space.
 #[inline(always)]
 pub(crate) fn release(cookie: u64, hold: &Hold) {
     let (owner, protocol, port) = (hold.owner, hold.protocol, hold.port);
+    let pool = Hold { protocol, netns: hold.netns, ..Hold::default() };
     if HOLDS.remove(cookie).is_err() {
         return; // Somebody else was first and has told it.
     }
     if protocol == UDP {
         udp::forget_sender(port);
     }
+    count_udp(&pool, u64::MAX);
     if let Some(totals) = OWNERS.get_ptr_mut(owner) {
         // SAFETY: the map's own memory; the field is only ever added to atomically.
         unsafe {
@@ -111,6 +170,7 @@ pub(crate) fn retract(ctx: &impl EbpfContext, cookie: u64, hold: &Hold, errno: u
     if HOLDS.remove(cookie).is_err() {
         return;
     }
+    count_udp(&hold, u64::MAX);
     charge(ctx, &hold, u64::MAX);
     let header = Header { code: errno, ..header(kind::FAILED, cookie) };
     emit_hold(header, &hold);
@@ -140,7 +200,7 @@ pub(crate) const EADDRNOTAVAIL: u8 = 99;
 /// While the start-up snapshot is taken: keeps user space from entering a socket that has ended.
 #[inline(always)]
 pub(crate) fn bury(cookie: u64) {
-    if cookie != 0 && CONTROL.get(CONTROL_SNAPSHOT).is_some_and(|on| *on != 0) {
+    if cookie != 0 && CONTROL.get(control::SNAPSHOT).is_some_and(|on| *on != 0) {
         let tombstone = Hold { flags: flag::TOMBSTONE, ..Hold::default() };
         if HOLDS.insert(cookie, tombstone, u64::from(BPF_NOEXIST)).is_ok() {
             emit(header(kind::BURIED, cookie));

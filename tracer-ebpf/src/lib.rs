@@ -44,6 +44,9 @@ pub mod kind {
     pub const EXITED: u8 = 11;
     /// A socket that no hold is known of ended during the snapshot: [`ShortRecord`](super::ShortRecord).
     pub const BURIED: u8 = 12;
+    /// Few UDP ports are left in a namespace: [`ShortRecord`](super::ShortRecord), the namespace in
+    /// place of the cookie.
+    pub const CROWDED: u8 = 14;
     /// A call site is seen for the first time: [`SiteRecord`](super::SiteRecord), its number in
     /// place of the cookie.
     pub const SITE: u8 = 13;
@@ -276,8 +279,24 @@ pub mod counter {
     pub const COUNT: u32 = 3;
 }
 
-/// Index into the `CONTROL` map: nonzero while the start-up snapshot is being taken.
-pub const CONTROL_SNAPSHOT: u32 = 0;
+/// Indexes into the `CONTROL` map.
+pub mod control {
+    /// Nonzero while the start-up snapshot is being taken.
+    pub const SNAPSHOT: u32 = 0;
+    /// Nonzero from [`kind::CROWDED`](super::kind::CROWDED) on, until user space takes it back.
+    pub const CROWDED: u32 = 1;
+    /// How many there are.
+    pub const COUNT: u32 = 2;
+}
+
+/// A UDP pool of `usable` ports is crowded from so many on: few enough are left to be taken within
+/// the few hundredths of a second in which user space is slow to act.
+#[must_use]
+pub const fn crowded_from(usable: u64) -> u64 {
+    const LEFT: u64 = 8_192;
+    let half = usable / 2;
+    usable - if half < LEFT { half } else { LEFT }
+}
 
 /// One element of the map `SENDERS` for every port number.
 pub const SENDERS_LEN: u32 = 1 << 16;

@@ -13,6 +13,7 @@
 #[cfg(not(target_arch = "bpf"))]
 compile_error!("the probes are built by `cargo xtask build-probes`");
 
+mod bind;
 mod files;
 mod kernel;
 mod ledger;

@@ -83,6 +83,15 @@ pub(crate) fn emit_hold(header: Header, hold: &Hold) {
     }
 }
 
+/// Sends a record and wakes user space.
+#[inline(always)]
+pub(crate) fn emit_at_once<T: 'static>(record: T) {
+    emit_large::<T>(|entry| {
+        // SAFETY: the reserved entry.
+        unsafe { entry.write(record) }
+    });
+}
+
 /// Builds a record in place, for those too large for a probe's stack, and wakes user space.
 /// False if it was lost.
 #[inline(always)]

@@ -67,6 +67,12 @@ pub(crate) fn loaded_port(sk: Address) -> u16 {
     load(sk, global!(OFF_SK_NUM))
 }
 
+/// The remote port of a tracepoint's socket, in network byte order.
+#[inline(always)]
+pub(crate) fn loaded_remote_port(sk: Address) -> u16 {
+    load(sk, global!(OFF_SK_DPORT))
+}
+
 /// The cookie of a socket; 0 while nobody has asked for it.
 #[inline(always)]
 pub(crate) fn cookie(sk: Address) -> u64 {
@@ -104,6 +110,12 @@ pub(crate) fn protocol(sk: Address) -> u16 {
 pub(crate) fn is_kernels(sk: Address, protocol: u8) -> bool {
     bit(sk, global!(OFF_SK_KERN), global!(SK_KERN_SHIFT))
         && !(protocol == crate::ledger::TCP && bit(sk, global!(OFF_TCP_MPTCP), global!(TCP_MPTCP_SHIFT)))
+}
+
+/// Whether a bind of this socket leaves the port to connect (`IP_BIND_ADDRESS_NO_PORT`).
+#[inline(always)]
+pub(crate) fn wants_no_port(sk: Address) -> bool {
+    bit(sk, global!(OFF_SK_NO_PORT), global!(SK_NO_PORT_SHIFT))
 }
 
 #[inline(always)]

@@ -1,11 +1,11 @@
-//! TCP: bound, connected, listening, closed.
+//! TCP: connected, listening, closed.
 
+use crate::bind;
 use crate::kernel::{Address, global, read};
 use crate::ledger::{self, EADDRINUSE, EADDRNOTAVAIL, TCP};
 use crate::ring::{emit, emit_hold, header};
 use crate::site::Hook;
 use crate::socket::{self, Common};
-use crate::udp;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, map};
@@ -29,40 +29,6 @@ fn sock_create(ctx: SockContext) -> i32 {
     // SAFETY: the helper takes this hook's context.
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     1
-}
-
-/// `bind()` has succeeded: the port is in the tables (`__inet_bind`, net/ipv4/af_inet.c).
-#[cgroup_sock(post_bind4)]
-fn post_bind4(ctx: SockContext) -> i32 {
-    post_bind(&ctx);
-    1
-}
-
-/// `bind()` has succeeded on an IPv6 socket (`__inet6_bind`, net/ipv6/af_inet6.c).
-#[cgroup_sock(post_bind6)]
-fn post_bind6(ctx: SockContext) -> i32 {
-    post_bind(&ctx);
-    1
-}
-
-#[inline(always)]
-fn post_bind(ctx: &SockContext) {
-    // The context of this hook is the socket itself at run time.
-    let sk = ctx.as_ptr() as Address;
-    let protocol = socket::protocol(sk);
-    if protocol != u16::from(TCP) && protocol != u16::from(ledger::UDP) {
-        return;
-    }
-    // SAFETY: the helper takes this hook's context.
-    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    if let Some(hold) = ledger::find(cookie) {
-        udp::end_before_bind(ctx, sk, cookie, hold);
-    }
-    let common = Common::of(sk);
-    let mut hold =
-        Hold { protocol: protocol as u8, state: state::BOUND, port: common.port(), ..Hold::default() };
-    common.endpoints(&mut hold);
-    ledger::acquire(ctx, Hook::Cgroup, sk, &common, cookie, hold);
 }
 
 /// The change of state that the first of the two probes below has just dealt with on this CPU, as
@@ -205,6 +171,10 @@ fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
     match ledger::find(cookie) {
         Some(hold) => ledger::release(cookie, hold),
         None => ledger::bury(cookie),
+    }
+    // One that has connected since is not looked for here: most sockets that end are such.
+    if socket::loaded_port(sk) == 0 && socket::loaded_remote_port(sk) == 0 {
+        bind::failed_before(&ctx, cookie);
     }
     0
 }

@@ -1,5 +1,6 @@
 //! UDP: no tracepoint shows its ports; the cgroup socket hooks do.
 
+use crate::bind;
 use crate::kernel::{Address, address};
 use crate::ledger::{self, EAGAIN, UDP};
 use crate::ring::{emit_hold, header};
@@ -7,9 +8,9 @@ use crate::site::Hook;
 use crate::socket::{self, Common};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
-use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, map};
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr, map};
 use aya_ebpf::maps::Array;
-use aya_ebpf::programs::{SockAddrContext, SockContext};
+use aya_ebpf::programs::{BtfTracePointContext, SockAddrContext, SockContext};
 use core::ptr::read_volatile;
 use tracer_ebpf::{Hold, SENDERS_LEN, flag, kind, state};
 
@@ -63,11 +64,37 @@ fn sock_release(ctx: SockContext) -> i32 {
     let Some(hold) = ledger::find(cookie) else {
         // Its port was not of the pool; that of another socket with the same number may be.
         forget_sender(socket::port(sk));
+        bind::failed_before(&ctx, cookie);
         ledger::bury(cookie);
         return 1;
     };
     end(&ctx, sk, cookie, hold);
     1
+}
+
+/// `sock_send_length(struct sock *sk, int ret, int flags)` (include/trace/events/sock.h, since
+/// 6.3): after every send, user's, kernel's or io_uring's. One that finds no port for its socket
+/// fails with EAGAIN (`inet_send_prepare`, net/ipv4/af_inet.c), as one that would block does; but
+/// then the socket has none.
+#[btf_tracepoint(function = "sock_send_length")]
+fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
+    if ctx.arg::<i32>(1) != -i32::from(EAGAIN) {
+        return 0;
+    }
+    let sk: Address = ctx.arg(0);
+    if socket::loaded_port(sk) != 0 || socket::protocol(sk) != u16::from(UDP) {
+        return 0;
+    }
+    let cookie = socket::loaded_cookie(sk);
+    if let Some(hold) = ledger::find(cookie) {
+        end(&ctx, sk, cookie, hold);
+    }
+    let common = Common::of(sk);
+    let mut hold = Hold { protocol: UDP, state: state::BOUND, ..Hold::default() };
+    common.endpoints(&mut hold);
+    ledger::describe(sk, &common, &mut hold);
+    ledger::fail(&ctx, cookie, &hold, EAGAIN);
+    0
 }
 
 /// Ends a hold whose port is given back now, or was before by connect(AF_UNSPEC), unseen.
@@ -210,12 +237,25 @@ fn learn(sk: Address, cookie: u64, hold: &mut Hold) -> Port {
 /// Sets the destination that the program asked for.
 #[inline(always)]
 fn set_remote(ctx: &SockAddrContext, family: u8, hold: &mut Hold) {
+    hold.remote_port = asked_port(ctx);
+    hold.remote = asked_address(ctx, family, hold.family);
+}
+
+/// The port that the program named.
+#[inline(always)]
+pub(crate) fn asked_port(ctx: &SockAddrContext) -> u16 {
+    // SAFETY: a field of the hook's context, as the verifier knows it.
+    unsafe { u16::from_be((*ctx.sock_addr).user_port as u16) }
+}
+
+/// The address of `family` that the program named, as a socket of `socket_family` has it.
+#[inline(always)]
+pub(crate) fn asked_address(ctx: &SockAddrContext, family: u8, socket_family: u8) -> [u64; 2] {
     let addr = ctx.sock_addr;
     // SAFETY: fields of the hook's context, as the verifier knows them; it allows this context to
     // be read in words of 32 bits only, hence volatile.
     unsafe {
-        hold.remote_port = u16::from_be((*addr).user_port as u16);
-        hold.remote = match (family, hold.family) {
+        match (family, socket_family) {
             (4, 4) => socket::v4((*addr).user_ip4),
             // An IPv6 socket that talks IPv4: ::ffff:a.b.c.d.
             (4, _) => [0, words(0xffff_0000, (*addr).user_ip4)],
@@ -229,7 +269,7 @@ fn set_remote(ctx: &SockAddrContext, family: u8, hold: &mut Hold) {
                     read_volatile(&raw const (*addr).user_ip6[3]),
                 ),
             ],
-        };
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod counts;
 mod detector;
+mod half;
 mod holds;
 mod judge;
 mod lifetimes;
@@ -129,7 +130,7 @@ impl Engine {
             EventKind::Exited { id } => self.exit(*id),
             EventKind::Site { id, frames } => self.learn_site(at_ns, *id, frames),
             EventKind::Acquired(acquired) | EventKind::Confirmed(acquired) => self.acquire(at_ns, acquired),
-            EventKind::PortLearnt { hold, port } => self.learn(*hold, *port),
+            EventKind::PortLearnt { hold, port } => self.learn(at_ns, *hold, *port),
             EventKind::State { hold, state, remote } => self.change(at_ns, *hold, *state, *remote),
             EventKind::Released { hold } => self.release(*hold, at_ns),
             EventKind::TimeWaitBegan { hold } => self.begin_time_wait(*hold, at_ns),
@@ -278,12 +279,15 @@ impl Engine {
         self.holds.insert(acquired.hold, hold);
     }
 
-    fn learn(&mut self, id: HoldId, port: u16) {
+    /// Only a port that the kernel chooses for a connect or a listen is learnt after it was acquired.
+    fn learn(&mut self, at_ns: u64, id: HoldId, port: u16) {
         if let Some(hold) = self.holds.get_mut(&id)
             && hold.port.is_none()
         {
             hold.port = Some(port);
+            let hold = *hold;
             self.pools.entry(hold.pool).or_default().take_port(port);
+            self.weigh_half(at_ns, &hold, port);
         }
     }
 

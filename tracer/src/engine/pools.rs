@@ -2,11 +2,16 @@
 
 use super::report::{DestinationReport, PoolReport};
 use crate::event::{PoolId, PortRange, Protocol};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::net::SocketAddr;
 
 /// How many destinations a report lists.
 const DESTINATIONS_MAX: usize = 10;
+/// Of the usable ports, the percentage that must be used towards a destination for the second half to
+/// be believed to have begun: a socket may have been given a range of its own (`IP_LOCAL_PORT_RANGE`).
+const HALF_MIN: u64 = 45;
+/// And the percentage below which it may begin anew: it is not told again and again.
+const RECEDED: u64 = 25;
 
 /// One pool.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +24,8 @@ pub(super) struct Pool {
     /// Holds and TIME_WAITs towards each destination: TCP only, where a port is used up for one
     /// destination at a time (`__inet_check_established`, net/ipv4/inet_hashtables.c).
     destinations: FxHashMap<SocketAddr, u64>,
+    /// Destinations whose second half of ports has begun.
+    half_used: FxHashSet<SocketAddr>,
 }
 
 impl Pool {
@@ -43,9 +50,21 @@ impl Pool {
     pub(super) fn towards(&mut self, remote: SocketAddr, change: i64) {
         let used = self.destinations.entry(remote).or_default();
         *used = used.saturating_add_signed(change);
-        if *used == 0 {
+        let left = *used;
+        if left == 0 {
             self.destinations.remove(&remote);
         }
+        if !self.half_used.is_empty() && left * 100 < self.usable() * RECEDED {
+            self.half_used.remove(&remote);
+        }
+    }
+
+    /// Whether a port that the kernel chose for a connect begins the second half of those to
+    /// `remote`: once, until that many are not used any more.
+    pub(super) fn reaches_half(&mut self, remote: SocketAddr, port: u16) -> bool {
+        let second = self.range.is_some_and(|range| (port ^ range.low) & 1 == 1);
+        let enough = || self.used_towards(Some(remote)) * 100 >= self.usable() * HALF_MIN;
+        second && enough() && self.half_used.insert(remote)
     }
 
     pub(super) fn time_wait(&mut self, change: i64) {

@@ -163,6 +163,22 @@ pub enum Finding {
         /// Who holds most of that pool (towards that destination, if there is one) right now.
         top_holders: Vec<(Owner, u64)>,
     },
+    /// Half of the ports to a destination are used: the early warning of exhaustion. Told once,
+    /// until fewer than a quarter are.
+    HalfUsed {
+        /// When, on the source's clock.
+        at_ns: u64,
+        /// Whose connect was given the first port of the second half.
+        owner: Owner,
+        /// Of which pool.
+        pool: PoolId,
+        /// The destination.
+        remote: SocketAddr,
+        /// Ports used towards it, TIME_WAIT included.
+        used: u64,
+        /// Ports there are for it.
+        usable: u64,
+    },
     /// Events were lost.
     Lost {
         /// When, on the source's clock.

@@ -3,8 +3,8 @@
 use super::setting::Setting;
 use super::sink::Sink;
 use crate::engine::report::{
-    DestinationReport, Evidence, LeakKind, LifetimeReport, Owner, OwnerReport, PoolReport, ProtocolReport,
-    SiteShare, Summary, Verdict,
+    DestinationReport, Evidence, Finding, LeakKind, LifetimeReport, Owner, OwnerReport, PoolReport,
+    ProtocolReport, SiteShare, Summary, Verdict,
 };
 use crate::event::{
     Capture, Clock, Degradation, Frame, Hook, NetNs, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId,
@@ -95,6 +95,17 @@ pub(crate) fn evidence() -> Evidence {
         exhaustion_in_s: Some(551.0),
         remote: Some(([127, 0, 0, 1], 9999).into()),
         site: None,
+    }
+}
+
+pub(crate) fn half_used() -> Finding {
+    Finding::HalfUsed {
+        at_ns: at(10.5),
+        owner: python(),
+        pool: pool(Protocol::Tcp),
+        remote: ([127, 0, 0, 1], 9999).into(),
+        used: 14_117,
+        usable: 28_232,
     }
 }
 

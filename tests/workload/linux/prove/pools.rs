@@ -5,6 +5,10 @@ use super::story::{NOBODY, SERVER, Story, four_ports, if_possible, must_fail, se
 use crate::linux::netns;
 use crate::linux::raw::Socket;
 use anyhow::Result;
+use std::time::Duration;
+
+/// In which time the tracer notices that few UDP ports are left, with much to spare.
+pub(super) const NOTICED: Duration = Duration::from_millis(500);
 
 pub(super) const CASES: &[(&str, Program)] = &[
     ("reuse-port", reuse_port),
@@ -12,7 +16,12 @@ pub(super) const CASES: &[(&str, Program)] = &[
     ("two-addresses", two_addresses),
     ("exhausted-tcp-bind0", exhausted_tcp_bind0),
     ("exhausted-udp-bind0", exhausted_udp_bind0),
+    ("exhausted-tcp-bind0-any", exhausted_tcp_bind0_any),
+    ("exhausted-bind0-v6", exhausted_bind0_v6),
+    ("exhausted-bind0-again", exhausted_bind0_again),
+    ("exhausted-bind0-kept", exhausted_bind0_kept),
     ("exhausted-udp-send", exhausted_udp_send),
+    ("exhausted-udp-send-v6", exhausted_udp_send_v6),
     ("exhausted-udp-connect", exhausted_udp_connect),
     ("exhausted-tcp-listen", exhausted_tcp_listen),
     ("exhausted-tcp-connect", exhausted_tcp_connect),
@@ -62,6 +71,17 @@ fn exhaust(
     take: impl Fn(&Socket) -> std::io::Result<()>,
     code: i32,
 ) -> Result<()> {
+    exhaust_slowly(story, open, take, code, Duration::ZERO)
+}
+
+/// The same, with a pause before what is tried in vain.
+fn exhaust_slowly(
+    story: &mut Story,
+    open: fn() -> std::io::Result<Socket>,
+    take: impl Fn(&Socket) -> std::io::Result<()>,
+    code: i32,
+    pause: Duration,
+) -> Result<()> {
     four_ports()?;
     let mut held = Vec::new();
     for _ in 0..4 {
@@ -70,6 +90,7 @@ fn exhaust(
         story.took(&socket)?;
         held.push(socket);
     }
+    std::thread::sleep(pause);
     for _ in 0..2 {
         must_fail(take(&open()?), code)?;
     }
@@ -85,8 +106,53 @@ fn exhausted_udp_bind0(story: &mut Story) -> Result<()> {
     exhaust(story, Socket::udp, |socket| socket.bind("127.0.0.1:0"), libc::EADDRINUSE)
 }
 
+fn exhausted_tcp_bind0_any(story: &mut Story) -> Result<()> {
+    exhaust(story, Socket::tcp, |socket| socket.bind("0.0.0.0:0"), libc::EADDRINUSE)
+}
+
+fn exhausted_bind0_v6(story: &mut Story) -> Result<()> {
+    exhaust(story, Socket::udp6, |socket| socket.bind("[::1]:0"), libc::EADDRINUSE)
+}
+
+/// One socket that is bound in vain, twice, and then in earnest. That its address is not this
+/// machine's, that it has a port already, or that it wants none, is another matter.
+fn exhausted_bind0_again(story: &mut Story) -> Result<()> {
+    netns::set("net/ipv4/ip_local_port_range", "40000 40000")?;
+    let (holder, other) = (Socket::tcp()?, Socket::tcp()?);
+    holder.bind("127.0.0.1:0")?;
+    story.took(&holder)?;
+    for _ in 0..2 {
+        must_fail(other.bind("127.0.0.1:0"), libc::EADDRINUSE)?;
+    }
+    must_fail(other.bind("192.0.2.1:0"), libc::EADDRNOTAVAIL)?;
+    must_fail(holder.bind("127.0.0.1:0"), libc::EINVAL)?;
+    let portless = Socket::tcp()?;
+    portless.set(libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
+    portless.bind("127.0.0.1:0")?;
+    drop(portless);
+    drop(holder);
+    other.bind("127.0.0.1:0")?;
+    story.took(&other)
+}
+
+/// A socket that nothing more is done with.
+fn exhausted_bind0_kept(story: &mut Story) -> Result<()> {
+    netns::set("net/ipv4/ip_local_port_range", "40000 40000")?;
+    let (holder, kept) = (Socket::udp()?, Socket::udp()?);
+    holder.bind("127.0.0.1:0")?;
+    story.took(&holder)?;
+    must_fail(kept.bind("127.0.0.1:0"), libc::EADDRINUSE)?;
+    std::thread::sleep(Duration::from_millis(1600));
+    drop(holder);
+    Ok(())
+}
+
+fn exhausted_udp_send_v6(story: &mut Story) -> Result<()> {
+    exhaust_slowly(story, Socket::udp6, |socket| socket.send_to("[::1]:7009"), libc::EAGAIN, NOTICED)
+}
+
 fn exhausted_udp_send(story: &mut Story) -> Result<()> {
-    exhaust(story, Socket::udp, |socket| socket.send_to("127.0.0.1:7009"), libc::EAGAIN)
+    exhaust_slowly(story, Socket::udp, |socket| socket.send_to("127.0.0.1:7009"), libc::EAGAIN, NOTICED)
 }
 
 fn exhausted_udp_connect(story: &mut Story) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Ports taken through io_uring: no system call of theirs is ever made.
 
 use super::Program;
+use super::pools::NOTICED;
 use super::story::{SERVER, Story, if_possible, must_fail, server};
 use crate::linux::netns;
 use crate::linux::raw::{Socket, sockaddr};
@@ -16,6 +17,8 @@ pub(super) const CASES: &[(&str, Program)] = &[
     ("uring-direct", direct),
     ("uring-direct-close", direct_close),
     ("uring-exhausted", exhausted),
+    ("uring-bind-exhausted", bind_exhausted),
+    ("uring-send-exhausted", send_exhausted),
 ];
 
 fn ring(flags: u32) -> Result<Ring> {
@@ -51,14 +54,17 @@ fn connect_polled(story: &mut Story) -> Result<()> {
 }
 
 fn bind(ring: &Ring, fd: i32, flags: u8, to: &str) -> Result<()> {
+    if_possible("bind through io_uring", try_bind(ring, fd, flags, to)).map(drop)
+}
+
+fn try_bind(ring: &Ring, fd: i32, flags: u8, to: &str) -> io::Result<i32> {
     let (address, length) = sockaddr(to)?;
     let addr = (&raw const address) as u64;
     let bind = Operation { opcode: BIND, flags, fd, addr, off: length.into(), ..Operation::default() };
-    let bound = ring.perform(&bind).map_err(|error| match error.raw_os_error() {
+    ring.perform(&bind).map_err(|error| match error.raw_os_error() {
         Some(libc::EINVAL) => io::Error::from_raw_os_error(libc::ENOSYS), // Before 6.11.
         _ => error,
-    });
-    if_possible("bind through io_uring", bound).map(drop)
+    })
 }
 
 fn bind_by_number(story: &mut Story) -> Result<()> {
@@ -69,13 +75,18 @@ fn bind_by_number(story: &mut Story) -> Result<()> {
 
 fn send(story: &mut Story) -> Result<()> {
     let (ring, socket) = (ring(0)?, Socket::udp()?);
+    send_by(&ring, &socket, 0)?;
+    story.took(&socket)
+}
+
+fn send_by(ring: &Ring, socket: &Socket, flags: i32) -> io::Result<i32> {
     let (address, length) = sockaddr("127.0.0.1:7009")?;
     let addr = b"x".as_ptr() as u64;
     let off = (&raw const address) as u64;
-    let (fd, file_index) = (socket.fd(), length);
-    let send = Operation { opcode: SEND, fd, addr, len: 1, off, file_index, ..Operation::default() };
-    ring.perform(&send)?;
-    story.took(&socket)
+    let (fd, file_index, op_flags) = (socket.fd(), length, flags.cast_unsigned());
+    let send =
+        Operation { opcode: SEND, fd, addr, len: 1, off, op_flags, file_index, ..Operation::default() };
+    ring.perform(&send)
 }
 
 /// A socket in the ring's own table: no descriptor of any process refers to it.
@@ -100,6 +111,31 @@ fn direct_close(story: &mut Story) -> Result<()> {
     let ring = direct_socket(story)?;
     ring.perform(&Operation { opcode: CLOSE, file_index: 1, ..Operation::default() })?;
     story.marker()
+}
+
+fn one_port_taken(story: &mut Story) -> Result<Socket> {
+    netns::set("net/ipv4/ip_local_port_range", "40000 40000")?;
+    let holder = Socket::udp()?;
+    holder.bind("127.0.0.1:0")?;
+    story.took(&holder)?;
+    Ok(holder)
+}
+
+fn bind_exhausted(story: &mut Story) -> Result<()> {
+    let (ring, _holder, socket) = (ring(0)?, one_port_taken(story)?, Socket::udp()?);
+    let bound = try_bind(&ring, socket.fd(), 0, "127.0.0.1:0");
+    if bound.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EADDRINUSE)) {
+        return Ok(());
+    }
+    if_possible("bind through io_uring", bound)?;
+    anyhow::bail!("a port was found")
+}
+
+/// Unless it is told not to wait, the ring tries a hundred times more (`io_wq_submit_work`).
+fn send_exhausted(story: &mut Story) -> Result<()> {
+    let (ring, _holder) = (ring(0)?, one_port_taken(story)?);
+    std::thread::sleep(NOTICED);
+    must_fail(send_by(&ring, &Socket::udp()?, libc::MSG_DONTWAIT), libc::EAGAIN)
 }
 
 fn exhausted(story: &mut Story) -> Result<()> {

@@ -3,6 +3,7 @@
 //! Time is an argument, so a story of two hours takes milliseconds.
 
 mod bookkeeping;
+mod half;
 mod moves;
 mod properties;
 mod sites;

@@ -1,4 +1,4 @@
-//! What is said as it happens, as JSON: `finding`, `exhausted`, `lost`.
+//! What is said as it happens, as JSON: `finding`, `exhausted`, `half_used`, `lost`, `corrected`.
 
 use super::owner::{EvidenceJson, OwnerJson};
 use super::pool::netns;
@@ -26,6 +26,15 @@ pub(super) enum FindingJson<'a> {
         errno: &'static str,
         top_holders: Vec<HolderJson<'a>>,
     },
+    /// Of the ports to `remote`, `used` of `usable` are used, TIME_WAIT included.
+    HalfUsed {
+        owner: OwnerJson<'a>,
+        netns: Option<u32>,
+        protocol: String,
+        remote: String,
+        used: u64,
+        usable: u64,
+    },
     Lost {
         count: u64,
         stage: &'static str,
@@ -52,6 +61,7 @@ pub(super) fn head(finding: &Finding) -> (&'static str, u64) {
     match finding {
         Finding::Verdict { at_ns, .. } => ("finding", *at_ns),
         Finding::Exhausted { at_ns, .. } => ("exhausted", *at_ns),
+        Finding::HalfUsed { at_ns, .. } => ("half_used", *at_ns),
         Finding::Lost { at_ns, .. } => ("lost", *at_ns),
         Finding::Corrected { at_ns, .. } => ("corrected", *at_ns),
     }
@@ -75,6 +85,14 @@ impl<'a> FindingJson<'a> {
                 remote: remote.map(|remote| remote.to_string()),
                 errno: code.name(),
                 top_holders: top_holders.iter().map(|holder| HolderJson::of(holder, setting)).collect(),
+            },
+            Finding::HalfUsed { owner, pool, remote, used, usable, .. } => Self::HalfUsed {
+                owner: OwnerJson::of(owner, setting),
+                netns: netns(pool.netns),
+                protocol: pool.protocol.to_string(),
+                remote: remote.to_string(),
+                used: *used,
+                usable: *usable,
             },
             Finding::Lost { count, stage, .. } => Self::Lost { count: *count, stage: stage.name() },
             Finding::Corrected { count, .. } => Self::Corrected { count: *count },

@@ -14,7 +14,7 @@ fn written(tell: impl FnOnce(&mut JsonOutput)) -> String {
     written.text()
 }
 
-fn findings() -> [Finding; 3] {
+fn findings() -> [Finding; 4] {
     [
         Finding::Verdict {
             at_ns: sample::at(10.0),
@@ -33,6 +33,7 @@ fn findings() -> [Finding; 3] {
             remote: Some(([127, 0, 0, 1], 9999).into()),
             top_holders: vec![(sample::python(), 28_000)],
         },
+        sample::half_used(),
         Finding::Lost { at_ns: sample::at(11.5), count: 120, stage: LossStage::Kernel },
     ]
 }

@@ -30,6 +30,12 @@ pub(super) fn text(finding: &Finding, setting: &Setting, options: &TextOptions) 
             let holders = holders(top_holders);
             (*at_ns, format!("{name} {} {refusal}{holders}", label(owner)))
         }
+        Finding::HalfUsed { at_ns, owner, remote, used, usable, .. } => {
+            let name = options.paint.warning("HALF USED");
+            let (used, usable) = (count(*used), count(*usable));
+            let figures = format!("{used} of {usable}; each connect takes longer from here on");
+            (*at_ns, format!("{name} {} half of the ports to {remote} are used: {figures}", label(owner)))
+        }
         Finding::Lost { at_ns, count, stage } => (*at_ns, lost(*count, *stage, options)),
         Finding::Corrected { at_ns, count } => (*at_ns, corrected(*count, options)),
     };

@@ -87,7 +87,7 @@ fn findings_are_told_as_in_the_golden_file() {
     bound.exhaustion_in_s = None;
     let first = suspected(sample::python(), vec![sample::evidence(), bound]);
     let actual = written(options(), |output| {
-        for finding in [first, exhausted, lost, back] {
+        for finding in [first, sample::half_used(), exhausted, lost, back] {
             output.finding(&finding).unwrap();
         }
     });

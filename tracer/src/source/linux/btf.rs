@@ -1,6 +1,6 @@
 //! Where a member lies in a kernel struct, read from BTF, the kernel's own type information.
 //!
-//! Knows only structs and what leads through them. A general reader indexes every name of some
+//! Knows only structs, what leads through them, and the constants of enums. A general reader indexes every name of some
 //! 130,000 types before it answers (90–140 ms); this one walks the table once and compares names
 //! when asked (a few ms), which matters because tracing cannot start before it.
 //!
@@ -23,6 +23,9 @@ const DEPTH_MAX: u32 = 16;
 const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_ENUM: u32 = 6;
+/// `struct btf_enum`.
+const ENUMERATOR_BYTES: usize = 8;
 
 /// Where a member lies, counted from the start of the struct that its path began with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +77,8 @@ pub struct Btf {
     types: Vec<usize>,
     /// The numbers of all structs that have members.
     structs: Vec<usize>,
+    /// The numbers of all enums.
+    enums: Vec<usize>,
 }
 
 impl Btf {
@@ -94,7 +99,7 @@ impl Btf {
         if end.max(strings.saturating_add(string_bytes)) > data.len() {
             return Err(BtfError::Short);
         }
-        let mut btf = Self { data, strings, types: vec![start], structs: Vec::new() };
+        let mut btf = Self { data, strings, types: vec![start], structs: Vec::new(), enums: Vec::new() };
         btf.index(start, end)?;
         Ok(btf)
     }
@@ -111,6 +116,19 @@ impl Btf {
             .find_map(|ty| self.walk(ty, members))
     }
 
+    /// The value of an enum's constant, whichever enum it is of.
+    #[must_use]
+    pub fn constant(&self, name: &str) -> Option<u32> {
+        self.enums.iter().find_map(|&number| {
+            let ty = self.type_at(*self.types.get(number)?)?;
+            (0..ty.entries).find_map(|index| {
+                let at = ty.body + index * ENUMERATOR_BYTES;
+                let found = self.name(u32_at(&self.data, at)?)? == name.as_bytes();
+                found.then(|| u32_at(&self.data, at + 4))?
+            })
+        })
+    }
+
     /// Notes where every type begins.
     fn index(&mut self, start: usize, end: usize) -> Result<(), BtfError> {
         let mut at = start;
@@ -118,6 +136,8 @@ impl Btf {
             let ty = self.type_at(at).ok_or(BtfError::Short)?;
             if ty.kind == KIND_STRUCT && ty.entries > 0 {
                 self.structs.push(self.types.len());
+            } else if ty.kind == KIND_ENUM {
+                self.enums.push(self.types.len());
             }
             self.types.push(at);
             at = ty.body.saturating_add(body_bytes(&ty)?);
@@ -209,8 +229,8 @@ fn body_bytes(ty: &Type) -> Result<usize, BtfError> {
         // INT, VAR, DECL_TAG
         1 | 14 | 17 => 4,
         KIND_ARRAY => 12,
-        // ENUM, FUNC_PROTO
-        6 | 13 => 8 * ty.entries,
+        // FUNC_PROTO
+        KIND_ENUM | 13 => 8 * ty.entries,
         // DATASEC, ENUM64
         KIND_STRUCT | KIND_UNION | 15 | 19 => 12 * ty.entries,
         kind => return Err(BtfError::UnknownKind(kind)),
@@ -324,6 +344,17 @@ mod tests {
         let flags = Field { byte: 20, shift: 0, bits: 3, is_array: false };
         assert_eq!(btf.field("outer.flags"), Some(flags));
         assert_eq!(btf.field("outer.on"), Some(Field { shift: 3, bits: 1, ..flags }));
+    }
+
+    #[test]
+    fn finds_constants_of_enums() {
+        let mut blob = Blob::default().plain(1, "int", 4, &[32]);
+        let (first, second) = (blob.name("FIRST"), blob.name("SECOND"));
+        blob.words(&[0, KIND_ENUM << 24 | 2, 4, first, 7, second, 18]);
+        let btf = Btf::parse(blob.bytes()).unwrap();
+        assert_eq!(btf.constant("FIRST"), Some(7));
+        assert_eq!(btf.constant("SECOND"), Some(18));
+        assert_eq!(btf.constant("THIRD"), None);
     }
 
     #[test]

@@ -58,6 +58,11 @@ const OPTIONAL: [(&str, &str); 7] = [
 const KERN_SOCK: &str = "sock.sk_kern_sock";
 /// A bitfield or a `bool` of its own, by version; missing without `CONFIG_MPTCP`.
 const IS_MPTCP: &str = "tcp_sock.is_mptcp";
+/// Whether a bind leaves the port to connect: a bitfield of its own, since 6.6 a bit of `inet_flags`
+/// (include/net/inet_sock.h).
+const NO_PORT: &str = "inet_sock.bind_address_no_port";
+const INET_FLAGS: &str = "inet_sock.inet_flags";
+const NO_PORT_FLAG: &str = "INET_FLAGS_BIND_ADDRESS_NO_PORT";
 /// `int range[2]`; since about 6.8 one `u32`, `high << 16 | low` (`inet_get_local_port_range`).
 const PORT_RANGE: &str = "net.ipv4.ip_local_ports.range";
 
@@ -90,6 +95,8 @@ impl From<LayoutError> for SourceError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelLayout {
     globals: Vec<(&'static str, u32)>,
+    /// Whether a bind that wants no port can be told from one that found none.
+    pub shows_no_port: bool,
     /// Address of the timer function that ends a TIME_WAIT (net/ipv4/inet_timewait_sock.c);
     /// `None` if the kernel hides addresses (`kptr_restrict=2`).
     pub tw_timer_handler: Option<u64>,
@@ -125,15 +132,18 @@ impl KernelLayout {
         let kern = required(KERN_SOCK)?;
         let mptcp = btf.field(IS_MPTCP);
         let range = required(PORT_RANGE)?;
+        let no_port = no_port(btf);
         globals.extend([
             ("OFF_SK_KERN", kern.byte),
             ("SK_KERN_SHIFT", kern.shift),
             ("OFF_TCP_MPTCP", mptcp.map_or(ABSENT, |field| field.byte)),
             ("TCP_MPTCP_SHIFT", mptcp.map_or(ABSENT, |field| field.shift)),
+            ("OFF_SK_NO_PORT", no_port.map_or(ABSENT, |(byte, _)| byte)),
+            ("SK_NO_PORT_SHIFT", no_port.map_or(ABSENT, |(_, shift)| shift)),
             ("OFF_NET_PORT_RANGE", range.byte),
             ("PORT_RANGE_PACKED", u32::from(!range.is_array)),
         ]);
-        Ok(Self { globals, tw_timer_handler })
+        Ok(Self { globals, shows_no_port: no_port.is_some(), tw_timer_handler })
     }
 
     /// The probes' globals by name: byte offsets (`OFF_…`), bit positions within that byte
@@ -143,6 +153,15 @@ impl KernelLayout {
     pub fn globals(&self) -> &[(&'static str, u32)] {
         &self.globals
     }
+}
+
+/// Byte and bit within it.
+fn no_port(btf: &Btf) -> Option<(u32, u32)> {
+    if let Some(field) = btf.field(NO_PORT) {
+        return Some((field.byte, field.shift));
+    }
+    let (flags, bit) = (btf.field(INET_FLAGS)?, btf.constant(NO_PORT_FLAG)?);
+    Some((flags.byte + bit / 8, bit % 8))
 }
 
 fn tw_timer_handler() -> Option<u64> {
@@ -188,7 +207,7 @@ mod tests {
         let layout = this_kernel();
         let names: std::collections::BTreeSet<_> = layout.globals().iter().map(|(name, _)| *name).collect();
         assert_eq!(names.len(), layout.globals().len());
-        assert_eq!(names.len(), 38);
+        assert_eq!(names.len(), 40);
     }
 
     #[test]
@@ -211,6 +230,7 @@ mod tests {
     fn the_bit_position_lies_within_its_byte() {
         let layout = this_kernel();
         assert!(global(&layout, "SK_KERN_SHIFT") < 8);
+        assert!(global(&layout, "SK_NO_PORT_SHIFT") < 8);
         assert!(global(&layout, "PORT_RANGE_PACKED") <= 1);
     }
 

@@ -10,9 +10,10 @@ use moves::Moved;
 use rustc_hash::FxHashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use tracer_ebpf::{CONTROL_SNAPSHOT, Hold, OwnerKey, OwnerTotals, counter, flag};
+use tracer_ebpf::{Hold, OwnerKey, OwnerTotals, control, counter, flag};
 
 // include/uapi/linux/bpf.h
+const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
 const BPF_EXIST: u64 = 2;
 
@@ -25,9 +26,12 @@ pub struct Ledger {
     /// The same map, to read it whole.
     holds_fd: OwnedFd,
     owners: HashMap<MapData, OwnerKey, OwnerTotals>,
+    /// Binds that have not been given a port.
+    binds: HashMap<MapData, u64, Hold>,
     control: Array<MapData, u32>,
     /// By UDP port, the socket that the probes need not look at again.
     senders: Array<MapData, u64>,
+    udp_held: HashMap<MapData, u32, u64>,
     counters: PerCpuArray<MapData, u64>,
     /// What we know better than the probes' totals: added to them, wrapping.
     corrections: FxHashMap<OwnerKey, OwnerTotals>,
@@ -65,6 +69,8 @@ impl Ledger {
             holds_fd: duplicate(&holds)?,
             holds: holds.try_into().map_err(failed)?,
             owners: map("OWNERS")?.try_into().map_err(failed)?,
+            binds: map("BINDS")?.try_into().map_err(failed)?,
+            udp_held: map("UDP_HELD")?.try_into().map_err(failed)?,
             control: map("CONTROL")?.try_into().map_err(failed)?,
             senders: map("SENDERS")?.try_into().map_err(failed)?,
             counters: map("COUNTERS")?.try_into().map_err(failed)?,
@@ -79,7 +85,27 @@ impl Ledger {
     /// # Errors
     /// When the map cannot be written.
     pub fn set_snapshot(&mut self, on: bool) -> Result<(), SourceError> {
-        self.control.set(CONTROL_SNAPSHOT, u32::from(on), 0).map_err(failed)
+        self.control.set(control::SNAPSHOT, u32::from(on), 0).map_err(failed)
+    }
+
+    /// Whether a UDP pool has become crowded, or has been taken to be.
+    pub fn set_crowded(&mut self, on: bool) {
+        let _ = self.control.set(control::CROWDED, u32::from(on), 0);
+    }
+
+    /// Corrects the probes' count of UDP ports held in a namespace, `None` for none. It steers them
+    /// and is not part of any figure, so a change that comes between is no harm.
+    pub fn set_udp_held(&mut self, netns: u32, held: Option<u64>) {
+        let _ = match held {
+            Some(held) => self.udp_held.insert(netns, held, BPF_ANY),
+            None => self.udp_held.remove(&netns),
+        };
+    }
+
+    /// The namespaces that the probes count UDP ports of.
+    #[must_use]
+    pub fn udp_counted(&self) -> Vec<u32> {
+        self.udp_held.keys().take(STEPS_MAX).filter_map(Result::ok).collect()
     }
 
     /// Enters a hold that existed before the probes. False if they know the socket by now: it was
@@ -97,7 +123,7 @@ impl Ledger {
     }
 
     /// Gives an owner its place. False if it had one.
-    fn enter_owner(&mut self, owner: &OwnerKey) -> bool {
+    pub fn enter_owner(&mut self, owner: &OwnerKey) -> bool {
         self.owners.insert(owner, OwnerTotals::default(), BPF_NOEXIST).is_ok()
     }
 
@@ -165,6 +191,14 @@ impl Ledger {
             self.settle_all_but(&holds.iter().map(|(cookie, _)| *cookie).collect());
         }
         Some(holds)
+    }
+
+    /// Takes out the binds of before `until_ns` that have not been given a port.
+    pub fn take_unanswered(&mut self, until_ns: u64) -> Vec<(u64, Hold)> {
+        let noted = self.binds.iter().take(STEPS_MAX).filter_map(Result::ok);
+        let old: Vec<_> = noted.filter(|(_, hold)| hold.acquired_ns <= until_ns).collect();
+        // One that cannot be removed was answered, or told of, just now.
+        old.into_iter().filter(|(cookie, _)| self.binds.remove(cookie).is_ok()).collect()
     }
 
     /// Every owner's totals.

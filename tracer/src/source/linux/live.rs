@@ -1,6 +1,8 @@
 //! The live source: attach, snapshot, then drain the ring buffer for as long as it takes.
 
+use super::binds::Binds;
 use super::clock;
+use super::crowded::Crowded;
 use super::layout::KernelLayout;
 use super::ledger::{Ledger, Losses};
 use super::platform::Platform;
@@ -48,6 +50,8 @@ pub struct Live {
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     /// What the snapshot found, until the first drain.
     backlog: Vec<Event>,
+    binds: Binds,
+    crowded: Crowded,
     unconfirmed: Unconfirmed,
     systems: SystemUdp,
     settings: Settings,
@@ -83,6 +87,8 @@ impl Live {
         ledger.set_snapshot(true)?;
         let Snapshot { events, pools, degraded } = snapshot::take(&mut ledger, &descriptors);
         ledger.set_snapshot(false)?;
+        let mut crowded = Crowded::default();
+        crowded.told(clock::boot_ns(), &mut ledger, &mut probes);
         let mut capture = Capture {
             platform: "linux".to_owned(),
             kernel: platform.kernel,
@@ -105,6 +111,8 @@ impl Live {
             wake,
             log,
             backlog: events,
+            binds: Binds::default(),
+            crowded,
             unconfirmed: Unconfirmed::default(),
             systems: SystemUdp::default(),
             settings,
@@ -141,7 +149,11 @@ impl Live {
     fn translate(&mut self, record: &Record, events: &mut Vec<Event>) -> Result<(), wire::WireError> {
         let (at_ns, kind) = match record {
             Record::Short(header) => return self.short(header, events),
-            Record::Hold(record) => (record.header.at_ns, self.hold(record)?),
+            Record::Hold(record) => {
+                let at_ns = record.header.at_ns;
+                events.extend(self.hold(record)?.map(|kind| Event { at_ns, kind }));
+                return Ok(());
+            }
             Record::Process(record) => {
                 self.named.insert(record.owner);
                 (record.header.at_ns, named(record))
@@ -163,24 +175,39 @@ impl Live {
         Ok(())
     }
 
-    fn hold(&mut self, record: &HoldRecord) -> Result<EventKind, wire::WireError> {
+    /// What a record about a hold means: nothing if it is of a bind that failed for another reason
+    /// than want of ports.
+    fn hold(&mut self, record: &HoldRecord) -> Result<Option<EventKind>, wire::WireError> {
         let mut event = wire::hold_event(record, self.reserved(&record.hold))?;
         self.systems.notice(record);
         self.reconcile.notice(record);
         match &mut event {
             EventKind::Acquired(acquired) => {
+                self.binds.succeeded(acquired, record.header.at_ns);
                 self.sites.charge(&mut acquired.owner, record.hold.site);
                 if acquired.port.is_none() {
                     self.unconfirmed.announce(record);
                 }
             }
             EventKind::Failed(failed) => {
+                if !self.binds.wanted_port(failed, record.header.at_ns) {
+                    return Ok(None);
+                }
                 self.sites.charge(&mut failed.owner, record.hold.site);
                 self.unconfirmed.settle(record.header.cookie);
             }
             _ => {}
         }
-        Ok(event)
+        Ok(Some(event))
+    }
+
+    /// Tells of binds that failed and whose sockets show nothing more.
+    fn tell_unanswered(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+        for record in self.binds.look(now_ns, &mut self.ledger) {
+            self.introduce(&record.hold.owner, now_ns, events);
+            let told = self.translate(&Record::Hold(record), events);
+            self.undecoded += u64::from(told.is_err());
+        }
     }
 
     fn short(&mut self, header: &Header, events: &mut Vec<Event>) -> Result<(), wire::WireError> {
@@ -192,6 +219,9 @@ impl Live {
             self.ledger.remove_tombstone(header.cookie);
         }
         let at_ns = header.at_ns;
+        if let (kind::CROWDED, Some(probes)) = (header.kind, &mut self.probes) {
+            self.crowded.told(at_ns, &mut self.ledger, probes);
+        }
         events.extend(wire::short_events(header)?.map(|kind| Event { at_ns, kind }));
         Ok(())
     }
@@ -249,14 +279,22 @@ impl Live {
     fn mend_owners(&mut self, owners: &[(OwnerKey, OwnerTotals)], now_ns: u64, events: &mut Vec<Event>) {
         let processes = owners.iter().filter(|(key, _)| key.pid != 0);
         for (key, _) in processes {
-            match processes::facts(key.pid) {
-                Some((id, facts)) if id == wire::process(key) => {
-                    if self.named.insert(*key) {
-                        events.push(Event { at_ns: now_ns, kind: EventKind::Process { id, facts } });
-                    }
-                }
-                _ => self.retired.ended(*key),
+            if !self.introduce(key, now_ns, events) {
+                self.retired.ended(*key);
             }
+        }
+    }
+
+    /// Names a process, if nobody has yet. False if it is not there any more.
+    fn introduce(&mut self, key: &OwnerKey, now_ns: u64, events: &mut Vec<Event>) -> bool {
+        match processes::facts(key.pid) {
+            Some((id, facts)) if id == wire::process(key) => {
+                if self.named.insert(*key) {
+                    events.push(Event { at_ns: now_ns, kind: EventKind::Process { id, facts } });
+                }
+                true
+            }
+            _ => false,
         }
     }
 
@@ -307,9 +345,13 @@ impl Source for Live {
         if now_ns >= self.losses_told_ns + LOSSES_EVERY_NS {
             self.tell_losses(now_ns, events);
         }
+        self.tell_unanswered(now_ns, events);
         self.unconfirmed.look(now_ns, &mut self.ledger, events);
         self.systems.look(now_ns, &mut self.ledger, events);
         self.settings.look(now_ns, events);
+        if let Some(probes) = &mut self.probes {
+            self.crowded.look(now_ns, &mut self.ledger, probes);
+        }
         self.reconcile.turn(now_ns, &mut self.ledger, events);
         if self.resync_due && now_ns >= self.resynced_ns + RESYNC_EVERY_NS {
             self.resync(now_ns, events);
@@ -333,6 +375,7 @@ impl Source for Live {
         }
         let now_ns = clock::boot_ns();
         self.tell_losses(now_ns, events);
+        self.tell_unanswered(now_ns, events);
         self.unconfirmed.look(now_ns, &mut self.ledger, events);
         self.systems.look(now_ns, &mut self.ledger, events);
         self.settings.read(now_ns, events);

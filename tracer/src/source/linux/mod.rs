@@ -1,10 +1,12 @@
 //! Linux: eBPF probes, merged with a snapshot of what was there before.
 
 pub mod advice;
+pub mod binds;
 pub mod bound_only;
 pub mod btf;
 pub mod cgroup;
 pub mod clock;
+pub mod crowded;
 pub mod kernel_symbols;
 pub mod layout;
 pub mod ledger;

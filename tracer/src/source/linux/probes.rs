@@ -4,6 +4,7 @@ use super::layout::KernelLayout;
 use super::processes::{Descriptors, Listing};
 use crate::event::{Degradation, Hook};
 use crate::source::{CaptureOptions, SourceError, Stacks};
+use aya::programs::tp_btf::BtfTracePointLink;
 use aya::programs::{CgroupAttachMode, Program, ProgramError};
 use aya::util::KernelVersion;
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
@@ -27,7 +28,7 @@ const fn extra(name: &'static str, gives: &'static str) -> Probe {
 }
 
 /// In the order of attaching: what ends a hold before what begins one, so that none is missed.
-const PROBES: [Probe; 17] = [
+const PROBES: [Probe; 20] = [
     core("sock_create", "cookies of new sockets"),
     core("tcp_destroy_sock", "the end of TCP sockets"),
     core("inet_sock_set_state", "ports of TCP connect and listen, states, early releases"),
@@ -40,11 +41,14 @@ const PROBES: [Probe; 17] = [
     extra("sched_process_exit", "the end of processes"),
     core("post_bind4", "bound IPv4 ports"),
     core("post_bind6", "bound IPv6 ports"),
+    extra("bind4", "failures of bind(0) over IPv4 for want of ports"),
+    extra("bind6", "failures of bind(0) over IPv6 for want of ports"),
     extra("connect4", "ports of UDP connect over IPv4"),
     extra("connect6", "ports of UDP connect over IPv6"),
     extra("sendmsg4", "ports of UDP sendto over IPv4"),
     extra("sendmsg6", "ports of UDP sendto over IPv6"),
     extra("socket_files", "who holds which socket, without reading all of /proc"),
+    extra(SENDS, "failures of UDP sendto for want of ports"),
 ];
 
 /// The attached probes. Dropping them detaches them.
@@ -54,7 +58,12 @@ pub struct Probes {
     /// Every probe, on or off.
     pub hooks: Vec<Hook>,
     stacks: Stacks,
+    /// The hook after every send, while it is attached.
+    sends: Option<BtfTracePointLink>,
 }
+
+/// The hook that is attached only while it is needed, for every send has to pay for it.
+const SENDS: &str = "sock_send_length";
 
 impl Probes {
     /// Loads the object for this kernel and attaches what it permits to the cgroup2 root `cgroup`.
@@ -70,7 +79,11 @@ impl Probes {
         let mut ebpf = load(layout, btf, options)?;
         let mut hooks = Vec::with_capacity(PROBES.len());
         for probe in PROBES.iter().filter(|probe| is_needed(probe)) {
-            let off_because = attach(&mut ebpf, probe.name, btf, &cgroup).err().map(|error| explain(&error));
+            let attached = unfit(probe, layout).map_or_else(
+                || attach(&mut ebpf, probe.name, btf, &cgroup).map_err(|error| explain(&error)),
+                |why| Err(why.to_owned()),
+            );
+            let off_because = attached.err();
             if let (true, Some(why)) = (probe.core, &off_because) {
                 return Err(SourceError {
                     what: format!("the kernel refused the probe {} ({}): {why}", probe.name, probe.gives),
@@ -79,7 +92,17 @@ impl Probes {
             }
             hooks.push(Hook { name: probe.name.to_owned(), off_because });
         }
-        Ok(Self { ebpf, hooks, stacks: options.stacks })
+        Ok(Self { ebpf, hooks, stacks: options.stacks, sends: None })
+    }
+
+    /// Attaches the hook after every send, or detaches it. Says whether it is attached.
+    pub fn watch_sends(&mut self, on: bool) -> bool {
+        self.sends = None;
+        if on && let Some(Program::BtfTracePoint(program)) = self.ebpf.program_mut(SENDS) {
+            let attached = program.attach().and_then(|link| program.take_link(link));
+            self.sends = attached.inspect_err(|error| log::debug!("{SENDS}: {}", explain(error))).ok();
+        }
+        self.sends.is_some()
     }
 
     /// How often the kernel skipped a probe because it was already running on that CPU. Changes of
@@ -112,7 +135,7 @@ impl Probes {
             .map(|(hook, why)| Degradation {
                 feature: gives(&hook.name).to_owned(),
                 why: format!("hook {} is off: {why}", hook.name),
-                remedy: "run as root on a kernel from 5.10 on".to_owned(),
+                remedy: "use a newer kernel; 6.3 has every hook".to_owned(),
             })
             .collect();
         degraded.extend(untold_sites(self.stacks, can_walk_task()));
@@ -126,12 +149,7 @@ impl Probes {
 }
 
 /// What tracepoints and cgroup hooks do not show: feature, why, remedy.
-const UNSEEN: [(&str, &str, &str); 4] = [
-    (
-        "failures of bind(0), and of UDP sendto, for want of ports",
-        "the kernel runs no tracepoint there",
-        "watch the pool's figures: they are exact; a failed connect or listen is told",
-    ),
+const UNSEEN: [(&str, &str, &str); 3] = [
     (
         "the instant at which a UDP socket gives its port back by connect(AF_UNSPEC)",
         "the kernel runs no tracepoint there",
@@ -199,6 +217,25 @@ fn is_needed(probe: &Probe) -> bool {
     }
 }
 
+/// Why a probe would tell wrong things on this kernel, if it would.
+fn unfit(probe: &Probe, layout: &KernelLayout) -> Option<&'static str> {
+    match probe.name {
+        "bind4" | "bind6" if !can_ask_verdict() => {
+            Some("before Linux 6.1 a bind that a program has denied looks like one that found no port")
+        }
+        "bind4" | "bind6" if !layout.shows_no_port => {
+            Some("a bind that wants no port (IP_BIND_ADDRESS_NO_PORT) looks like one that found none")
+        }
+        _ => None,
+    }
+}
+
+/// Whether cgroup hooks may ask what the programs before them decided (`bpf_get_retval`, for hooks
+/// of addresses since 6.1).
+fn can_ask_verdict() -> bool {
+    KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(6, 1, 0))
+}
+
 /// Whether cgroup hooks may ask for the current task's stack (`bpf_get_task_stack`): refused by 6.12,
 /// granted by 6.18; the series between were not tried.
 fn can_walk_task() -> bool {
@@ -245,7 +282,9 @@ fn attach(ebpf: &mut Ebpf, name: &str, btf: &Btf, cgroup: &impl AsFd) -> Result<
     match ebpf.program_mut(name) {
         Some(Program::BtfTracePoint(program)) => {
             program.load(name.trim_end_matches("_nested"), btf)?;
-            program.attach()?;
+            if name != SENDS {
+                program.attach()?;
+            }
         }
         // Runs when it is asked.
         Some(Program::Iter(program)) => program.load("task_file", btf)?,

@@ -69,7 +69,8 @@ pub fn decode(bytes: &[u8]) -> Result<Record, WireError> {
         | kind::LEARNT
         | kind::TIME_WAIT_BEGAN
         | kind::TIME_WAIT_ENDED
-        | kind::BURIED => Record::Short(exactly(kind, bytes)?),
+        | kind::BURIED
+        | kind::CROWDED => Record::Short(exactly(kind, bytes)?),
         kind::PROCESS => Record::Process(exactly(kind, bytes)?),
         kind::SITE => Record::Site(exactly(kind, bytes)?),
         kind::FORKED | kind::EXITED => Record::Fork(exactly(kind, bytes)?),
@@ -139,7 +140,7 @@ fn failed(record: &HoldRecord) -> Result<Failed, WireError> {
     })
 }
 
-/// What a record that is all header means: nothing for one that concerns the snapshot only, two
+/// What a record that is all header means: nothing for one that concerns the source only, two
 /// things for a change of state that shows the port for the first time.
 ///
 /// # Errors
@@ -454,7 +455,7 @@ mod tests {
         }
 
         #[test]
-        fn any_record_of_a_known_length_is_taken(mut bytes in prop::collection::vec(any::<u8>(), 328), kind in 0u8..15) {
+        fn any_record_of_a_known_length_is_taken(mut bytes in prop::collection::vec(any::<u8>(), 328), kind in 0u8..16) {
             bytes[16] = kind;
             for length in [24, 56, 104, 304, 328] {
                 _ = decode(&bytes[..length]);
