@@ -3,13 +3,14 @@
 //! Before a bind and after a successful one the kernel runs a hook, after a failed one it runs
 //! nothing. So every bind that leaves the choice of the port to the kernel is noted before; the hook
 //! after it takes the note away, and a note that is still there when the socket is bound again or
-//! closed was a failure. User space looks after those whose socket does neither.
+//! closed was a failure. User space looks after those whose socket does neither. Where function
+//! probes show which binds find no port, a note tells them what they see, and nothing without them.
 //!
 //! The hook before comes before all of bind's checks. What they refuse is told apart: a socket that
 //! has a port, one that wants none (`IP_BIND_ADDRESS_NO_PORT`), and a bind that a program of another
 //! cgroup has denied are not noted. Whether the address was a local one, user space finds out.
 
-use crate::kernel::{Address, address};
+use crate::kernel::{Address, address, global};
 use crate::ledger::{self, EADDRINUSE, TCP, UDP};
 use crate::ring::{count, header};
 use crate::site::Hook;
@@ -21,7 +22,7 @@ use aya_ebpf::helpers::generated::{bpf_get_retval, bpf_get_socket_cookie};
 use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, map};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{SockAddrContext, SockContext};
-use tracer_ebpf::{Hold, counter, state};
+use tracer_ebpf::{Hold, control, counter, state};
 
 /// Binds that have asked for a port and not been given one yet, by socket cookie.
 #[map]
@@ -53,7 +54,7 @@ fn bind(ctx: &SockAddrContext, family: u8) {
     failed_before(ctx, cookie);
     let sk = address(sk);
     // SAFETY: a helper without arguments.
-    let denied = unsafe { bpf_get_retval() } != 0;
+    let denied = global!(CAN_ASK_VERDICT) != 0 && unsafe { bpf_get_retval() } != 0;
     if denied || udp::asked_port(ctx) != 0 || socket::port(sk) != 0 || socket::wants_no_port(sk) {
         return;
     }
@@ -69,14 +70,25 @@ fn bind(ctx: &SockAddrContext, family: u8) {
 /// Tells of the bind that this socket tried before, in vain, if there is one.
 #[inline(always)]
 pub(crate) fn failed_before(ctx: &impl EbpfContext, cookie: u64) {
+    if ledger::asked(control::BINDS_SEEN) == 0 {
+        refused(ctx, cookie);
+    } else {
+        let _ = BINDS.remove(cookie);
+    }
+}
+
+/// Tells that this socket's bind has found no port. False if it is not being bound.
+#[inline(always)]
+pub(crate) fn refused(ctx: &impl EbpfContext, cookie: u64) -> bool {
     let Some(noted) = BINDS.get_ptr(cookie) else {
-        return;
+        return false;
     };
     // SAFETY: the map's own memory, copied before it is given back.
     let hold = unsafe { *noted };
     if BINDS.remove(cookie).is_ok() {
         ledger::fail(ctx, cookie, &hold, EADDRINUSE);
     }
+    true
 }
 
 /// `bind()` has succeeded: the port is in the tables (`__inet_bind`, net/ipv4/af_inet.c).

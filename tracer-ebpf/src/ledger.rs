@@ -37,6 +37,12 @@ static CONTROL: Array<u32> = Array::with_max_entries(control::COUNT, 0);
 #[map]
 static UDP_HELD: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4096, 0);
 
+/// What user space has set a switch to.
+#[inline(always)]
+pub(crate) fn asked(switch: u32) -> u32 {
+    CONTROL.get(switch).copied().unwrap_or_default()
+}
+
 /// The hold of a socket.
 #[inline(always)]
 pub(crate) fn find(cookie: u64) -> Option<&'static mut Hold> {
@@ -200,7 +206,7 @@ pub(crate) const EADDRNOTAVAIL: u8 = 99;
 /// While the start-up snapshot is taken: keeps user space from entering a socket that has ended.
 #[inline(always)]
 pub(crate) fn bury(cookie: u64) {
-    if cookie != 0 && CONTROL.get(control::SNAPSHOT).is_some_and(|on| *on != 0) {
+    if cookie != 0 && asked(control::SNAPSHOT) != 0 {
         let tombstone = Hold { flags: flag::TOMBSTONE, ..Hold::default() };
         if HOLDS.insert(cookie, tombstone, u64::from(BPF_NOEXIST)).is_ok() {
             emit(header(kind::BURIED, cookie));

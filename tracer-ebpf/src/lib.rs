@@ -285,8 +285,27 @@ pub mod control {
     pub const SNAPSHOT: u32 = 0;
     /// Nonzero from [`kind::CROWDED`](super::kind::CROWDED) on, until user space takes it back.
     pub const CROWDED: u32 = 1;
+    /// Nonzero when function probes show which binds find no port: what else fails, they do not
+    /// confirm.
+    pub const BINDS_SEEN: u32 = 2;
+    /// The lower half of the cookie of the socket with which function probes are tested.
+    pub const SELF_TEST: u32 = 3;
     /// How many there are.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 4;
+}
+
+/// Indexes into the `RUNS` map: the function probes.
+pub mod function {
+    /// `udp_lib_get_port`.
+    pub const UDP_LIB_GET_PORT: u32 = 0;
+    /// `inet_csk_get_port`.
+    pub const INET_CSK_GET_PORT: u32 = 1;
+    /// `udp_lib_unhash`.
+    pub const UDP_LIB_UNHASH: u32 = 2;
+    /// `__udp_disconnect`.
+    pub const UDP_DISCONNECT: u32 = 3;
+    /// How many there are.
+    pub const COUNT: u32 = 4;
 }
 
 /// A UDP pool of `usable` ports is crowded from so many on: few enough are left to be taken within

@@ -1,4 +1,5 @@
-//! The probes: BTF tracepoints and cgroup socket hooks, the same set on every kernel from 5.10 on.
+//! The probes: BTF tracepoints and cgroup socket hooks, the same set on every kernel from 5.10 on;
+//! and function probes where the kernel permits them.
 //!
 //! A probe is named after its hook, so that `bpftool prog` explains itself. What is surprising: no
 //! tracepoint shows a port being chosen. `bind()` is seen by `post_bind` right after, UDP's
@@ -15,6 +16,7 @@ compile_error!("the probes are built by `cargo xtask build-probes`");
 
 mod bind;
 mod files;
+mod functions;
 mod kernel;
 mod ledger;
 mod process;

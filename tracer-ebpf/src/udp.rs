@@ -85,21 +85,26 @@ fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     if socket::loaded_port(sk) != 0 || socket::protocol(sk) != u16::from(UDP) {
         return 0;
     }
-    let cookie = socket::loaded_cookie(sk);
+    autobind_failed(&ctx, sk, socket::loaded_cookie(sk));
+    0
+}
+
+/// Tells that a send has found no port for its socket.
+#[inline(always)]
+pub(crate) fn autobind_failed(ctx: &impl EbpfContext, sk: Address, cookie: u64) {
     if let Some(hold) = ledger::find(cookie) {
-        end(&ctx, sk, cookie, hold);
+        end(ctx, sk, cookie, hold);
     }
     let common = Common::of(sk);
     let mut hold = Hold { protocol: UDP, state: state::BOUND, ..Hold::default() };
     common.endpoints(&mut hold);
     ledger::describe(sk, &common, &mut hold);
-    ledger::fail(&ctx, cookie, &hold, EAGAIN);
-    0
+    ledger::fail(ctx, cookie, &hold, EAGAIN);
 }
 
 /// Ends a hold whose port is given back now, or was before by connect(AF_UNSPEC), unseen.
 #[inline(always)]
-fn end(ctx: &impl EbpfContext, sk: Address, cookie: u64, hold: &mut Hold) {
+pub(crate) fn end(ctx: &impl EbpfContext, sk: Address, cookie: u64, hold: &mut Hold) {
     match learn(sk, cookie, hold) {
         Port::Known | Port::Gone => ledger::release(cookie, hold),
         // Its connect found no port.

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //!  LINUX KERNEL    BTF tracepoints + cgroup socket hooks        tracer-ebpf/src/*.rs
+//!    │             (+ function probes, where permitted)
 //!    │             ledger: every hold, totals of every owner    (maps; right even after a loss)
 //!    │             ring buffer of fixed records; full → counted as lost
 //!    ▼
@@ -26,10 +27,11 @@
 //! - [`event`]: what a source can say.
 //! - [`engine`]: what it means. Hold table, owners, pools, lifetimes; the leak detector is a room
 //!   of its own (`engine::detector`) that can be replaced.
-//! - [`source`]: where events come from. `source::linux` loads the probes (`probes`), gives them
-//!   the kernel's layout (`layout`, `btf`), enters what was held before (`snapshot`, `sock_diag`,
+//! - [`source`]: where events come from. `source::linux` loads the probes (`probes`, and `functions`
+//!   where the kernel permits them), gives them the kernel's layout (`layout`, `btf`), enters what was held before (`snapshot`, `sock_diag`,
 //!   `processes`, `place`), reads their ledger (`ledger`), drains their records (`wire`, `live`),
-//!   follows the pools' settings (`settings`), and from time to time compares all with the kernel's
+//!   tells failures for want of ports from others (`binds`, `crowded`), follows the pools' settings
+//!   (`settings`), and from time to time compares all with the kernel's
 //!   own list of sockets (`reconcile`). `picture` is who holds what now, without probes.
 //! - [`symbols`]: the frames of a call site in people's words, from the files that they lie in.
 //! - [`output`]: findings and summary for people and for programs.

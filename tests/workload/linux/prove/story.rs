@@ -15,7 +15,7 @@ pub(super) const NOBODY: &str = "127.0.0.1:7099";
 #[derive(Serialize)]
 pub(super) struct Took {
     pid: u32,
-    /// `None` where no hook can show it.
+    /// `None` where only function probes show it, and maybe that it was taken at all.
     port: Option<u16>,
 }
 

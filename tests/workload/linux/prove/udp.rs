@@ -113,6 +113,7 @@ fn disconnect_close(story: &mut Story) -> Result<()> {
 fn disconnect_wait(story: &mut Story) -> Result<()> {
     let socket = Socket::udp()?;
     socket.connect("127.0.0.1:7009")?;
+    story.took_unseen();
     socket.disconnect()?;
     std::thread::sleep(std::time::Duration::from_millis(1500));
     story.marker()

@@ -6,7 +6,7 @@ use super::story::{SERVER, Story, if_possible, must_fail, server};
 use crate::linux::netns;
 use crate::linux::raw::{Socket, sockaddr};
 use crate::linux::uring::{BIND, CLOSE, CONNECT, FIXED_FILE, Operation, Ring, SEND, SOCKET, SQPOLL};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::io;
 
 pub(super) const CASES: &[(&str, Program)] = &[
@@ -53,18 +53,21 @@ fn connect_polled(story: &mut Story) -> Result<()> {
     story.marker()
 }
 
-fn bind(ring: &Ring, fd: i32, flags: u8, to: &str) -> Result<()> {
-    if_possible("bind through io_uring", try_bind(ring, fd, flags, to)).map(drop)
+/// What a kernel does not know, or not with these fields, it calls invalid.
+fn perform(ring: &Ring, what: &str, operation: &Operation) -> Result<()> {
+    let performed = ring.perform(operation).map_err(|error| match error.raw_os_error() {
+        Some(libc::EINVAL) => io::Error::from_raw_os_error(libc::ENOSYS),
+        _ => error,
+    });
+    if_possible(what, performed).map(drop)
 }
 
-fn try_bind(ring: &Ring, fd: i32, flags: u8, to: &str) -> io::Result<i32> {
+/// Since Linux 6.11.
+fn bind(ring: &Ring, fd: i32, flags: u8, to: &str) -> Result<()> {
     let (address, length) = sockaddr(to)?;
     let addr = (&raw const address) as u64;
     let bind = Operation { opcode: BIND, flags, fd, addr, off: length.into(), ..Operation::default() };
-    ring.perform(&bind).map_err(|error| match error.raw_os_error() {
-        Some(libc::EINVAL) => io::Error::from_raw_os_error(libc::ENOSYS), // Before 6.11.
-        _ => error,
-    })
+    perform(ring, "bind through io_uring", &bind)
 }
 
 fn bind_by_number(story: &mut Story) -> Result<()> {
@@ -79,23 +82,24 @@ fn send(story: &mut Story) -> Result<()> {
     story.took(&socket)
 }
 
-fn send_by(ring: &Ring, socket: &Socket, flags: i32) -> io::Result<i32> {
+/// With an address since Linux 6.0.
+fn send_by(ring: &Ring, socket: &Socket, flags: i32) -> Result<()> {
     let (address, length) = sockaddr("127.0.0.1:7009")?;
     let addr = b"x".as_ptr() as u64;
     let off = (&raw const address) as u64;
     let (fd, file_index, op_flags) = (socket.fd(), length, flags.cast_unsigned());
     let send =
         Operation { opcode: SEND, fd, addr, len: 1, off, op_flags, file_index, ..Operation::default() };
-    ring.perform(&send)
+    perform(ring, "sendto through io_uring", &send)
 }
 
-/// A socket in the ring's own table: no descriptor of any process refers to it.
+/// A socket in the ring's own table: no descriptor of any process refers to it. Since Linux 5.19.
 fn direct_socket(story: &mut Story) -> Result<Ring> {
     let ring = ring(0)?;
     ring.add_table()?;
     let (fd, off) = (libc::AF_INET, u64::try_from(libc::SOCK_DGRAM)?);
     let open = Operation { opcode: SOCKET, fd, off, file_index: 1, ..Operation::default() };
-    if_possible("sockets of io_uring", ring.perform(&open))?;
+    perform(&ring, "sockets of io_uring", &open)?;
     bind(&ring, 0, FIXED_FILE, "127.0.0.1:45555")?;
     story.took_by(std::process::id(), 45_555);
     Ok(ring)
@@ -123,19 +127,20 @@ fn one_port_taken(story: &mut Story) -> Result<Socket> {
 
 fn bind_exhausted(story: &mut Story) -> Result<()> {
     let (ring, _holder, socket) = (ring(0)?, one_port_taken(story)?, Socket::udp()?);
-    let bound = try_bind(&ring, socket.fd(), 0, "127.0.0.1:0");
-    if bound.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EADDRINUSE)) {
-        return Ok(());
-    }
-    if_possible("bind through io_uring", bound)?;
-    anyhow::bail!("a port was found")
+    must_end_with(libc::EADDRINUSE, bind(&ring, socket.fd(), 0, "127.0.0.1:0"))
 }
 
 /// Unless it is told not to wait, the ring tries a hundred times more (`io_wq_submit_work`).
 fn send_exhausted(story: &mut Story) -> Result<()> {
     let (ring, _holder) = (ring(0)?, one_port_taken(story)?);
     std::thread::sleep(NOTICED);
-    must_fail(send_by(&ring, &Socket::udp()?, libc::MSG_DONTWAIT), libc::EAGAIN)
+    must_end_with(libc::EAGAIN, send_by(&ring, &Socket::udp()?, libc::MSG_DONTWAIT))
+}
+
+fn must_end_with(code: i32, performed: Result<()>) -> Result<()> {
+    let error = performed.err().context("it succeeded")?;
+    let found = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+    if found == Some(code) { Ok(()) } else { Err(error) }
 }
 
 fn exhausted(story: &mut Story) -> Result<()> {

@@ -33,12 +33,20 @@ const EADDRINUSE: u8 = 98;
 /// What is known of binds.
 #[derive(Debug, Default)]
 pub struct Binds {
+    /// Whether function probes tell of failures: then what they leave unanswered failed otherwise.
+    told_at_once: bool,
     looked_ns: u64,
     /// Whether an address is local, and until when to believe it.
     local: FxHashMap<(NetNs, IpAddr), (bool, u64)>,
 }
 
 impl Binds {
+    /// With or without function probes.
+    #[must_use]
+    pub fn new(told_at_once: bool) -> Self {
+        Self { told_at_once, ..Self::default() }
+    }
+
     /// The failures of those that were not answered, as the probes would have told them.
     pub fn look(&mut self, now_ns: u64, ledger: &mut Ledger) -> Vec<HoldRecord> {
         if now_ns < self.looked_ns + EVERY_NS {
@@ -46,7 +54,7 @@ impl Binds {
         }
         self.looked_ns = now_ns;
         let unanswered = ledger.take_unanswered(now_ns.saturating_sub(ANSWER_MAX_NS));
-        let failed = unanswered.into_iter().map(|(cookie, hold)| {
+        let failed = unanswered.into_iter().filter(|_| !self.told_at_once).map(|(cookie, hold)| {
             ledger.enter_owner(&hold.owner); // As the probes do, so that its end is told.
             let header =
                 Header { at_ns: now_ns, cookie, kind: kind::FAILED, code: EADDRINUSE, ..Header::default() };
@@ -57,14 +65,15 @@ impl Binds {
 
     /// Takes note of a bind that has succeeded.
     pub fn succeeded(&mut self, acquired: &Acquired, at_ns: u64) {
-        if acquired.state == SocketState::Bound && !acquired.local.is_unspecified() {
+        if !self.told_at_once && acquired.state == SocketState::Bound && !acquired.local.is_unspecified() {
             self.remember((acquired.pool.netns, acquired.local), true, at_ns);
         }
     }
 
     /// Whether a failure was for want of a port: not if its address cannot be bound to at all.
     pub fn wanted_port(&mut self, failed: &Failed, at_ns: u64) -> bool {
-        let (FailureCode::EADDRINUSE, Some(address)) = (failed.code, failed.local) else {
+        let (FailureCode::EADDRINUSE, Some(address), false) = (failed.code, failed.local, self.told_at_once)
+        else {
             return true;
         };
         let key = (failed.pool.netns, address);

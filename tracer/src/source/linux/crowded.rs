@@ -1,11 +1,11 @@
-//! Sends that find no port.
+//! Sends that find no port, where no function probe shows them.
 //!
 //! One hook shows them, after every send of the whole machine: some 50 ns each, a tenth of what a
 //! small TCP send costs. So it is attached only while UDP ports are few somewhere: the probes count
 //! them and wake us, and from time to time they are counted anew.
 
 use super::ledger::Ledger;
-use super::probes::Probes;
+use super::probes::{Probes, SENDS};
 use rustc_hash::FxHashMap;
 use tracer_ebpf::{Hold, crowded_from};
 
@@ -24,6 +24,9 @@ pub struct Crowded {
 impl Crowded {
     /// The probes say so, or it may be so from the start.
     pub fn told(&mut self, now_ns: u64, ledger: &mut Ledger, probes: &mut Probes) {
+        if !probes.has(SENDS) {
+            return; // It is not needed, or not to be had.
+        }
         if recount(ledger) {
             self.attach(now_ns, probes);
         } else {

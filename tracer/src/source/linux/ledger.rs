@@ -88,6 +88,14 @@ impl Ledger {
         self.control.set(control::SNAPSHOT, u32::from(on), 0).map_err(failed)
     }
 
+    /// Tells the probes whether function probes show which binds find no port.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_binds_seen(&mut self, seen: bool) -> Result<(), SourceError> {
+        self.control.set(control::BINDS_SEEN, u32::from(seen), 0).map_err(failed)
+    }
+
     /// Whether a UDP pool has become crowded, or has been taken to be.
     pub fn set_crowded(&mut self, on: bool) {
         let _ = self.control.set(control::CROWDED, u32::from(on), 0);

@@ -3,6 +3,7 @@
 use super::binds::Binds;
 use super::clock;
 use super::crowded::Crowded;
+use super::functions::UDP_UNHASH;
 use super::layout::KernelLayout;
 use super::ledger::{Ledger, Losses};
 use super::platform::Platform;
@@ -80,6 +81,7 @@ impl Live {
         let platform = platform::check()?;
         let mut probes = probes(&platform, options)?;
         let mut ledger = Ledger::take(&mut probes.ebpf)?;
+        ledger.set_binds_seen(probes.shows_binds())?;
         let ring = ring(&mut probes)?;
         let wake = wake(&ring)?;
         let log = aya_log::EbpfLogger::init(&mut probes.ebpf).ok();
@@ -105,16 +107,16 @@ impl Live {
         let reconcile = Reconcile::new(clock::boot_ns(), &events, descriptors);
         Ok(Self {
             capture,
-            probes: Some(probes),
             ledger,
             ring,
             wake,
             log,
             backlog: events,
-            binds: Binds::default(),
+            binds: Binds::new(probes.shows_binds()),
             crowded,
             unconfirmed: Unconfirmed::default(),
-            systems: SystemUdp::default(),
+            systems: SystemUdp::new(!probes.has(UDP_UNHASH)),
+            probes: Some(probes),
             settings,
             sites: Sites::default(),
             modules: options.stacks != Stacks::None,

@@ -7,6 +7,7 @@ pub mod btf;
 pub mod cgroup;
 pub mod clock;
 pub mod crowded;
+pub mod functions;
 pub mod kernel_symbols;
 pub mod layout;
 pub mod ledger;

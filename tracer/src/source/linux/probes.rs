@@ -1,5 +1,6 @@
 //! Loading and attaching the probes. What the kernel refuses is a hook that is off, with its reason.
 
+use super::functions::{self, TCP_GET_PORT, UDP_DISCONNECT, UDP_GET_PORT, UDP_UNHASH};
 use super::layout::KernelLayout;
 use super::processes::{Descriptors, Listing};
 use crate::event::{Degradation, Hook};
@@ -63,7 +64,7 @@ pub struct Probes {
 }
 
 /// The hook that is attached only while it is needed, for every send has to pay for it.
-const SENDS: &str = "sock_send_length";
+pub const SENDS: &str = "sock_send_length";
 
 impl Probes {
     /// Loads the object for this kernel and attaches what it permits to the cgroup2 root `cgroup`.
@@ -77,9 +78,13 @@ impl Probes {
         options: &CaptureOptions,
     ) -> Result<Self, SourceError> {
         let mut ebpf = load(layout, btf, options)?;
-        let mut hooks = Vec::with_capacity(PROBES.len());
-        for probe in PROBES.iter().filter(|probe| is_needed(probe)) {
-            let attached = unfit(probe, layout).map_or_else(
+        // First, for they are tested with sockets of our own, which are nobody else's business.
+        let mut hooks = functions::attach(&mut ebpf, btf);
+        for probe in PROBES {
+            if !is_needed(&probe, &hooks) {
+                continue;
+            }
+            let attached = unfit(&probe, &hooks, layout.shows_no_port).map_or_else(
                 || attach(&mut ebpf, probe.name, btf, &cgroup).map_err(|error| explain(&error)),
                 |why| Err(why.to_owned()),
             );
@@ -112,6 +117,8 @@ impl Probes {
         let single = self.ebpf.programs().filter(|(name, _)| !name.starts_with("inet_sock_set_state"));
         let tracing = single.filter_map(|(_, program)| match program {
             Program::BtfTracePoint(program) => program.fd().ok(),
+            Program::FEntry(program) => program.fd().ok(),
+            Program::FExit(program) => program.fd().ok(),
             _ => None,
         });
         tracing.map(|fd| recursion_misses(fd.as_fd().as_raw_fd())).sum()
@@ -127,44 +134,74 @@ impl Probes {
         listing.map_or(Descriptors::Proc, Descriptors::Listed)
     }
 
-    /// What is not seen for want of a hook, and what no hook of this set shows.
+    /// Whether a hook is attached, or can be at once.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        is_on(&self.hooks, name)
+    }
+
+    /// Whether function probes show which binds find no port.
+    #[must_use]
+    pub fn shows_binds(&self) -> bool {
+        shows_binds(&self.hooks)
+    }
+
+    /// What is not seen for want of a hook.
     #[must_use]
     pub fn degraded(&self) -> Vec<Degradation> {
-        let off = self.hooks.iter().filter_map(|hook| Some((hook, hook.off_because.as_ref()?)));
-        let mut degraded: Vec<_> = off
-            .map(|(hook, why)| Degradation {
-                feature: gives(&hook.name).to_owned(),
-                why: format!("hook {} is off: {why}", hook.name),
-                remedy: "use a newer kernel; 6.3 has every hook".to_owned(),
+        let mut degraded: Vec<_> = PROBES
+            .iter()
+            .filter_map(|probe| {
+                let why = self.hooks.iter().find(|hook| hook.name == probe.name)?.off_because.as_ref()?;
+                Some(Degradation {
+                    feature: probe.gives.to_owned(),
+                    why: format!("hook {} is off: {why}", probe.name),
+                    remedy: "use a newer kernel; 6.3 has every hook".to_owned(),
+                })
             })
             .collect();
         degraded.extend(untold_sites(self.stacks, can_walk_task()));
-        degraded.extend(UNSEEN.map(|(feature, why, remedy)| Degradation {
-            feature: feature.to_owned(),
-            why: why.to_owned(),
-            remedy: remedy.to_owned(),
+        let unseen = FUNCTIONS_SHOW.iter().filter(|shown| !shown.by.iter().any(|name| self.has(name)));
+        degraded.extend(unseen.map(|shown| Degradation {
+            feature: shown.feature.to_owned(),
+            why: "only function probes show it, and this kernel does not permit them".to_owned(),
+            remedy: shown.remedy.to_owned(),
         }));
         degraded
     }
 }
 
-/// What tracepoints and cgroup hooks do not show: feature, why, remedy.
-const UNSEEN: [(&str, &str, &str); 3] = [
-    (
-        "the instant at which a UDP socket gives its port back by connect(AF_UNSPEC)",
-        "the kernel runs no tracepoint there",
-        "none needed: it is seen when the socket is next used or closed",
-    ),
-    (
-        "a UDP socket that lies disconnected, told from one whose connect found no port (EAGAIN)",
-        "neither has a port, and the kernel runs no tracepoint there",
-        "look at the pool's figures: a pool that was not near its end had a port to give",
-    ),
-    (
-        "the instant at which the kernel closes a UDP socket of its own",
-        "the kernel runs no tracepoint there",
-        "none needed: such sockets are looked up every 5 s",
-    ),
+fn is_on(hooks: &[Hook], name: &str) -> bool {
+    hooks.iter().any(|hook| hook.name == name && hook.off_because.is_none())
+}
+
+fn shows_binds(hooks: &[Hook]) -> bool {
+    is_on(hooks, UDP_GET_PORT) && is_on(hooks, TCP_GET_PORT)
+}
+
+/// What function probes show and no hook of the base set: any of them does.
+struct Shown {
+    feature: &'static str,
+    by: &'static [&'static str],
+    remedy: &'static str,
+}
+
+const FUNCTIONS_SHOW: [Shown; 3] = [
+    Shown {
+        feature: "the instant at which a UDP socket gives its port back by connect(AF_UNSPEC)",
+        by: &[UDP_DISCONNECT],
+        remedy: "none needed: it is seen when the socket is next used or closed",
+    },
+    Shown {
+        feature: "a UDP socket that lies disconnected, told from one whose connect found no port (EAGAIN)",
+        by: &[UDP_DISCONNECT, UDP_GET_PORT],
+        remedy: "look at the pool's figures: a pool that was not near its end had a port to give",
+    },
+    Shown {
+        feature: "the instant at which the kernel closes a UDP socket of its own",
+        by: &[UDP_UNHASH],
+        remedy: "none needed: such sockets are looked up every 5 s",
+    },
 ];
 
 /// Whose call sites are not told, of those that are wanted.
@@ -195,17 +232,13 @@ fn untold_sites(wanted: Stacks, can_walk_task: bool) -> Vec<Degradation> {
     unwalked.into_iter().chain(pointerless).collect()
 }
 
-fn gives(name: &str) -> &'static str {
-    PROBES.iter().find(|probe| probe.name == name).map_or("", |probe| probe.gives)
-}
-
 /// Whether tracing programs may ask for a socket's cookie (`bpf_get_socket_cookie`, since 5.12).
 fn can_ask_cookie() -> bool {
     KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(5, 12, 0))
 }
 
 /// Whether a probe has a place on this kernel.
-fn is_needed(probe: &Probe) -> bool {
+fn is_needed(probe: &Probe, hooks: &[Hook]) -> bool {
     match probe.name {
         // Makes cookies at birth, which costs every socket a little: for old kernels only.
         "sock_create" => !can_ask_cookie(),
@@ -213,21 +246,22 @@ fn is_needed(probe: &Probe) -> bool {
         "socket_files" => {
             KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(5, 11, 0))
         }
+        // Is for want of the function that finds the ports.
+        SENDS => !is_on(hooks, UDP_GET_PORT),
         _ => true,
     }
 }
 
 /// Why a probe would tell wrong things on this kernel, if it would.
-fn unfit(probe: &Probe, layout: &KernelLayout) -> Option<&'static str> {
-    match probe.name {
-        "bind4" | "bind6" if !can_ask_verdict() => {
-            Some("before Linux 6.1 a bind that a program has denied looks like one that found no port")
-        }
-        "bind4" | "bind6" if !layout.shows_no_port => {
-            Some("a bind that wants no port (IP_BIND_ADDRESS_NO_PORT) looks like one that found none")
-        }
-        _ => None,
+fn unfit(probe: &Probe, hooks: &[Hook], shows_no_port: bool) -> Option<&'static str> {
+    if !matches!(probe.name, "bind4" | "bind6") || shows_binds(hooks) {
+        return None;
     }
+    if !can_ask_verdict() {
+        return Some("before Linux 6.1 a bind that a program has denied looks like one that found no port");
+    }
+    (!shows_no_port)
+        .then_some("a bind that wants no port (IP_BIND_ADDRESS_NO_PORT) looks like one that found none")
 }
 
 /// Whether cgroup hooks may ask what the programs before them decided (`bpf_get_retval`, for hooks
@@ -257,6 +291,8 @@ fn load(layout: &KernelLayout, btf: &Btf, options: &CaptureOptions) -> Result<Eb
     let can_ask_cookie = u32::from(can_ask_cookie());
     loader.override_global("WAKE_BYTES", &wake_bytes, true);
     loader.override_global("CAN_ASK_COOKIE", &can_ask_cookie, true);
+    let can_ask_verdict = u32::from(can_ask_verdict());
+    loader.override_global("CAN_ASK_VERDICT", &can_ask_verdict, true);
     let stacks = match options.stacks {
         Stacks::None => stacks::NONE,
         Stacks::Kernel => stacks::KERNEL,
@@ -302,7 +338,7 @@ fn attach(ebpf: &mut Ebpf, name: &str, btf: &Btf, cgroup: &impl AsFd) -> Result<
 }
 
 /// Why a probe was refused, in a line: the kernel's error, and the verifier's last words if any.
-fn explain(error: &ProgramError) -> String {
+pub(super) fn explain(error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
@@ -326,5 +362,32 @@ fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> SourceError
         what: format!("{what} could not be set up: {reason}"),
         remedy: "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; `portleak doctor` tells more"
             .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hooks(on: &[&str]) -> Vec<Hook> {
+        on.iter().map(|name| Hook { name: (*name).to_owned(), off_because: None }).collect()
+    }
+
+    fn probe(name: &str) -> &'static Probe {
+        PROBES.iter().find(|probe| probe.name == name).unwrap()
+    }
+
+    #[test]
+    fn the_hook_after_every_send_is_for_want_of_the_function() {
+        assert!(is_needed(probe(SENDS), &hooks(&[])));
+        assert!(!is_needed(probe(SENDS), &hooks(&[UDP_GET_PORT])));
+    }
+
+    #[test]
+    fn binds_are_told_apart_by_functions_or_by_what_they_show() {
+        let functions = hooks(&[UDP_GET_PORT, TCP_GET_PORT]);
+        assert_eq!(unfit(probe("bind4"), &functions, false), None);
+        assert!(unfit(probe("bind4"), &hooks(&[UDP_GET_PORT]), false).is_some());
+        assert_eq!(unfit(probe("connect4"), &hooks(&[]), false), None);
     }
 }

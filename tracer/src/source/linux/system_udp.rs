@@ -1,7 +1,7 @@
 //! UDP ports of the kernel's own sockets (tunnels and the like).
 //!
-//! Their acquisition is seen, their release is not: no descriptor is closed, and no tracepoint
-//! tells of it. There are few of them, so they are looked up from time to time.
+//! Their acquisition is seen, their release only by a function probe: no descriptor is closed, and
+//! no tracepoint tells of it. There are few of them, so they are looked up from time to time.
 
 use super::ledger::Ledger;
 use super::{netns, unconfirmed};
@@ -15,15 +15,27 @@ const EVERY_NS: u64 = 5_000_000_000;
 /// Those that are held, by namespace.
 #[derive(Debug, Default)]
 pub struct SystemUdp {
+    /// Whether they have to be looked up, for want of a function probe.
+    wanted: bool,
     held: FxHashMap<NetNs, FxHashSet<u64>>,
     looked_ns: u64,
 }
 
 impl SystemUdp {
+    /// To be looked up, or not.
+    #[must_use]
+    pub fn new(wanted: bool) -> Self {
+        Self { wanted, ..Self::default() }
+    }
+
     /// Takes note of a hold, if it is one of these.
     pub fn notice(&mut self, record: &HoldRecord) {
         let hold = &record.hold;
-        if record.header.kind == kind::ACQUIRED && hold.protocol == 17 && hold.owner.system_netns != 0 {
+        if self.wanted
+            && record.header.kind == kind::ACQUIRED
+            && hold.protocol == 17
+            && hold.owner.system_netns != 0
+        {
             self.held.entry(NetNs(hold.netns)).or_default().insert(record.header.cookie);
         }
     }
