@@ -55,8 +55,23 @@ fn an_output_that_cannot_be_written_is_told_before_tracing() {
 }
 
 #[test]
+fn a_recording_that_cannot_be_written_is_told_before_tracing() {
+    let says = ["/nonexistent/leak.plk", "remedy: give --record"];
+    refused("trace --record /nonexistent/leak.plk", 1, &says);
+    refused("run --record /nonexistent/leak.plk -- true", 125, &says);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_told_before_tracing() {
+    let says = ["cannot write the recording /dev/full: No space left", "remedy: free space"];
+    refused("trace --record /dev/full", 1, &says);
+    refused("run --record /dev/full -- true", 125, &says);
+}
+
+#[test]
 fn help_and_version_are_no_mistakes() {
-    for line in ["--help", "run --help", "trace --help", "doctor --help", "--version"] {
+    for line in ["--help", "run --help", "trace --help", "replay --help", "doctor --help", "--version"] {
         let output = portleak(line);
         assert_eq!(output.status.code(), Some(0), "{line}");
         assert!(!output.stdout.is_empty(), "{line}");

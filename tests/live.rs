@@ -21,6 +21,8 @@ mod lives;
 mod moves;
 #[path = "live/places.rs"]
 mod places;
+#[path = "live/recording.rs"]
+mod recording;
 #[path = "live/sites.rs"]
 mod sites;
 #[path = "live/trace.rs"]

@@ -148,6 +148,12 @@ impl Tracer {
         self.finish_with(0)
     }
 
+    /// The same, and keeps what it said.
+    pub(crate) fn finish_keeping(self, output: &Path) -> Trace {
+        fs::hard_link(self.output(), output).expect("a name for the output");
+        self.finish()
+    }
+
     /// The same, with the exit code that it must end with.
     pub(crate) fn finish_with(mut self, code: i32) -> Trace {
         self.process.interrupt();

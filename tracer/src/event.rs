@@ -250,6 +250,8 @@ pub enum LossStage {
     Decode,
     /// In the Windows trace session.
     Etw,
+    /// In a damaged part of a recording: nothing is known of them but their number.
+    Recording,
 }
 
 impl LossStage {
@@ -261,6 +263,7 @@ impl LossStage {
             Self::Queue => "queue",
             Self::Decode => "decode",
             Self::Etw => "etw",
+            Self::Recording => "recording",
         }
     }
 }

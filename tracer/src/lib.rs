@@ -12,7 +12,7 @@
 //!    ▼
 //!  source::linux   attach, snapshot, decode ── Event ──┐        event.rs: the portable vocabulary
 //!                                                      ▼
-//!                  run: the one loop (source | tick | Ctrl-C | child)
+//!                  run: the one loop (source | tick | Ctrl-C | child) ◀──▶ recording
 //!                                                      ▼
 //!                  engine: apply(event), advance(now) → findings, summary
 //!                                                      ▼
@@ -33,6 +33,8 @@
 //!   tells failures for want of ports from others (`binds`, `crowded`), follows the pools' settings
 //!   (`settings`), and from time to time compares all with the kernel's
 //!   own list of sockets (`reconcile`). `picture` is who holds what now, without probes.
+//! - [`recording`]: events in a file, and back; `source::replay` opens one, whatever it is, and
+//!   `run::replay` judges it.
 //! - [`symbols`]: the frames of a call site in people's words, from the files that they lie in.
 //! - [`output`]: findings and summary for people and for programs.
 //! - [`run`]: the loop, and the command that `portleak run` runs. [`cli`], [`exit`]: the outside.
@@ -51,7 +53,8 @@
 //! - Nothing is lost silently: the probes count what the ring buffer had no room for, the stream
 //!   carries it, totals stay right, and the hold table is mended from the ledger.
 //! - `event` knows nobody; `engine` knows `event`; `symbols` names what `event` says;
-//!   `output` reads all three; `source` says `event`.
+//!   `output` reads all three; `source` says `event`; `recording` keeps what is needed to judge
+//!   again.
 //!   `tests/architecture.rs` fails when that is broken.
 
 pub mod cli;

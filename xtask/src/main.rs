@@ -68,6 +68,8 @@ enum Bench {
     Storm(Rounds),
     /// UDP datagrams and a TCP stream over loopback that take no ports, with no tracer and with portleak
     Traffic(Rounds),
+    /// A made-up recording: events judged a second, and memory a live hold
+    Replay(Rounds),
 }
 
 #[derive(Args)]
@@ -100,6 +102,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Deny => licences::check(&root)?,
         Task::Bench { bench: Bench::Storm(of) } => bench::storm(&root, of.rounds)?,
         Task::Bench { bench: Bench::Traffic(of) } => bench::traffic(&root, of.rounds)?,
+        Task::Bench { bench: Bench::Replay(of) } => bench::replay::run(&root, of.rounds)?,
     }
     Ok(ExitCode::SUCCESS)
 }

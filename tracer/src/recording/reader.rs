@@ -89,7 +89,7 @@ impl fmt::Display for Flaws {
             writeln!(f, "it is damaged at {} places in all", self.damaged)?;
         }
         if self.lost > 0 {
-            writeln!(f, "{} events were in what could not be read; told as lost", self.lost)?;
+            writeln!(f, "{} events were in what could not be read", self.lost)?;
         }
         if self.unfinished && self.damaged == 0 {
             writeln!(f, "the recording was not finished: up to a second before its end may be missing")?;
@@ -237,7 +237,7 @@ impl<R: Read + Seek> Reader<R> {
         self.events = header.events_before;
         if count > 0 {
             self.flaws.lost += count;
-            let kind = EventKind::Lost { count, stage: LossStage::Decode };
+            let kind = EventKind::Lost { count, stage: LossStage::Recording };
             events.push(Event { at_ns: self.last_ns, kind });
         }
     }

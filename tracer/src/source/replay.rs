@@ -87,12 +87,12 @@ impl Kind {
     }
 }
 
-/// Whether these are the first bytes of a Windows event trace log: a buffer whose size is a multiple
-/// of 1,024 bytes, and in it, after 72 bytes of header, a system record (`TRACE_HEADER_FLAG` and
-/// `TRACE_MESSAGE` markers 0xC0).
+/// Whether these are the first bytes of a Windows event trace log: the size of a buffer, and in it,
+/// after its header of 72 bytes, a system record, whose fourth byte has the two highest bits set
+/// (`WMI_BUFFER_HEADER`, `SYSTEM_TRACE_HEADER`).
 fn is_etl(head: &[u8]) -> bool {
     let size = head.first_chunk().copied().map(u32::from_le_bytes);
-    size.is_some_and(|size| size >= 1024 && size % 1024 == 0) && head.get(75) == Some(&0xc0)
+    size.is_some_and(|size| size > 72 && size % 8 == 0) && head.get(75) == Some(&0xc0)
 }
 
 /// Opens a file to replay.

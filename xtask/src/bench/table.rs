@@ -84,7 +84,7 @@ fn bare(all: &[Measurement], round: u32) -> Option<Work> {
     Some(all.iter().find(of_round)?.work)
 }
 
-fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

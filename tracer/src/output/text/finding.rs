@@ -91,8 +91,9 @@ fn lost(lost: u64, stage: LossStage, options: &TextOptions) -> String {
         LossStage::Queue => "on the way to the engine",
         LossStage::Decode => "because they could not be decoded",
         LossStage::Etw => "in the trace session",
+        LossStage::Recording => "in a damaged part of the recording",
     };
     let name = options.paint.warning("LOST");
     let events = counted(lost, "event");
-    format!("{name} {events} {place}: {}", quality::consequence(options))
+    format!("{name} {events} {place}: {}", quality::consequence(stage == LossStage::Recording, options))
 }

@@ -8,7 +8,12 @@ use crate::output::numbers::{count, counted, duration, percent, share, size};
 /// By how much a larger buffer should be larger.
 const GROWTH: u64 = 4;
 
-pub(super) fn text(summary: &Summary, degraded: &[Degradation], options: &TextOptions) -> String {
+pub(super) fn text(
+    summary: &Summary,
+    damaged: bool,
+    degraded: &[Degradation],
+    options: &TextOptions,
+) -> String {
     let traced = duration(summary.duration_s);
     let mut text = if summary.lost == 0 {
         format!("{}, 0 lost, in {traced}\n", counted(summary.events, "event"))
@@ -20,7 +25,7 @@ pub(super) fn text(summary: &Summary, degraded: &[Degradation], options: &TextOp
             count(summary.lost),
             counted(all, "event"),
             percent(share(summary.lost, all)),
-            consequence(options)
+            consequence(damaged, options)
         )
     };
     if options.verbose || summary.corrections > 0 {
@@ -36,8 +41,11 @@ pub(super) fn text(summary: &Summary, degraded: &[Degradation], options: &TextOp
     text
 }
 
-/// What a loss means, and the remedy.
-pub(super) fn consequence(options: &TextOptions) -> String {
+/// What a loss means, and the remedy. The kernel goes on counting; a damaged recording does not.
+pub(super) fn consequence(damaged: bool, options: &TextOptions) -> String {
+    if damaged {
+        return "totals are inexact, single holds may be missing or too many".to_owned();
+    }
     let larger = size(u64::from(options.buffer_bytes) * GROWTH);
     format!("totals are exact, single holds may be missing; remedy: --buffer {larger}")
 }

@@ -119,8 +119,8 @@ fn found() -> impl Strategy<Value = TimeWaitFound> {
 }
 
 fn stage() -> impl Strategy<Value = LossStage> {
-    use LossStage::{Decode, Etw, Kernel, Queue};
-    prop::sample::select(vec![Kernel, Queue, Decode, Etw])
+    use LossStage::{Decode, Etw, Kernel, Queue, Recording};
+    prop::sample::select(vec![Kernel, Queue, Decode, Etw, Recording])
 }
 
 fn totals() -> impl Strategy<Value = Totals> {

@@ -106,7 +106,7 @@ fn flat(batches: &[Batch]) -> Vec<Event> {
 /// What was not made up for what was lost.
 fn without_losses(batches: &[Batch]) -> Vec<Event> {
     let mut events = flat(batches);
-    events.retain(|event| !matches!(event.kind, EventKind::Lost { stage: LossStage::Decode, .. }));
+    events.retain(|event| !matches!(event.kind, EventKind::Lost { stage: LossStage::Recording, .. }));
     events
 }
 
@@ -193,7 +193,7 @@ fn a_damaged_block_is_passed_over_and_counted() {
         bytes[at] ^= 0xff;
         let losses: Vec<_> = flat(&back).into_iter().filter(|event| event.kind.tag() == 30).collect();
         assert_eq!(losses.len(), 1, "{what}");
-        assert_eq!(losses[0].kind, EventKind::Lost { count: 10, stage: LossStage::Decode }, "{what}");
+        assert_eq!(losses[0].kind, EventKind::Lost { count: 10, stage: LossStage::Recording }, "{what}");
         assert_eq!(losses[0].at_ns, batches[1].1, "{what}");
         assert_eq!(without_losses(&back).len(), 40, "{what}");
         let block_len = (starts[4] - starts[3]) as u64;

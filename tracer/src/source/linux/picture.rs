@@ -57,7 +57,8 @@ fn holds(view: &View, holders: &Holders, owners: &mut FxHashSet<OwnerKey>) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Protocol;
+    use crate::event::{NetNs, Protocol};
+    use crate::source::linux::places::own_netns;
     use std::net::{SocketAddr, TcpListener, UdpSocket};
 
     #[test]
@@ -65,10 +66,12 @@ mod tests {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let udp = UdpSocket::bind("[::1]:0").unwrap();
         let picture = take().unwrap();
+        let netns = own_netns().unwrap();
         for (address, protocol) in
             [(tcp.local_addr().unwrap(), Protocol::Tcp), (udp.local_addr().unwrap(), Protocol::Udp)]
         {
-            let owners: Vec<_> = picture.events.iter().filter_map(|event| owner(event, address)).collect();
+            let owners: Vec<_> =
+                picture.events.iter().filter_map(|event| owner(event, netns, address)).collect();
             let [(found, OwnerId::Process(owner))] = &owners[..] else { panic!("{owners:?}") };
             assert_eq!((*found, owner.pid), (protocol, std::process::id()));
         }
@@ -77,9 +80,10 @@ mod tests {
         assert!(!picture.capture.pools.is_empty());
     }
 
-    fn owner(event: &Event, address: SocketAddr) -> Option<(Protocol, OwnerId)> {
+    /// Other namespaces may use the same port.
+    fn owner(event: &Event, netns: NetNs, address: SocketAddr) -> Option<(Protocol, OwnerId)> {
         let EventKind::Acquired(acquired) = &event.kind else { return None };
         let same = acquired.local == address.ip() && acquired.port == Some(address.port());
-        same.then(|| (acquired.pool.protocol, acquired.owner.clone()))
+        (same && acquired.pool.netns == netns).then(|| (acquired.pool.protocol, acquired.owner.clone()))
     }
 }
