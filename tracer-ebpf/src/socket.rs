@@ -67,10 +67,11 @@ pub(crate) fn loaded_port(sk: Address) -> u16 {
     load(sk, global!(OFF_SK_NUM))
 }
 
-/// The remote port of a tracepoint's socket, in network byte order.
+/// Whether a tracepoint's TCP socket has a hash of its own: an accepted one, or one that has ever been
+/// connected (`sk_set_txhash` in `tcp_v4_connect`, `tcp_v6_connect`; never zero).
 #[inline(always)]
-pub(crate) fn loaded_remote_port(sk: Address) -> u16 {
-    load(sk, global!(OFF_SK_DPORT))
+pub(crate) fn loaded_was_connected(sk: Address) -> bool {
+    global!(OFF_SK_TXHASH) != ABSENT && load::<u32>(sk, global!(OFF_SK_TXHASH)) != 0
 }
 
 /// The cookie of a socket; 0 while nobody has asked for it.

@@ -172,8 +172,9 @@ fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
         Some(hold) => ledger::release(cookie, hold),
         None => ledger::bury(cookie),
     }
-    // One that has connected since is not looked for here: most sockets that end are such.
-    if socket::loaded_port(sk) == 0 && socket::loaded_remote_port(sk) == 0 {
+    // One that has connected since is not looked for here: most sockets that end are such, and this
+    // saves them a look-up.
+    if socket::loaded_port(sk) == 0 && !socket::loaded_was_connected(sk) {
         bind::failed_before(&ctx, cookie);
     }
     0
