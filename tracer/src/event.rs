@@ -252,6 +252,9 @@ pub enum LossStage {
     Etw,
     /// In a damaged part of a recording: nothing is known of them but their number.
     Recording,
+    /// In the source's own table of ports, which is full: those that found no room are followed no
+    /// more, and their releases are not counted.
+    Table,
 }
 
 impl LossStage {
@@ -264,7 +267,14 @@ impl LossStage {
             Self::Decode => "decode",
             Self::Etw => "etw",
             Self::Recording => "recording",
+            Self::Table => "table",
         }
+    }
+
+    /// Whether what the source counts is right nevertheless.
+    #[must_use]
+    pub fn keeps_totals(self) -> bool {
+        !matches!(self, Self::Recording | Self::Table)
     }
 }
 

@@ -116,7 +116,7 @@ codes! {
     Protocol { 0 Tcp, 1 Udp }
     SocketState { 0 Bound, 1 Listen, 2 SynSent, 3 Connected, 4 CloseWait, 5 Closing }
     FailureCode { 0 EADDRNOTAVAIL, 1 EADDRINUSE, 2 EAGAIN }
-    LossStage { 0 Kernel, 1 Queue, 2 Decode, 3 Etw, 4 Recording }
+    LossStage { 0 Kernel, 1 Queue, 2 Decode, 3 Etw, 4 Recording, 5 Table }
 }
 
 impl Field for u64 {

@@ -92,8 +92,9 @@ fn lost(lost: u64, stage: LossStage, options: &TextOptions) -> String {
         LossStage::Decode => "because they could not be decoded",
         LossStage::Etw => "in the trace session",
         LossStage::Recording => "in a damaged part of the recording",
+        LossStage::Table => "for want of room in the table of ports",
     };
     let name = options.paint.warning("LOST");
     let events = counted(lost, "event");
-    format!("{name} {events} {place}: {}", quality::consequence(stage == LossStage::Recording, options))
+    format!("{name} {events} {place}: {}", quality::consequence(stage.keeps_totals(), options))
 }

@@ -19,7 +19,7 @@ pub(super) use quality::limited;
 use super::setting::Setting;
 use super::{Output, OutputError, Sink};
 use crate::engine::report::{Finding, Progress, Summary};
-use crate::event::{Capture, Degradation, LossStage};
+use crate::event::{Capture, Degradation};
 use crate::symbols::Symbols;
 use jiff::tz::TimeZone;
 
@@ -49,8 +49,8 @@ pub struct TextOutput {
     degraded: Vec<Degradation>,
     options: TextOptions,
     told: bool,
-    /// Whether a part of the recording could not be read.
-    damaged: bool,
+    /// Whether no loss so far has made the totals wrong.
+    totals_kept: bool,
 }
 
 impl TextOutput {
@@ -70,7 +70,7 @@ impl TextOutput {
             degraded: capture.degraded.clone(),
             options,
             told: false,
-            damaged: false,
+            totals_kept: true,
         }
     }
 
@@ -91,7 +91,7 @@ impl Output for TextOutput {
     }
 
     fn finding(&mut self, finding: &Finding) -> Result<(), OutputError> {
-        self.damaged |= matches!(finding, Finding::Lost { stage: LossStage::Recording, .. });
+        self.totals_kept &= !matches!(finding, Finding::Lost { stage, .. } if !stage.keeps_totals());
         if self.options.summary_only {
             return Ok(());
         }
@@ -111,7 +111,7 @@ impl Output for TextOutput {
             headline::text(summary, &self.setting, &self.options.paint),
             table::text(&summary.owners, &self.options.paint),
             pools::text(&summary.pools),
-            quality::text(summary, self.damaged, &self.degraded, &self.options),
+            quality::text(summary, self.totals_kept, &self.degraded, &self.options),
         ];
         parts.retain(|part| !part.is_empty());
         let gap = if self.told { "\n" } else { "" };

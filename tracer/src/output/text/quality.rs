@@ -10,7 +10,7 @@ const GROWTH: u64 = 4;
 
 pub(super) fn text(
     summary: &Summary,
-    damaged: bool,
+    totals_kept: bool,
     degraded: &[Degradation],
     options: &TextOptions,
 ) -> String {
@@ -25,7 +25,7 @@ pub(super) fn text(
             count(summary.lost),
             counted(all, "event"),
             percent(share(summary.lost, all)),
-            consequence(damaged, options)
+            consequence(totals_kept, options)
         )
     };
     if options.verbose || summary.corrections > 0 {
@@ -41,9 +41,9 @@ pub(super) fn text(
     text
 }
 
-/// What a loss means, and the remedy. The kernel goes on counting; a damaged recording does not.
-pub(super) fn consequence(damaged: bool, options: &TextOptions) -> String {
-    if damaged {
+/// What a loss means, and the remedy. As a rule the kernel goes on counting.
+pub(super) fn consequence(totals_kept: bool, options: &TextOptions) -> String {
+    if !totals_kept {
         return "totals are inexact, single holds may be missing or too many".to_owned();
     }
     let larger = size(u64::from(options.buffer_bytes) * GROWTH);

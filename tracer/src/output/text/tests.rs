@@ -225,3 +225,13 @@ fn colours_do_not_disturb_the_columns() {
         ["\x1b[1;31m", "\x1b[2m", "\x1b[0m"].iter().fold(painted, |text, escape| text.replace(escape, ""));
     assert_eq!(bare, plain);
 }
+
+#[test]
+fn a_table_that_is_full_makes_no_claim_of_totals() {
+    let full = Finding::Lost { at_ns: sample::at(12.0), count: 3, stage: LossStage::Table };
+    let text = written(options(), |output| output.finding(&full).unwrap());
+    assert!(
+        text.contains("LOST 3 events for want of room in the table of ports: totals are inexact"),
+        "{text}"
+    );
+}

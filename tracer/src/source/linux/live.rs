@@ -237,12 +237,13 @@ impl Live {
         self.losses_told_ns = now_ns;
         let now = self.ledger.losses();
         let skipped = self.probes.as_ref().map_or(self.skipped, Probes::skipped);
-        // A hold that was not entered is a release that will not be told.
-        let kernel =
-            (now.records - self.losses.records) + (now.holds - self.losses.holds) + (skipped - self.skipped);
+        let kernel = (now.records - self.losses.records) + (skipped - self.skipped);
+        // A hold that was not entered is a release that will neither be told nor counted.
+        let table = (now.holds - self.losses.holds) + (now.owners - self.losses.owners);
         self.skipped = skipped;
         let decode = std::mem::take(&mut self.undecoded);
-        for (count, stage) in [(kernel, LossStage::Kernel), (decode, LossStage::Decode)] {
+        let stages = [(kernel, LossStage::Kernel), (decode, LossStage::Decode), (table, LossStage::Table)];
+        for (count, stage) in stages {
             if count > 0 {
                 events.push(Event { at_ns: now_ns, kind: EventKind::Lost { count, stage } });
                 self.resync_due = true;
