@@ -1,9 +1,10 @@
 //! Runs the cases under one live source and compares what it told.
 
+use crate::outcome::Outcome;
 use crate::sequence::{self, Scene};
 use crate::table::Case;
 use crate::workload::workload;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,15 +20,6 @@ const CASES_AT_ONCE: usize = 6;
 /// its own time.
 const LAST_EVENT: Duration = Duration::from_secs(10);
 
-/// What became of a case.
-pub(crate) enum Verdict {
-    Exact,
-    /// As it is known not to be what the kernel did, and why.
-    Inexact(&'static str),
-    Impossible(String),
-    Wrong(String),
-}
-
 /// A case that was played, and its program's report.
 struct Played {
     case: &'static Case,
@@ -36,7 +28,7 @@ struct Played {
 }
 
 /// Plays all cases and judges them.
-pub(crate) fn perform(cases: &'static [Case]) -> Vec<(&'static Case, Verdict)> {
+pub(crate) fn perform(cases: &'static [Case]) -> Vec<(&'static str, Outcome)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let options = CaptureOptions { buffer_bytes: 1 << 26, stacks: Stacks::None };
     let mut source = runtime.block_on(async { source::open(&options) }).expect("the live source");
@@ -53,10 +45,11 @@ pub(crate) fn perform(cases: &'static [Case]) -> Vec<(&'static Case, Verdict)> {
     let patience_ends = Instant::now() + LAST_EVENT;
     loop {
         runtime.block_on(take(&mut source, &mut events));
-        let verdicts: Vec<_> = played.iter().map(|it| (it.case, judge(it, &events, functions))).collect();
-        let wrong = verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Wrong(_)));
+        let outcomes: Vec<_> =
+            played.iter().map(|it| (it.case.name, judge(it, &events, functions))).collect();
+        let wrong = outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Wrong(_)));
         if !wrong || Instant::now() > patience_ends {
-            return verdicts;
+            return outcomes;
         }
     }
 }
@@ -87,30 +80,36 @@ fn play_all(cases: &'static [Case]) -> Vec<Played> {
 fn play(case: &'static Case) -> Played {
     let output = workload().args(["prove", case.name]).stdin(Stdio::null()).output().expect("the workload");
     let ended_ns = boot_ns();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {}\n{errors}", case.name, output.status);
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
+        let report = json!({ "failed": format!("its program ended with {}: {errors}", output.status) });
+        return Played { case, scene: Scene { netns: 0, lasted_ns: 0..=0 }, report };
+    }
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     let netns = number(&report["netns"]).expect("a namespace");
     let began_ns = number(&report["began_ns"]).expect("a time");
     Played { case, scene: Scene { netns, lasted_ns: began_ns..=ended_ns }, report }
 }
 
-fn judge(played: &Played, events: &[Event], functions: bool) -> Verdict {
+fn judge(played: &Played, events: &[Event], functions: bool) -> Outcome {
     if let Some(why) = played.report["impossible"].as_str() {
-        return Verdict::Impossible(why.to_owned());
+        return Outcome::Impossible(why.to_owned());
+    }
+    if let Some(how) = played.report["failed"].as_str() {
+        return Outcome::Wrong(how.to_owned());
     }
     let told = sequence::read(events, &played.scene);
     let (expected, inexact) = played.case.expected(functions);
     let line = told.line(expected);
     if line != expected {
-        return Verdict::Wrong(format!("expected {expected}, told {line}"));
+        return Outcome::Wrong(format!("expected {expected}, told {line}"));
     }
     let took = played.report["took"].as_array().into_iter().flatten();
     let took: Vec<_> = took.map(|it| (number(&it["pid"]), number(&it["port"]))).collect();
     if !agree(&told.took, &took) {
-        return Verdict::Wrong(format!("expected owners and ports {took:?}, told {:?}", told.took));
+        return Outcome::Wrong(format!("expected owners and ports {took:?}, told {:?}", told.took));
     }
-    inexact.map_or(Verdict::Exact, Verdict::Inexact)
+    inexact.map_or(Outcome::Exact, |why| Outcome::Inexact(why.to_owned()))
 }
 
 type Took = (Option<u32>, Option<u16>);
