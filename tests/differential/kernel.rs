@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use tracer::event::{NetNs, Protocol};
+use tracer::event::{Acquired, NetNs, Protocol, SocketState};
+use tracer::source::linux::bound_only;
 use tracer::source::linux::netns::{self, Namespace};
 use tracer::source::linux::sock_diag::{self, SocketRow};
 
@@ -20,6 +21,8 @@ pub(crate) struct Kernel {
     /// Which process has the socket with this inode.
     pub(crate) owners: HashMap<u32, u32>,
     listening: HashSet<u16>,
+    /// Whether the list lacks TCP sockets that are bound and nothing else.
+    lacks_bound: bool,
 }
 
 /// Asks for everything in the namespace, and for these processes' descriptors.
@@ -36,6 +39,7 @@ pub(crate) fn look(namespace: &Namespace, began_ns: u64, pids: &[u32]) -> Kernel
         netns: namespace.id,
         began_ns,
         listening: rows.iter().filter(|row| is_listener(row)).map(|row| row.local_port).collect(),
+        lacks_bound: bound_only::are_unlisted(),
         rows: rows.into_iter().map(|row| (row.cookie, row)).collect(),
         time_waits: time_waits.into_iter().map(|row| row.cookie).collect(),
         owners: pids.iter().flat_map(|pid| inodes(*pid).into_iter().map(|inode| (inode, *pid))).collect(),
@@ -45,6 +49,13 @@ pub(crate) fn look(namespace: &Namespace, began_ns: u64, pids: &[u32]) -> Kernel
 impl Kernel {
     pub(crate) fn holds(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Whether the list would show the hold: before Linux 6.8 not if its socket was bound and may still
+    /// be no more than that.
+    pub(crate) fn shows(&self, hold: &Acquired) -> bool {
+        let bound = hold.pool.protocol == Protocol::Tcp && hold.state == SocketState::Bound;
+        !(self.lacks_bound && bound)
     }
 
     /// A connection that waits in a listener's queue: it has that port and no descriptor.

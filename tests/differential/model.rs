@@ -73,7 +73,7 @@ impl Model {
         // A namespace before this one may have had its number.
         let here = |at_ns: u64, hold: &Acquired| at_ns >= kernel.began_ns && hold.pool.netns == kernel.netns;
         let holds = self.holds.values().filter(|(at_ns, hold)| here(*at_ns, hold));
-        let gone = holds.filter(|(_, hold)| !kernel.rows.contains_key(&hold.hold.0));
+        let gone = holds.filter(|(_, hold)| kernel.shows(hold) && !kernel.rows.contains_key(&hold.hold.0));
         differences.extend(gone.map(|(_, hold)| format!("not held: {hold:?}")));
         let missed = kernel.time_waits.iter().map(|cookie| HoldId(*cookie));
         let missed = missed.filter(|hold| self.known.contains(hold) && !self.time_waits.contains(hold));
