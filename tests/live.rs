@@ -15,10 +15,14 @@ mod corrections;
 mod exactness;
 #[path = "live/harness.rs"]
 mod harness;
+#[path = "live/kernel_sockets.rs"]
+mod kernel_sockets;
 #[path = "live/lives.rs"]
 mod lives;
 #[path = "live/moves.rs"]
 mod moves;
+#[path = "outcome.rs"]
+mod outcome;
 #[path = "live/places.rs"]
 mod places;
 #[path = "live/recording.rs"]

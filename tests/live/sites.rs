@@ -1,4 +1,4 @@
-//! Which code took the ports: of the program that leaks, and of the kernel.
+//! Which code of the program that leaks took the ports.
 
 use crate::harness::{PATIENCE, Process, alone, portleak, workload_path};
 use crate::trace::Trace;
@@ -9,11 +9,6 @@ use std::process::Stdio;
 const LEAK_SOURCE: &str = include_str!("../examples/leak.rs");
 /// Where in it the ports are taken.
 const LEAK_CALL: &str = "TcpStream::connect(server)";
-
-/// Opens so many UDP ports as a kernel that tunnels, in a namespace of its own.
-const VXLAN: &str = "for i in 1 2 3 4 5; do \
-    ip link add vx$i type vxlan id $i dstport $((40000 + i)) local 127.0.0.1 && ip link set vx$i up; \
-    done";
 
 fn run(arguments: &[&str], command: &[&str]) -> Trace {
     let files = tempfile::tempdir().expect("a directory for the output");
@@ -58,16 +53,4 @@ fn without_stacks_there_is_no_call_site() {
     let _machine = alone();
     let trace = run(&["--stacks", "never"], &[&leak_path().to_string_lossy(), "4", "60"]);
     assert_eq!(leaker(&trace)["call_site"], Value::Null);
-}
-
-#[test]
-#[ignore = "needs root: cargo xtask test"]
-fn ports_of_the_kernel_are_charged_to_its_module() {
-    let _machine = alone();
-    let trace = run(&[], &["unshare", "--net", "sh", "-c", VXLAN]);
-    let owners = trace.summary()["owners"].as_array().expect("owners");
-    let systems: Vec<_> = owners.iter().filter(|owner| owner["owner"]["kind"] == "system").collect();
-    let vxlan = systems.iter().find(|owner| owner["owner"]["module"] == "vxlan");
-    let vxlan = vxlan.unwrap_or_else(|| panic!("no vxlan among {systems:?}"));
-    assert_eq!(vxlan["udp"]["acquired"], 5);
 }

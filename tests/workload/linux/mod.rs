@@ -4,6 +4,7 @@ mod cases;
 mod client;
 mod crew;
 mod exact;
+mod kernel;
 mod limits;
 mod meter;
 mod moves;
@@ -21,6 +22,7 @@ mod uring;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
+use std::ffi::CString;
 use std::time::Duration;
 
 /// Opens and closes ports in known ways and says exactly what it did.
@@ -159,6 +161,14 @@ enum Command {
         #[arg(long, default_value_t = 3)]
         processes: u64,
     },
+    /// Says a byte over RDS, for which the kernel connects by TCP.
+    Rds {
+        /// A local address, not a loopback one: between those RDS needs no TCP.
+        from: String,
+        to: String,
+    },
+    /// mount(2): no program of the machine's is asked to do it otherwise.
+    Mount { kind: CString, source: CString, target: CString, options: CString },
     /// One server process of the commands above.
     #[command(hide = true)]
     Serve(server::Role),
@@ -221,6 +231,8 @@ fn run(command: Command) -> Result<()> {
         Command::Exhaust { attempts } => cases::exhaust(attempts),
         Command::Prove { case } => prove::run(&case),
         Command::Random { seed, rounds, steps, processes } => random::run(seed, rounds, steps, processes),
+        Command::Rds { from, to } => kernel::rds(&from, &to),
+        Command::Mount { kind, source, target, options } => kernel::mount(&kind, &source, &target, &options),
         Command::Serve(role) => server::run(&role),
         Command::Client(role) => client::run(role),
     }
