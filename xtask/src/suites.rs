@@ -20,6 +20,17 @@ pub(crate) struct Counts {
     pub(crate) skipped: u32,
 }
 
+impl Counts {
+    /// Both together.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            skipped: self.skipped + other.skipped,
+        }
+    }
+}
+
 /// Reads all that cargo and the tests wrote, stdout and stderr in one.
 pub(crate) fn parse(output: &str) -> Vec<Suite> {
     let mut suites = Vec::new();
@@ -40,11 +51,7 @@ pub(crate) fn parse(output: &str) -> Vec<Suite> {
 pub(crate) fn sum(all: &[Suite], again: &[Suite]) -> Counts {
     let repeated = |suite: &&Suite| again.iter().any(|other| other.name == suite.name);
     let once = all.iter().filter(|suite| !repeated(suite));
-    once.chain(again).fold(Counts::default(), |sum, suite| Counts {
-        passed: sum.passed + suite.counts.passed,
-        failed: sum.failed + suite.counts.failed,
-        skipped: sum.skipped + suite.counts.skipped,
-    })
+    once.chain(again).map(|suite| suite.counts).fold(Counts::default(), Counts::plus)
 }
 
 /// `Running ../tests/live.rs (target/debug/deps/live-0b1c2d)`, `Doc-tests tracer`.

@@ -2,10 +2,11 @@
 //!
 //! The last line is the sum of all tests, alone: `N passed, N failed, N skipped`.
 
-use crate::command;
+use crate::command::{self, Teed};
 use crate::machine;
 use crate::probes;
-use crate::suites::{self, Suite};
+use crate::suites::{self, Counts, Suite};
+use crate::vm;
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -19,7 +20,7 @@ pub(crate) fn run(root: &Path) -> ExitCode {
     if let Err(error) = &outcome {
         eprintln!("error: {error:#}");
     }
-    let sum = suites::sum(&session.all, &session.live);
+    let sum = suites::sum(&session.all, &session.live).plus(session.kernels);
     println!("{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.skipped);
     ExitCode::from(u8::from(outcome.is_err()))
 }
@@ -31,6 +32,8 @@ struct Session {
     all: Vec<Suite>,
     /// Results of the live tests, when they ran as root.
     live: Vec<Suite>,
+    /// Results from all other kernels.
+    kernels: Counts,
 }
 
 impl Session {
@@ -39,19 +42,29 @@ impl Session {
         self.step("clippy", || clippy(root))?;
         self.step("documentation", || document(root))?;
         self.step("probes", || probes::check(root))?;
-        let (all, passed) = self.step("tests", || cargo_test(root, &["--workspace"]))?;
-        self.all = all;
-        if !passed {
+        let tests = self.step("tests", || cargo_test(root, &["--workspace"]))?;
+        self.all = suites::parse(&tests.output);
+        if !tests.success {
             bail!("tests failed");
         }
         if !machine::is_root() {
-            println!("\nSKIPPED: live tests need root: sudo -E cargo xtask test");
+            const WHY: &str = "needs root: sudo -E cargo xtask test";
+            println!("\nSKIPPED: live tests: {WHY}");
+            self.kernels = vm::skip(WHY);
             return Ok(());
         }
-        let (live, passed) = self.step("live tests", || cargo_test(root, &LIVE))?;
-        self.live = live;
-        if !passed {
+        if machine::may_install() {
+            self.step("tools", vm::install_tools)?;
+        }
+        let live = self.step("live tests", || cargo_test(root, &LIVE))?;
+        self.live = suites::parse(&live.output);
+        if !live.success {
             bail!("live tests failed");
+        }
+        let here = vm::Workloads::read(&live.output);
+        self.kernels = self.step("kernels", || vm::test_if_possible(root, here))?;
+        if self.kernels.failed > 0 {
+            bail!("tests failed on other kernels");
         }
         Ok(())
     }
@@ -114,12 +127,11 @@ fn document(root: &Path) -> Result<()> {
     command::run(cargo.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// The results, and whether cargo was content: a test that dies leaves no result to count.
-fn cargo_test(root: &Path, arguments: &[&str]) -> Result<(Vec<Suite>, bool)> {
+/// What was said, and whether cargo was content: a test that dies leaves no result to count.
+fn cargo_test(root: &Path, arguments: &[&str]) -> Result<Teed> {
     let mut cargo: Command = command::cargo(root);
     cargo.args(["test", "--locked", "--no-fail-fast"]);
     // Colours would hide the lines that are counted.
     cargo.args(arguments).env("CARGO_TERM_COLOR", "never");
-    let teed = command::run_teed(cargo)?;
-    Ok((suites::parse(&teed.output), teed.success))
+    command::run_teed(cargo)
 }

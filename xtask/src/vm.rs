@@ -8,11 +8,14 @@ mod cpio;
 mod debian;
 mod guest;
 mod kernels;
+mod modules;
 mod programs;
 mod series;
 mod steps;
 mod table;
 mod tools;
+mod verdict;
+mod workloads;
 
 use crate::command;
 use crate::machine;
@@ -22,36 +25,58 @@ use debian::Archive;
 use programs::Programs;
 use series::{Kernel, Series};
 use std::collections::VecDeque;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
-use table::{Outcome, Row};
+use table::{Outcome, Row, Table};
+use verdict::Verdict;
 
 pub(crate) use steps::Choice;
+pub(crate) use tools::install_missing as install_tools;
+pub(crate) use workloads::Workloads;
 
 /// Machines at a time; each keeps one CPU busy.
 const AT_ONCE: usize = 2;
 
 /// Tests on the named series of kernels, or all; the last line is the sum, alone.
 pub(crate) fn run(root: &Path, names: &[String], choice: Choice) -> Result<ExitCode> {
-    let Counts { passed, failed, skipped } = test(root, names, choice)?;
+    let series = series::select(names)?;
+    let Counts { passed, failed, skipped } = test(root, &series, choice, Workloads::default())?;
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     Ok(ExitCode::from(u8::from(failed > 0)))
 }
 
-/// Tests on the named series of kernels, or all, and prints the table.
+/// The short tests on all series, if this machine can; `here` is what became of the workloads on its
+/// own kernel.
+pub(crate) fn test_if_possible(root: &Path, here: Workloads) -> Result<Counts> {
+    match tools::lacking() {
+        Some(why) => Ok(skip(&why)),
+        None => test(root, &series::ALL, Choice::Short, here),
+    }
+}
+
+/// Says that no kernel is tried: a skip for each series.
+pub(crate) fn skip(why: &str) -> Counts {
+    series::ALL.iter().for_each(|series| println!("SKIPPED: kernel {series}: {why}"));
+    series::ALL.iter().fold(Counts::default(), |sum, _| sum.plus(Counts { skipped: 1, ..Counts::default() }))
+}
+
+/// Tests on these series and prints the table.
 ///
 /// # Errors
 /// When nothing could be tried: tools or Debian's archive are missing, or the project does not build.
-pub(crate) fn test(root: &Path, names: &[String], choice: Choice) -> Result<Counts> {
-    let series = series::select(names)?;
+fn test(root: &Path, series: &[Series], choice: Choice, here: Workloads) -> Result<Counts> {
     tools::install_missing()?;
     let lab = Lab::open(root, choice)?;
-    let rows = lab.test_all(&series);
-    println!("\n{}{}", table::render(&rows), choice.explained());
-    Ok(table::sum(&rows))
+    let table = Table { here, rows: lab.test_all(series) };
+    println!("\n{}\n{}", table.render(), choice.explained());
+    let file = lab.outputs.join("table.txt");
+    fs::write(&file, table.whole()).with_context(|| file.display().to_string())?;
+    println!("every workload on every kernel: {}", file.display());
+    Ok(table.sum())
 }
 
 /// All that the machines share.
@@ -106,11 +131,13 @@ impl Lab {
         println!("booting {release}; its output: {}", folder.display());
         let started = Instant::now();
         let steps = steps::script(&self.programs, self.choice);
-        let said = guest::run(&files, &self.programs, &steps, &folder).context(release.clone())?;
+        let cpu_max = self.choice.cpu_max();
+        let said = guest::run(&files, &self.programs, &steps, cpu_max, &folder).context(release.clone())?;
         let time = started.elapsed();
-        if let Some(failures) = steps::failures(&said) {
-            println!("\n{release}: live tests failed:\n{failures}\n");
+        for failures in verdict::failures(&said) {
+            println!("\n{release}: tests failed:\n{failures}\n");
         }
-        Ok(Outcome::Ran { release, verdict: steps::judge(&said), time })
+        println!("{release} ended after {} s", time.as_secs());
+        Ok(Outcome::Ran { release, verdict: Verdict::of(&said), time })
     }
 }

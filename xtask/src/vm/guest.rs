@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const INIT: &str = include_str!("init.sh");
-const FOLDERS: [&str; 6] = ["/proc", "/sys", "/dev", "/tmp", "/etc", "/modules"];
+const FOLDERS: [&str; 5] = ["/proc", "/sys", "/dev", "/tmp", "/etc"];
 const PASSWD: &[u8] = b"root:x:0:0:root:/:/bin/sh\n";
 
 /// Enough for 36,000 connections, both ends: 72,000 sockets and files.
@@ -24,11 +24,11 @@ const MEMORY_MIB: &str = "2048";
 /// once on 6.18, and segments came out of order (PAWSEstab) in every run, without portleak too; with
 /// one, none of that. Supposed, not shown: lockless look-ups lose when a CPU stands still midway.
 const CPUS: &str = "1";
-/// Several times what the steps take on a machine that is busy with other things.
-const LIFE_MAX: Duration = Duration::from_secs(1200);
 /// The guest's clock: two nanoseconds for each instruction, and when all sleep it jumps to the next
 /// alarm. So a test's patience does not depend on how busy this machine is, and sleeping is free.
 const CLOCK: &str = "shift=1,sleep=off";
+/// Should QEMU itself hang.
+const LIFE_MAX: Duration = Duration::from_secs(3600);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a guest said until its end.
@@ -41,15 +41,22 @@ pub(crate) struct Said {
     pub(crate) too_long: bool,
 }
 
-/// Boots a kernel, lets it do the steps (a script), and waits for its end. `folder` keeps what it said.
-pub(crate) fn run(kernel: &Files, programs: &Programs, steps: &str, folder: &Path) -> Result<Said> {
+/// Boots a kernel, lets it do the steps (a script), and waits for its end, which comes by force after
+/// so much time of a CPU. `folder` keeps what it said.
+pub(crate) fn run(
+    kernel: &Files,
+    programs: &Programs,
+    steps: &str,
+    cpu_max: Duration,
+    folder: &Path,
+) -> Result<Said> {
     fs::create_dir_all(folder)?;
     let initramfs = folder.join("initramfs");
     fs::write(&initramfs, first_files(kernel, programs, steps)?)?;
     let [console, output] = ["console", "output"].map(|name| folder.join(name));
     let mut qemu = qemu(&kernel.vmlinuz, &initramfs, &console, &output);
     let mut guest = qemu.stdin(Stdio::null()).spawn().context("cannot start QEMU")?;
-    let ended = wait(&mut guest);
+    let ended = wait(&mut guest, cpu_max);
     // It has ended, or must: and a second time does no harm.
     let _ = guest.kill();
     let _ = guest.wait();
@@ -66,10 +73,10 @@ fn first_files(kernel: &Files, programs: &Programs, steps: &str) -> Result<Vec<u
     for (path, data) in &programs.files {
         files.file(path, Mode::Program, data);
     }
-    for (position, module) in kernel.modules.iter().enumerate() {
-        let data = fs::read(module).with_context(|| module.display().to_string())?;
-        // The guest loads them in the order of their names.
-        files.file(Path::new(&format!("/modules/{position}")), Mode::Plain, &data);
+    let modules = Path::new("/lib/modules").join(&kernel.release);
+    for file in fs::read_dir(&kernel.modules)? {
+        let file = file?;
+        files.file(&modules.join(file.file_name()), Mode::Plain, &fs::read(file.path())?);
     }
     Ok(files.finish())
 }
@@ -88,11 +95,12 @@ fn qemu(kernel: &Path, initramfs: &Path, console: &Path, output: &Path) -> Comma
     qemu
 }
 
-/// Waits for the guest's end. False if it did not come in time.
-fn wait(guest: &mut Child) -> Result<bool> {
+/// Waits for the guest's end. False if it did not come in time. A guest that waits uses a CPU as well:
+/// its clock jumps, so that one that hangs comes to its limit too, however busy the machine is.
+fn wait(guest: &mut Child, cpu_max: Duration) -> Result<bool> {
     let life_ends = Instant::now() + LIFE_MAX;
     while guest.try_wait()?.is_none() {
-        if Instant::now() > life_ends {
+        if Instant::now() > life_ends || cpu_used(guest.id()) > cpu_max {
             return Ok(false);
         }
         thread::sleep(PAUSE);
@@ -100,8 +108,33 @@ fn wait(guest: &mut Child) -> Result<bool> {
     Ok(true)
 }
 
+/// How long a process has kept a CPU busy; nothing if it has ended.
+fn cpu_used(pid: u32) -> Duration {
+    cpu_time(&fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()).unwrap_or_default()
+}
+
+/// utime and stime, in hundredths of a second: fields 14 and 15 of proc_pid_stat(5), the second of which
+/// is a name in brackets.
+fn cpu_time(stat: &str) -> Option<Duration> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut times = fields.split(' ').skip(11).map_while(|ticks| ticks.parse::<u64>().ok());
+    Some(Duration::from_millis(10 * (times.next()? + times.next()?)))
+}
+
 /// What came over a serial line, whatever it was; nothing if QEMU did not even make the file.
 fn read(path: &Path) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\r', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_cpu_is_read_past_any_name() {
+        let stat = "4711 (a ) b) S 1 4711 4711 0 -1 4194304 9 8 7 6 250 125 0 0 20 0 1 0 99 1 1";
+        assert_eq!(cpu_time(stat), Some(Duration::from_millis(3750)));
+        assert_eq!(cpu_time(""), None);
+    }
 }

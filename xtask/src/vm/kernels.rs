@@ -1,40 +1,43 @@
-//! Kernels in the user's cache: the image and the few modules that the guest needs, some 15 MB each.
+//! Kernels in the user's cache: the image and the few modules that a guest can load, some 20 MB each.
 
 use super::debian::Archive;
+use super::modules::{self, Tree};
 use super::series::Kernel;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// Modules by their path below `kernel/`, in the order of loading. portleak asks `sock_diag` for the
-/// sockets that are there when it starts; a distribution would load these at that moment.
-const MODULES: [&str; 3] = ["net/ipv4/inet_diag", "net/ipv4/tcp_diag", "net/ipv4/udp_diag"];
 
 /// A kernel that can be booted.
 pub(crate) struct Files {
+    /// As `uname -r` will say.
+    pub(crate) release: String,
     /// The image.
     pub(crate) vmlinuz: PathBuf,
-    /// The modules, in the order of loading.
-    pub(crate) modules: Vec<PathBuf>,
+    /// The folder of its modules and what `modprobe` reads.
+    pub(crate) modules: PathBuf,
+    /// Written last, with the names of the modules that were wanted.
+    complete: PathBuf,
 }
 
 impl Files {
-    fn of(folder: &Path) -> Self {
-        let modules = MODULES.iter().filter_map(|module| Path::new(module).file_name());
-        let modules = modules.map(|name| folder.join(name).with_extension("ko")).collect();
-        Self { vmlinuz: folder.join("vmlinuz"), modules }
+    fn of(release: &str, folder: &Path) -> Self {
+        let [vmlinuz, modules, complete] = ["vmlinuz", "modules", "complete"].map(|name| folder.join(name));
+        Self { release: release.to_owned(), vmlinuz, modules, complete }
     }
 
     fn complete(&self) -> bool {
-        self.vmlinuz.is_file() && self.modules.iter().all(|module| module.is_file())
+        fs::read_to_string(&self.complete).is_ok_and(|wanted| wanted == wanted_modules())
     }
+}
+
+fn wanted_modules() -> String {
+    modules::WANTED.join("\n")
 }
 
 /// The kernel from the cache, or from the archive into the cache.
 pub(crate) fn get(kernel: &Kernel, archive: &Archive, cache: &Path) -> Result<Files> {
     let folder = cache.join(&kernel.release);
-    let files = Files::of(&folder);
+    let files = Files::of(&kernel.release, &folder);
     let _alone = archive.alone()?;
     if files.complete() {
         return Ok(files);
@@ -44,44 +47,23 @@ pub(crate) fn get(kernel: &Kernel, archive: &Archive, cache: &Path) -> Result<Fi
     archive.unpack(kernel, unpacked.path())?;
     // Complete or not there at all.
     let chosen = tempfile::tempdir_in(cache)?;
-    keep(unpacked.path(), &kernel.release, &Files::of(chosen.path()))?;
+    keep(unpacked.path(), &Files::of(&kernel.release, chosen.path()))?;
     remove_series(cache, &kernel.release)?;
     fs::rename(chosen.keep(), &folder)?;
     Ok(files)
 }
 
 /// Copies what we need out of the unpacked packages.
-fn keep(unpacked: &Path, release: &str, to: &Files) -> Result<()> {
+fn keep(unpacked: &Path, to: &Files) -> Result<()> {
+    let release = &to.release;
     // The second of each is where they are from 7.2 and 6.12 on.
     let images = [format!("boot/vmlinuz-{release}"), format!("usr/lib/modules/{release}/vmlinuz")];
     let image = images.iter().map(|path| unpacked.join(path)).find(|path| path.is_file());
     fs::copy(image.with_context(|| format!("{release} has no image"))?, &to.vmlinuz)?;
     let folders = [format!("lib/modules/{release}/kernel"), format!("usr/lib/modules/{release}/kernel")];
-    for (module, to) in MODULES.iter().zip(&to.modules) {
-        let found = folders.iter().find_map(|folder| read_module(&unpacked.join(folder).join(module)));
-        let found = found.with_context(|| format!("{release} has no module {module}"))?;
-        fs::write(to, found?)?;
-    }
-    Ok(())
-}
-
-/// A module, however it is packed; `None` if it is not there.
-fn read_module(path: &Path) -> Option<Result<Vec<u8>>> {
-    let plain = path.with_extension("ko");
-    if plain.is_file() {
-        return Some(fs::read(plain).map_err(Into::into));
-    }
-    let packed = path.with_extension("ko.xz");
-    packed.is_file().then(|| unpack(&packed))
-}
-
-fn unpack(path: &Path) -> Result<Vec<u8>> {
-    let output = Command::new("xz").args(["--decompress", "--stdout"]).arg(path).output();
-    let output = output.context("cannot start xz")?;
-    if !output.status.success() {
-        bail!("{} cannot be unpacked", path.display());
-    }
-    Ok(output.stdout)
+    let folder = folders.iter().map(|path| unpacked.join(path)).find(|path| path.is_dir());
+    Tree::read(&folder.with_context(|| format!("{release} has no modules"))?)?.write_wanted(&to.modules)?;
+    Ok(fs::write(&to.complete, wanted_modules())?)
 }
 
 /// Removes what an earlier release of the same series left.
@@ -113,13 +95,11 @@ mod tests {
 
     fn unpacked(image: &str, modules: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let file = |path: String| {
+        for path in [image.to_owned(), format!("{modules}/kernel/net/vxlan.ko")] {
             let path = folder.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "x").unwrap();
-        };
-        file(image.to_owned());
-        MODULES.iter().for_each(|module| file(format!("{modules}/kernel/{module}.ko")));
+        }
         folder
     }
 
@@ -129,19 +109,29 @@ mod tests {
         for (image, modules) in [("boot/vmlinuz-", "lib/modules/"), ("boot/vmlinuz-", "usr/lib/modules/")] {
             let unpacked = unpacked(&format!("{image}{release}"), &format!("{modules}{release}"));
             let cache = tempfile::tempdir().unwrap();
-            let files = Files::of(cache.path());
+            let files = Files::of(release, cache.path());
             assert!(!files.complete());
-            keep(unpacked.path(), release, &files).unwrap();
-            assert!(files.complete());
+            keep(unpacked.path(), &files).unwrap();
+            assert!(files.complete() && files.modules.join("vxlan.ko").is_file());
         }
     }
 
     #[test]
-    fn a_missing_module_is_named() {
-        let unpacked = unpacked("boot/vmlinuz-6.1", "elsewhere");
+    fn a_cache_of_other_modules_is_made_anew() {
         let cache = tempfile::tempdir().unwrap();
-        let error = keep(unpacked.path(), "6.1", &Files::of(cache.path())).unwrap_err();
-        assert_eq!(error.to_string(), "6.1 has no module net/ipv4/inet_diag");
+        let files = Files::of("6.1", cache.path());
+        fs::write(&files.complete, "vxlan").unwrap();
+        assert!(!files.complete());
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let cache = tempfile::tempdir().unwrap();
+        let keep = |unpacked: &tempfile::TempDir| keep(unpacked.path(), &Files::of("6.1", cache.path()));
+        let error = keep(&unpacked("boot/vmlinuz-6.1", "elsewhere")).unwrap_err();
+        assert_eq!(error.to_string(), "6.1 has no modules");
+        let error = keep(&unpacked("elsewhere", "lib/modules/6.1")).unwrap_err();
+        assert_eq!(error.to_string(), "6.1 has no image");
     }
 
     #[test]

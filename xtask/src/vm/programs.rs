@@ -11,12 +11,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Optimized, for all of it is emulated, and in one call of cargo.
+const BUILD: [&str; 12] = [
+    "build",
+    "--profile=guest",
+    "--locked",
+    "--quiet",
+    "--package=tracer",
+    "--bin=portleak",
+    "--example=leak",
+    "--example=workload",
+    "--test=differential",
+    "--test=live",
+    "--test=proof",
+    "--message-format=json-render-diagnostics",
+];
+
 /// What goes into every guest, by its path there.
 pub(crate) struct Programs {
     /// `portleak`.
     pub(crate) portleak: PathBuf,
     /// The live tests.
     pub(crate) live: PathBuf,
+    /// The proof workloads.
+    pub(crate) proof: PathBuf,
+    /// Random operations, compared with the kernel.
+    pub(crate) differential: PathBuf,
     /// Programs and libraries with their contents.
     pub(crate) files: Vec<(PathBuf, Vec<u8>)>,
 }
@@ -24,21 +44,27 @@ pub(crate) struct Programs {
 impl Programs {
     /// Builds them.
     pub(crate) fn build(root: &Path) -> Result<Self> {
-        let portleak = build(root, &["build", "--bin", "portleak"], "portleak")?;
-        let workload = build(root, &["build", "--example", "workload"], "workload")?;
-        let live = build(root, &["test", "--no-run", "--test", "live"], "live")?;
-        let programs = [portleak, workload, live, PathBuf::from(tools::BUSYBOX)];
-        let libraries = libraries(&programs)?;
+        println!("building what runs in the machines");
+        let said = command::read(command::cargo(root).args(BUILD))?;
+        let program =
+            |name| executable(&said, name).with_context(|| format!("cargo built no program {name}"));
+        let (portleak, leak, workload) = (program("portleak")?, program("leak")?, program("workload")?);
+        let (live, proof, differential) = (program("live")?, program("proof")?, program("differential")?);
         let mut files = Vec::new();
-        for program in &programs {
-            files.push((program.clone(), stripped(program)?));
+        for path in [&portleak, &workload, &live, &proof, &differential] {
+            files.push((path.clone(), stripped(path)?));
         }
-        for library in libraries {
+        // A test wants to know its line of code.
+        files.push((leak.clone(), fs::read(&leak)?));
+        for tool in [tools::BUSYBOX, tools::IP] {
+            files.push((tool.into(), fs::read(tool).context(tool)?));
+        }
+        let programs: Vec<_> = files.iter().map(|(path, _)| path.clone()).collect();
+        for library in libraries(&programs)? {
             let data = fs::read(&library).with_context(|| library.display().to_string())?;
             files.push((library, data));
         }
-        let [portleak, _, live, _] = programs;
-        Ok(Self { portleak, live, files })
+        Ok(Self { portleak, live, proof, differential, files })
     }
 }
 
@@ -52,14 +78,6 @@ struct Message {
 #[derive(Deserialize)]
 struct Target {
     name: String,
-}
-
-fn build(root: &Path, arguments: &[&str], name: &str) -> Result<PathBuf> {
-    let mut cargo = command::cargo(root);
-    cargo.args(arguments).args(["--locked", "--quiet", "--package", "tracer"]);
-    cargo.arg("--message-format=json-render-diagnostics");
-    let said = command::read(&mut cargo)?;
-    executable(&said, name).with_context(|| format!("cargo built no program {name}"))
 }
 
 /// The program of that name among cargo's messages.

@@ -19,7 +19,7 @@ pub(crate) enum Series {
 }
 
 /// The oldest kernel that is supported, those of Debian's last releases, and the newest.
-const ALL: [Series; 5] =
+pub(super) const ALL: [Series; 5] =
     [Series::Of(5, 10), Series::Of(6, 1), Series::Of(6, 12), Series::Of(6, 18), Series::Newest];
 
 /// A kernel that the archive offers.

@@ -1,9 +1,18 @@
 //! The result: one line for each kernel, and why.
 
-use super::steps::Verdict;
+use super::verdict::Verdict;
+use super::workloads::{self, Workloads};
 use crate::suites::Counts;
 use std::fmt::Write as _;
 use std::time::Duration;
+
+/// All that came out.
+pub(crate) struct Table {
+    /// The workloads on this machine's own kernel; empty if they were not tried there.
+    pub(crate) here: Workloads,
+    /// The other kernels.
+    pub(crate) rows: Vec<Row>,
+}
 
 /// What became of one series.
 pub(crate) struct Row {
@@ -41,24 +50,47 @@ impl Outcome {
     }
 }
 
-/// The sum over all kernels.
-pub(crate) fn sum(rows: &[Row]) -> Counts {
-    rows.iter().map(|row| row.outcome.counts()).fold(Counts::default(), |sum, counts| Counts {
-        passed: sum.passed + counts.passed,
-        failed: sum.failed + counts.failed,
-        skipped: sum.skipped + counts.skipped,
-    })
-}
+impl Table {
+    /// The sum over all kernels but this machine's.
+    pub(crate) fn sum(&self) -> Counts {
+        self.rows.iter().map(|row| row.outcome.counts()).fold(Counts::default(), Counts::plus)
+    }
 
-/// The table, and below it what went wrong.
-pub(crate) fn render(rows: &[Row]) -> String {
-    let mut text = format!(
-        "{:<7} {:<32} {:<7} {:>6} {:>6} {:>7} {:>6}\n",
-        "SERIES", "KERNEL", "DOCTOR", "PASSED", "FAILED", "SKIPPED", "TIME"
-    );
-    rows.iter().for_each(|row| text += &line(row));
-    rows.iter().for_each(|row| text += &complaints(row));
-    text
+    /// The kernels, below them how the workloads were told, and what went wrong.
+    pub(crate) fn render(&self) -> String {
+        let mut text = format!(
+            "{:<7} {:<32} {:<13} {:>6} {:>6} {:>7} {:>6}\n",
+            "SERIES", "KERNEL", "DOCTOR", "PASSED", "FAILED", "SKIPPED", "TIME"
+        );
+        self.rows.iter().for_each(|row| text += &line(row));
+        text.push('\n');
+        text += &workloads::summary(&self.kernels());
+        self.rows.iter().for_each(|row| text += &complaints(row));
+        text
+    }
+
+    /// For the file: what is limited on each kernel, and every workload on every kernel.
+    pub(crate) fn whole(&self) -> String {
+        let mut text = self.render();
+        for row in &self.rows {
+            let Outcome::Ran { verdict: Verdict { doctor: Ok(limits), .. }, .. } = &row.outcome else {
+                continue;
+            };
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "\nlimited on {}:\n  {}", row.series, limits.join("\n  "));
+        }
+        text.push('\n');
+        text + &workloads::whole(&self.kernels())
+    }
+
+    fn kernels(&self) -> Vec<(&str, &Workloads)> {
+        let here = Some(("here", &self.here)).filter(|(_, workloads)| !workloads.is_empty());
+        let there = self.rows.iter().filter_map(|row| match &row.outcome {
+            Outcome::Ran { verdict, .. } => Some((row.series.as_str(), &verdict.workloads)),
+            _ => None,
+        });
+        here.into_iter().chain(there).collect()
+    }
 }
 
 fn line(row: &Row) -> String {
@@ -69,12 +101,15 @@ fn line(row: &Row) -> String {
         }
         Outcome::NotTried(_) => format!("{series:<7} FAILED: could not be tried\n"),
         Outcome::Ran { release, verdict, time } => {
-            let doctor = if verdict.doctor.is_ok() { "ok" } else { "FAILED" };
-            let tests = match &verdict.live {
-                Ok(Counts { passed, failed, skipped }) => format!("{passed:>6} {failed:>6} {skipped:>7}"),
-                Err(_) => format!("{:>21}", "NO RESULT"),
+            let doctor = match &verdict.doctor {
+                Ok(limits) => format!("ok, {} limits", limits.len()),
+                Err(_) => "FAILED".to_owned(),
             };
-            format!("{series:<7} {release:<32} {doctor:<7} {tests} {:>4} s\n", time.as_secs())
+            let Counts { passed, failed, skipped } = verdict.counts();
+            let time = time.as_secs();
+            format!(
+                "{series:<7} {release:<32} {doctor:<13} {passed:>6} {failed:>6} {skipped:>7} {time:>4} s\n"
+            )
         }
     }
 }
@@ -92,8 +127,10 @@ fn complaints(row: &Row) -> String {
             if let Err(why) = &verdict.doctor {
                 complain("portleak doctor", why);
             }
-            if let Err(why) = &verdict.live {
-                complain("live tests", why);
+            for (name, result) in &verdict.tests {
+                if let Err(why) = result {
+                    complain(name, why);
+                }
             }
         }
     }
@@ -104,42 +141,58 @@ fn complaints(row: &Row) -> String {
 mod tests {
     use super::*;
 
-    fn rows() -> Vec<Row> {
+    fn table() -> Table {
         let row = |series: &str, outcome| Row { series: series.to_owned(), outcome };
         let ran = |doctor, live| Outcome::Ran {
             release: "6.1.0-56-cloud-amd64".to_owned(),
-            verdict: Verdict { doctor, live },
+            verdict: Verdict {
+                doctor,
+                tests: vec![("live", live)],
+                workloads: Workloads::read("EXACT fork\n"),
+            },
             time: Duration::from_secs(154),
         };
         let counts = Counts { passed: 24, failed: 1, skipped: 1 };
-        vec![
+        let rows = vec![
             row("5.10", Outcome::NotOffered),
-            row("6.1", ran(Ok(()), Ok(counts))),
+            row("6.1", ran(Ok(vec!["x: y".into()]), Ok(counts))),
             row("6.12", ran(Err("hook sock_ops is off: EINVAL".into()), Err("a panic".into()))),
             row("newest", Outcome::NotTried("no room".into())),
-        ]
+        ];
+        Table { here: Workloads::read("INEXACT fork: x\n"), rows }
     }
 
     #[test]
     fn every_kernel_has_its_line_and_every_failure_its_reason() {
         let expected = "\
-SERIES  KERNEL                           DOCTOR  PASSED FAILED SKIPPED   TIME
+SERIES  KERNEL                           DOCTOR        PASSED FAILED SKIPPED   TIME
 5.10    SKIPPED: Debian's archive offers no such kernel any more
-6.1     6.1.0-56-cloud-amd64             ok          24      1       1  154 s
-6.12    6.1.0-56-cloud-amd64             FAILED              NO RESULT  154 s
+6.1     6.1.0-56-cloud-amd64             ok, 1 limits      25      1       1  154 s
+6.12    6.1.0-56-cloud-amd64             FAILED             0      2       0  154 s
 newest  FAILED: could not be tried
+
+WORKLOADS TOLD                    EXACT  INEXACT  NOT POSSIBLE  WRONG
+here                                  0        1             0      0
+6.1                                   1        0             0      0
+6.12                                  1        0             0      0
+  fork: exact on 6.1, 6.12; inexact on here
 
 6.12, portleak doctor: hook sock_ops is off: EINVAL
 
-6.12, live tests: a panic
+6.12, live: a panic
 
 newest, not tried: no room
 ";
-        assert_eq!(render(&rows()), expected);
+        assert_eq!(table().render(), expected);
+    }
+
+    #[test]
+    fn the_file_tells_the_limits_too() {
+        assert!(table().whole().contains("\nlimited on 6.1:\n  x: y\n"));
     }
 
     #[test]
     fn nothing_is_lost_in_the_sum() {
-        assert_eq!(sum(&rows()), Counts { passed: 25, failed: 4, skipped: 2 });
+        assert_eq!(table().sum(), Counts { passed: 25, failed: 4, skipped: 2 });
     }
 }

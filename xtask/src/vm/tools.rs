@@ -6,10 +6,11 @@ use anyhow::{Result, bail};
 use std::path::Path;
 
 /// A file that must be there and the package that brings it.
-const NEEDED: [(&str, &str); 6] = [
+const NEEDED: [(&str, &str); 7] = [
     ("/usr/bin/apt-get", "apt"),
     ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
     (BUSYBOX, "busybox-static"),
+    (IP, "iproute2"),
     ("/usr/bin/xz", "xz-utils"),
     ("/usr/bin/strip", "binutils"),
     (KEYRING, "debian-archive-keyring"),
@@ -18,19 +19,26 @@ const NEEDED: [(&str, &str); 6] = [
 /// The guest's shell and tools.
 pub(super) const BUSYBOX: &str = "/bin/busybox";
 
+/// Makes network devices, which busybox's own `ip` can do for a few kinds only. The live tests on this
+/// machine's kernel call it too.
+pub(super) const IP: &str = "/bin/ip";
+
+/// What is missing and may not be installed, as a text that says what to type.
+pub(crate) fn lacking() -> Option<String> {
+    let packages = missing(|file| Path::new(file).exists());
+    (!packages.is_empty() && !machine::may_install()).then(|| instructions(&packages))
+}
+
 /// Installs what is missing.
 ///
 /// # Errors
 /// When we may not install: the text says what to type.
 pub(crate) fn install_missing() -> Result<()> {
+    if let Some(instructions) = lacking() {
+        bail!(instructions);
+    }
     let packages = missing(|file| Path::new(file).exists());
-    if packages.is_empty() {
-        return Ok(());
-    }
-    if !machine::may_install() {
-        bail!(instructions(&packages));
-    }
-    machine::install(&packages)
+    if packages.is_empty() { Ok(()) } else { machine::install(&packages) }
 }
 
 fn missing(is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
