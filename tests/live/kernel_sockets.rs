@@ -55,7 +55,7 @@ const BOUND: Option<Limit> = Some(Limit {
 const CONNECTED: Option<Limit> = Some(Limit {
     before: KernelVersion::new(5, 12, 0),
     charged: Charged::Nobody,
-    why: "before Linux 5.12 a connection of the kernel's has no cookie until it is looked for, every 30 s",
+    why: "before Linux 5.12 a connection of the kernel's own has no cookie when it is made",
 });
 
 /// `nvme_tcp_alloc_queue` (drivers/nvme/host/tcp.c) calls `sock_create`, later `sock_create_kern`:
