@@ -102,6 +102,16 @@ fn has_compiled_core(folder: &Path) -> bool {
     names.any(|name| name.to_string_lossy().starts_with("libcore-"))
 }
 
+/// Python with its environments, for the programs of `tests/programs`, after installing it where we
+/// may. Without it those programs are told as skipped.
+pub(crate) fn python() -> Result<()> {
+    let has_it = || command::read(Command::new("python3").args(["-c", "import ensurepip, ssl"])).is_ok();
+    if has_it() || !may_install() {
+        return Ok(());
+    }
+    install(&["python3-venv"])
+}
+
 /// Installs Debian packages. The package lists are fetched only when what is there will not do.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     eprintln!("installing {}", packages.join(" "));

@@ -56,6 +56,7 @@ impl Session {
         if machine::may_install() {
             self.step("tools", vm::install_tools)?;
         }
+        self.step("python", machine::python)?;
         let live = self.step("live tests", || cargo_test(root, &LIVE))?;
         self.live = suites::parse(&live.output);
         if !live.success {
@@ -87,7 +88,7 @@ impl Session {
 }
 
 /// The tests that load probes into the running kernel, one at a time: they share its ports.
-const LIVE: [&str; 12] = [
+const LIVE: [&str; 14] = [
     "--package",
     "tracer",
     "--test",
@@ -96,6 +97,8 @@ const LIVE: [&str; 12] = [
     "proof",
     "--test",
     "differential",
+    "--test",
+    "programs",
     "--",
     "--include-ignored",
     "--test-threads=1",

@@ -8,8 +8,9 @@ use crate::output::setting::Setting;
 use crate::output::words;
 use serde::Serialize;
 
-/// How many frames of a call site are told.
-const FRAMES_MAX: usize = 16;
+/// How many frames of a call site are told: all that are taken, and what was inlined in them. The
+/// program's own may lie deep below those of its HTTP client.
+const FRAMES_MAX: usize = 64;
 
 /// An owner; `kind` tells which.
 #[derive(Debug, Serialize)]
