@@ -58,8 +58,8 @@ async fn take(source: &mut LiveSource, events: &mut Vec<Event>) {
     source.ready().await;
     let before = events.len();
     source.drain(events).expect("events");
-    let lost = events[before..].iter().any(|event| matches!(event.kind, EventKind::Lost { .. }));
-    assert!(!lost, "events were lost");
+    let lost = events[before..].iter().find(|event| matches!(event.kind, EventKind::Lost { .. }));
+    assert!(lost.is_none(), "events were lost: {lost:?}");
 }
 
 fn play_all(cases: &'static [Case]) -> Vec<Played> {
