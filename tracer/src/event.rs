@@ -67,8 +67,8 @@ pub enum OwnerId {
         /// The namespace that the kernel's socket lives in.
         netns: NetNs,
     },
-    /// Nobody: a socket in flight between processes, one that only io_uring keeps, or one whose
-    /// owner is unknown.
+    /// Nobody: a socket in flight between processes, one that io_uring keeps for nobody who can be
+    /// found, or one whose owner is unknown.
     Unowned,
 }
 
@@ -356,8 +356,8 @@ pub enum EventKind {
     /// ended while others can use it.
     ///
     /// A hold stays with its owner as long as that can use the socket. Otherwise it goes to a
-    /// process that can, and where none can although descriptors exist (in flight between
-    /// processes, kept by io_uring) to [`OwnerId::Unowned`]. An orphan, which the kernel is still
+    /// process that can, and where none can although it is open (in flight between processes) to
+    /// [`OwnerId::Unowned`]. An orphan, which the kernel is still
     /// closing after its last descriptor is gone, stays with its last owner, as TIME_WAIT does.
     Moved {
         /// Which hold.

@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod listing;
+mod rings;
 
 pub use descriptors::{Descriptors, Holders};
 pub use listing::Listing;

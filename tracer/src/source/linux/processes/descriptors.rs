@@ -3,7 +3,7 @@
 //! A busy host has tens of thousands of descriptors, so directories and links are read into
 //! buffers that are used again; the kernel's own work is then all that is left.
 
-use super::{Listing, id, pids};
+use super::{Listing, id, pids, rings};
 use crate::event::ProcessId;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
@@ -91,6 +91,13 @@ impl Holders {
     #[must_use]
     pub fn all_first(&self) -> &FxHashMap<u32, ProcessId> {
         &self.lowest
+    }
+
+    /// Adds what some processes keep in io_uring's tables.
+    pub fn add_rings(&mut self, pids: &BTreeSet<u32>) {
+        for (process, pid) in pids.iter().filter_map(|pid| Some((id(*pid)?, *pid))) {
+            rings::sockets(pid).into_iter().for_each(|inode| self.add(inode, process));
+        }
     }
 
     fn add(&mut self, inode: u32, process: ProcessId) {

@@ -31,14 +31,17 @@ pub(super) struct Seen {
     pub(super) everyone: bool,
 }
 
-/// Looks into some namespaces and at the descriptors of some processes, or of all.
+/// Looks into some namespaces and at the descriptors of some processes, or of all; and at what those
+/// with `rings` may keep there.
 pub(super) fn look(
     netns: &FxHashSet<NetNs>,
     descriptors: &Descriptors,
     among: Option<BTreeSet<u32>>,
+    rings: &BTreeSet<u32>,
 ) -> Seen {
     let mut seen = Seen { began_ns: clock::boot_ns(), everyone: among.is_none(), ..Seen::default() };
     seen.holders = descriptors.holders(among);
+    seen.holders.add_rings(rings);
     for namespace in netns::all().into_iter().filter(|namespace| netns.contains(&namespace.id)) {
         // One that cannot be looked into is not complete, and nothing is concluded for it.
         if let Ok((view, reserved, interrupted)) = view(&namespace) {

@@ -170,8 +170,8 @@ impl Reconcile {
                 return;
             }
             let netns = holds.iter().map(|(_, hold)| NetNs(hold.netns)).collect();
-            let seen = look::look(&netns, &self.descriptors, None);
             let before = std::mem::take(&mut self.suspects);
+            let seen = look::look(&netns, &self.descriptors, None, &owners_of(&before.unheld, ledger));
             let mut told = Told { now_ns: clock::boot_ns(), ledger, events, corrections: 0 };
             for (cookie, hold) in holds.iter().filter(|(_, hold)| hold.acquired_ns < seen.began_ns) {
                 self.check_owner(*cookie, hold, &seen, &before, &mut told);
@@ -210,9 +210,10 @@ impl Reconcile {
         let among = (!everyone).then(|| self.pids.clone());
         let buries = !self.suspects.unknown.is_empty() && ledger.set_snapshot(true).is_ok();
         let (netns, descriptors) = (self.netns.clone(), self.descriptors.clone());
+        let rings = owners_of(&self.suspects.unheld, ledger);
         let thread = std::thread::Builder::new().name("reconcile".to_owned());
         // Without a thread there is no look this time.
-        if let Ok(thread) = thread.spawn(move || look::look(&netns, &descriptors, among)) {
+        if let Ok(thread) = thread.spawn(move || look::look(&netns, &descriptors, among, &rings)) {
             self.under_way = Some(UnderWay { thread, released: FxHashSet::default(), buries });
         }
     }
@@ -323,6 +324,12 @@ impl Reconcile {
             None => _ = self.suspects.unheld.insert(cookie),
         }
     }
+}
+
+/// Whose holds these are: their sockets may be in rings.
+fn owners_of(cookies: &FxHashSet<u64>, ledger: &Ledger) -> BTreeSet<u32> {
+    let owner = |cookie: &u64| Some(ledger.owner_of(*cookie, &ledger.hold(*cookie)?).pid);
+    cookies.iter().filter_map(owner).collect()
 }
 
 /// Where conclusions go.
