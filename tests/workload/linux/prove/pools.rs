@@ -8,7 +8,7 @@ use anyhow::Result;
 use std::time::Duration;
 
 /// In which time the tracer notices that few UDP ports are left, with much to spare.
-pub(super) const NOTICED: Duration = Duration::from_millis(500);
+pub(super) const NOTICED: Duration = Duration::from_secs(4);
 
 pub(super) const CASES: &[(&str, Program)] = &[
     ("reuse-port", reuse_port),

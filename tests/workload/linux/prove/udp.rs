@@ -115,7 +115,7 @@ fn disconnect_wait(story: &mut Story) -> Result<()> {
     socket.connect("127.0.0.1:7009")?;
     story.took_unseen();
     socket.disconnect()?;
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    std::thread::sleep(std::time::Duration::from_secs(4));
     story.marker()
 }
 
