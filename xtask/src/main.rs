@@ -13,6 +13,7 @@
 mod bench;
 mod command;
 mod digest;
+mod evaluate;
 mod licences;
 mod linker;
 mod machine;
@@ -56,6 +57,13 @@ enum Task {
     },
     /// Check the licences of all dependencies
     Deny,
+    /// Judge labelled synthetic traffic and print how many leaks are found, how soon, and who is
+    /// accused for nothing
+    Evaluate {
+        /// Options, as `cargo xtask evaluate -- --help` tells them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Measure what tracing costs
     Bench {
         #[command(subcommand)]
@@ -100,6 +108,7 @@ fn run(task: &Task) -> Result<ExitCode> {
             let choice = if *short { vm::Choice::Short } else { vm::Choice::All };
             return vm::run(&root, kernels, choice);
         }
+        Task::Evaluate { arguments } => evaluate::run(&root, arguments)?,
         Task::Deny => licences::check(&root)?,
         Task::Bench { bench: Bench::Storm(of) } => bench::storm(&root, of.rounds)?,
         Task::Bench { bench: Bench::Traffic(of) } => bench::traffic(&root, of.rounds)?,
