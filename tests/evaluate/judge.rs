@@ -104,7 +104,7 @@ impl Listener for Bench<'_> {
                 self.verdict(at_s, &owner, verdict, &evidence, levels);
             }
         }
-        Vec::new()
+        self.engine.take_questions()
     }
 
     fn is_done(&self) -> bool {
@@ -166,6 +166,7 @@ fn is_leaker(run: &Run, owner: &Owner) -> bool {
         (Actor::Process(number), OwnerId::Process(id)) => id.pid == number,
         (Actor::System, OwnerId::System { module, .. }) => module.is_some(),
         (Actor::Leaving(_), OwnerId::Unowned) => true,
+        (Actor::Each(_) | Actor::Leaving(_), OwnerId::Program(id)) => id.exe.ends_with("program-1"),
         _ => false,
     })
 }

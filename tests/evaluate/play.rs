@@ -2,7 +2,7 @@
 
 use super::dice::Dice;
 use super::kinds::Run;
-use super::traffic::{Actor, Clockwork, Fate, Use};
+use super::traffic::{Actor, Clockwork, Fate};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -269,6 +269,7 @@ impl<'a> Player<'a> {
     /// Answers for how long holds have been idle.
     fn answer(&mut self, second: u32, asked: &[HoldId], answers: bool, listener: &mut impl Listener) {
         let at_ns = u64::from(second) * SECOND_NS + 100_000_000;
+        self.until(at_ns, listener);
         for &hold in asked {
             let Some(live) = self.live.get(&hold.0) else {
                 continue;
@@ -278,9 +279,8 @@ impl<'a> Player<'a> {
                 continue; // Linux does not know it of UDP.
             }
             let age_s = (f64::from(second) - live.born_s).max(0.0);
-            let usage: Use = behaviour.usage;
-            let idle_ns = nanoseconds(usage.idle_s(age_s, &mut self.dice));
-            let _ = (at_ns, idle_ns, &listener);
+            let idle_ns = nanoseconds(behaviour.usage.idle_s(age_s, &mut self.dice));
+            listener.event(&Event { at_ns, kind: EventKind::Idle { hold, idle_ns } });
         }
     }
 
@@ -289,7 +289,7 @@ impl<'a> Player<'a> {
         if self.lost == 0 {
             return;
         }
-        let at_ns = u64::from(second) * SECOND_NS + 50_000_000;
+        let at_ns = u64::from(second) * SECOND_NS + 150_000_000;
         self.until(at_ns, listener);
         let count = std::mem::take(&mut self.lost);
         let mut tell = |kind| listener.event(&Event { at_ns, kind });

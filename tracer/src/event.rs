@@ -55,6 +55,15 @@ pub struct ProcessId {
     pub started_ticks: u64,
 }
 
+/// A program: an executable in a service, container or neither.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProgramId {
+    /// The executable's path, or its name where the path is not known.
+    pub exe: Arc<str>,
+    /// The service or container that its processes run in.
+    pub service: Option<Arc<str>>,
+}
+
 /// Who is answerable for a hold.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OwnerId {
@@ -67,6 +76,9 @@ pub enum OwnerId {
         /// The namespace that the kernel's socket lives in.
         netns: NetNs,
     },
+    /// All processes of one program together, where it is them that leak and none of them alone.
+    /// The engine says it; a source never does.
+    Program(ProgramId),
     /// Nobody: a socket in flight between processes, one that io_uring keeps for nobody who can be
     /// found, or one whose owner is unknown.
     Unowned,
@@ -364,6 +376,14 @@ pub enum EventKind {
         hold: HoldId,
         /// Its new owner.
         owner: OwnerId,
+    },
+    /// For how long no data has moved on a hold's connection, in either direction: the answer to
+    /// what the engine asked (`Engine::take_questions`). A source that does not know says nothing.
+    Idle {
+        /// Which hold.
+        hold: HoldId,
+        /// Nanoseconds since data was last sent or received; its age if never.
+        idle_ns: u64,
     },
     /// The kernel's list of sockets showed that the events had been wrong; those that mend it
     /// are told beside this.

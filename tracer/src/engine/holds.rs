@@ -2,6 +2,7 @@
 
 use super::detector::Second;
 use super::owners::OwnerIx;
+use super::watch::Membership;
 use crate::event::{HoldId, PoolId, SiteId, SocketState, TimeWaitFound};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -20,6 +21,8 @@ pub(super) struct Hold {
     pub(super) acquired_ns: u64,
     pub(super) remote: Option<SocketAddr>,
     pub(super) owner: OwnerIx,
+    /// Who acquired it.
+    pub(super) origin: OwnerIx,
     pub(super) pool: PoolId,
     /// Second in which it entered its state.
     pub(super) state_since: Second,
@@ -30,6 +33,8 @@ pub(super) struct Hold {
     pub(super) port: Option<u16>,
     pub(super) state: SocketState,
     pub(super) site: Option<SiteId>,
+    /// The series that it counts in.
+    pub(super) series: Membership,
 }
 
 /// A TIME_WAIT and whose it is.

@@ -5,7 +5,7 @@ use super::holds::Hold;
 use super::owners::OwnerIx;
 use super::pools::{Pool, is_per_destination};
 use super::report::{Evidence, Finding, Owner, Verdict};
-use super::watch::{Key, Part};
+use super::watch::{Key, Part, SeriesIx};
 use super::{Engine, SECOND_NS};
 use crate::event::{Failed, PoolId};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -27,7 +27,9 @@ impl Engine {
         }
         self.acquired_before = [self.acquired_before[1], self.acquired];
         let pools = &self.pools;
-        let mut found = self.watch.tick(now, &self.thresholds, |key| surroundings(pools, key));
+        let ticked = self.watch.tick(now, &self.thresholds, |key| surroundings(pools, key));
+        self.look(&ticked.ask);
+        let mut found = ticked.found;
         let known: FxHashSet<OwnerIx> = self
             .owners
             .iter()
@@ -43,8 +45,8 @@ impl Engine {
     }
 
     /// Draws the verdict on an owner and tells it if it changed.
-    fn conclude(&mut self, ix: OwnerIx, found: Vec<(Key, Judged)>, now_ns: u64) {
-        let (verdict, evidence) = self.watch.conclude(&found, &self.sites, self.start_ns);
+    fn conclude(&mut self, ix: OwnerIx, found: Vec<(SeriesIx, Judged)>, now_ns: u64) {
+        let (verdict, evidence) = self.drawn(&found);
         let Some(owner) = self.owners.get(ix) else {
             return;
         };
@@ -79,8 +81,7 @@ impl Engine {
 
     /// What is to be thought of an owner at this instant, by the levels of the last second.
     pub(super) fn weigh(&self, ix: OwnerIx) -> (Verdict, Vec<Evidence>) {
-        let found = self.watch.of(ix, |key| surroundings(&self.pools, key));
-        self.watch.conclude(&found, &self.sites, self.start_ns)
+        self.drawn(&self.watch.of(ix, self.judged, |key| surroundings(&self.pools, key)))
     }
 
     pub(super) fn fail(&mut self, at_ns: u64, failed: &Failed) {
@@ -89,7 +90,7 @@ impl Engine {
         }
         let ix = self.owners.enter(&failed.owner);
         if let Some(hold) = failed.retracts.and_then(|id| self.vacate(id)) {
-            self.watch.leave(&hold, true);
+            self.watch.leave(&hold);
             if let Some(owner) = self.owners.get_mut(hold.owner) {
                 owner.counts(hold.pool.protocol).retract();
             }

@@ -4,12 +4,14 @@
 //! second, after all events of the seconds before it, so the result does not depend on how events
 //! are batched.
 
+mod conclude;
 mod counts;
-mod detector;
+pub mod detector;
 mod half;
 mod holds;
 mod judge;
 mod lifetimes;
+mod look;
 mod moves;
 mod owners;
 mod pools;
@@ -36,7 +38,7 @@ use serde::{Deserialize, Serialize};
 use sites::Sites;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use watch::Watch;
+use watch::{Membership, Watch};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// Events of different CPUs may come this late.
@@ -81,6 +83,8 @@ pub struct Engine {
     sites: Sites,
     family: Family,
     findings: Vec<Finding>,
+    /// Holds to ask the source about.
+    questions: Vec<HoldId>,
     events: u64,
     lost: u64,
     corrections: u64,
@@ -109,6 +113,7 @@ impl Engine {
             sites: Sites::default(),
             family: Family::default(),
             findings: Vec::new(),
+            questions: Vec::new(),
             events: 0,
             lost: 0,
             corrections: 0,
@@ -137,6 +142,7 @@ impl Engine {
             EventKind::TimeWaitEnded { hold } => self.end_time_wait(*hold, at_ns),
             EventKind::TimeWaitFound(found) => self.find_time_wait(found),
             EventKind::Moved { hold, owner } => self.give(*hold, owner),
+            EventKind::Idle { hold, idle_ns } => self.answer(at_ns, *hold, *idle_ns),
             EventKind::Corrected { count } => {
                 self.corrections += count;
                 self.findings.push(Finding::Corrected { at_ns, count: *count });
@@ -207,10 +213,7 @@ impl Engine {
 
     fn name(&mut self, id: ProcessId, facts: &ProcessFacts) {
         self.family.named(&self.config.scope, id, facts);
-        let ix = self.owners.enter(&OwnerId::Process(id));
-        if let Some(owner) = self.owners.get_mut(ix) {
-            owner.name(facts.clone());
-        }
+        self.owners.name(id, facts.clone());
     }
 
     fn learn_site(&mut self, at_ns: u64, id: SiteId, frames: &Arc<[Frame]>) {
@@ -246,10 +249,11 @@ impl Engine {
         }
         let owner = self.owners.enter(&acquired.owner);
         let second = self.second(at_ns);
-        let hold = Hold {
+        let mut hold = Hold {
             acquired_ns: at_ns,
             remote: acquired.remote,
             owner,
+            origin: owner,
             pool: acquired.pool,
             state_since: second,
             born: (!acquired.pre_existing).then_some(second),
@@ -257,6 +261,7 @@ impl Engine {
             port: acquired.port,
             state: acquired.state,
             site: acquired.site,
+            series: Membership::default(),
         };
         let pool = self.pools.entry(acquired.pool).or_default();
         if let Some(range) = acquired.range {
@@ -268,14 +273,17 @@ impl Engine {
         if let (true, Some(remote)) = (is_per_destination(hold.pool.protocol), hold.remote) {
             pool.towards(remote, 1);
         }
+        let in_scope = self.is_in_scope(owner);
+        let mut program = None;
         if let Some(owner) = self.owners.get_mut(owner) {
+            program = owner.program.filter(|_| in_scope);
             owner.ended = false;
             let counts = owner.counts(hold.pool.protocol);
             counts.acquire(acquired.pre_existing);
             counts.state(hold.state, 1);
         }
         self.acquired += u64::from(!acquired.pre_existing);
-        self.watch.acquire(&hold, true);
+        self.watch.acquire(&mut hold, program);
         self.holds.insert(acquired.hold, hold);
     }
 
@@ -303,19 +311,14 @@ impl Engine {
         if remote.is_some() || state == SocketState::Bound {
             hold.remote = remote;
         }
+        self.watch.change(&before, hold);
         let after = *hold;
         if let Some(owner) = self.owners.get_mut(after.owner) {
             let counts = owner.counts(after.pool.protocol);
             counts.state(before.state, -1);
             counts.state(after.state, 1);
         }
-        if before.remote == after.remote {
-            self.watch.change(&before, state, now);
-            return;
-        }
-        self.watch.leave(&before, true);
-        self.watch.acquire(&after, true);
-        if is_per_destination(after.pool.protocol) {
+        if before.remote != after.remote && is_per_destination(after.pool.protocol) {
             let pool = self.pools.entry(after.pool).or_default();
             before.remote.into_iter().for_each(|remote| pool.towards(remote, -1));
             after.remote.into_iter().for_each(|remote| pool.towards(remote, 1));

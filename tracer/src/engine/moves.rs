@@ -18,7 +18,7 @@ impl Engine {
             return;
         };
         hold.owner = to;
-        let after = *hold;
+        let mut after = *hold;
         if let Some(owner) = self.owners.get_mut(before.owner) {
             let counts = owner.counts(before.pool.protocol);
             counts.move_out();
@@ -29,7 +29,10 @@ impl Engine {
             counts.move_in();
             counts.state(after.state, 1);
         }
-        self.watch.leave(&before, true);
-        self.watch.acquire(&after, true);
+        let program = self.owners.get(to).and_then(|owner| owner.program);
+        self.watch.give(&before, &mut after, program);
+        if let Some(hold) = self.holds.get_mut(&id) {
+            hold.series = after.series;
+        }
     }
 }

@@ -3,11 +3,14 @@
 use super::counts::Counts;
 use super::lifetimes::Lifetimes;
 use super::report::{Evidence, Owner, Verdict};
-use crate::event::{OwnerId, ProcessFacts, Protocol};
+use crate::event::{OwnerId, ProcessFacts, ProcessId, ProgramId, Protocol};
 use rustc_hash::FxHashMap;
 
 /// Owners kept at once. Beyond, those that have ended and hold nothing go first, and are counted.
 const OWNERS_MAX: usize = 16_384;
+
+/// Programs told apart.
+const PROGRAMS_MAX: usize = 4_096;
 
 /// Index of an owner; never reused for another while anything refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +21,8 @@ pub(super) struct OwnerIx(pub(super) u32);
 pub(super) struct OwnerState {
     pub(super) id: OwnerId,
     pub(super) facts: Option<ProcessFacts>,
+    /// The program that it is a process of.
+    pub(super) program: Option<OwnerIx>,
     pub(super) tcp: Counts,
     pub(super) udp: Counts,
     pub(super) lifetimes: Lifetimes,
@@ -36,6 +41,7 @@ impl OwnerState {
         Self {
             id,
             facts: None,
+            program: None,
             tcp: Counts::default(),
             udp: Counts::default(),
             lifetimes: Lifetimes::default(),
@@ -90,6 +96,7 @@ pub(super) struct Owners {
     by_id: FxHashMap<OwnerId, OwnerIx>,
     states: FxHashMap<OwnerIx, OwnerState>,
     next: u32,
+    programs: usize,
     pub(super) evicted: u64,
 }
 
@@ -107,6 +114,34 @@ impl Owners {
         self.by_id.insert(id.clone(), ix);
         self.states.insert(ix, OwnerState::new(id.clone()));
         ix
+    }
+
+    /// What is known of a process now, and with it which program it is of.
+    pub(super) fn name(&mut self, id: ProcessId, facts: ProcessFacts) {
+        let ix = self.enter(&OwnerId::Process(id));
+        let Some(owner) = self.states.get_mut(&ix) else {
+            return;
+        };
+        owner.name(facts);
+        let program = owner.facts.as_ref().and_then(program);
+        let program = program.and_then(|(id, facts)| self.enter_program(id, facts));
+        if let Some(owner) = self.states.get_mut(&ix) {
+            owner.program = program;
+        }
+    }
+
+    fn enter_program(&mut self, id: ProgramId, facts: ProcessFacts) -> Option<OwnerIx> {
+        let id = OwnerId::Program(id);
+        if let Some(&known) = self.by_id.get(&id) {
+            return Some(known);
+        }
+        if self.programs >= PROGRAMS_MAX {
+            return None;
+        }
+        self.programs += 1;
+        let ix = self.enter(&id);
+        self.states.get_mut(&ix)?.facts = Some(facts);
+        Some(ix)
     }
 
     /// The owner with this identity, if it has been entered.
@@ -139,4 +174,13 @@ impl Owners {
         });
         self.evicted += (before - self.states.len()) as u64;
     }
+}
+
+/// The program of a process, and what its processes have in common.
+fn program(facts: &ProcessFacts) -> Option<(ProgramId, ProcessFacts)> {
+    let exe = facts.exe.as_ref().or(Some(&facts.comm).filter(|comm| !comm.is_empty()))?;
+    let service = facts.service.as_ref().or(facts.container.as_ref());
+    let id = ProgramId { exe: exe.clone(), service: service.cloned() };
+    let common = ProcessFacts { cmdline: None, uid: None, ppid: None, ..facts.clone() };
+    Some((id, common))
 }

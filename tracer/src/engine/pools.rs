@@ -83,7 +83,10 @@ impl Pool {
 
     /// Ports used towards a destination, TIME_WAIT included; of the whole pool without one.
     pub(super) fn used_towards(&self, remote: Option<SocketAddr>) -> u64 {
-        remote.and_then(|remote| self.destinations.get(&remote).copied()).unwrap_or_else(|| self.used())
+        match remote {
+            Some(remote) => self.destinations.get(&remote).copied().unwrap_or_default(),
+            None => self.used() + self.time_wait,
+        }
     }
 
     pub(super) fn report(&self, id: PoolId) -> PoolReport {

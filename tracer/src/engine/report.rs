@@ -99,10 +99,30 @@ pub struct Evidence {
     pub released_share: f64,
     /// Seconds until the destination (or pool) has no port left at this rate.
     pub exhaustion_in_s: Option<f64>,
+    /// The earliest and the latest that this may be, with 90 % confidence.
+    pub exhaustion_between_s: Option<(f64, f64)>,
     /// The destination, when there is one.
     pub remote: Option<SocketAddr>,
     /// The call site that has most of these ports, where stacks are taken.
     pub site: Option<SiteShare>,
+    /// When the oldest port of the leak was acquired, on the source's clock.
+    pub oldest_ns: Option<u64>,
+    /// How the other ports of the same place live.
+    pub usual: Option<Usual>,
+    /// Connections on which no data has moved for most of their life, of how many that were looked
+    /// at; `None` where that is not known.
+    pub abandoned: Option<(u32, u32)>,
+    /// Processes that the ports are of, when it is a program that leaks.
+    pub processes: Option<u64>,
+}
+
+/// How ports live that are not part of a leak.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Usual {
+    /// Their share of all, 0 to 1.
+    pub share: f64,
+    /// Half of them are released within so many seconds.
+    pub life_s: f64,
 }
 
 /// A call site's share of an owner's ports of one protocol and destination.

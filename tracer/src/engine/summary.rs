@@ -1,7 +1,7 @@
 //! Everything at one instant.
 
 use super::owners::{OwnerIx, OwnerState};
-use super::report::{Evidence, OwnerReport, Summary};
+use super::report::{Evidence, OwnerReport, Summary, Verdict};
 use super::{Engine, SECOND_NS};
 use crate::event::Protocol;
 use rustc_hash::FxHashMap;
@@ -12,7 +12,9 @@ impl Engine {
     #[must_use]
     pub fn summary(&self, now_ns: u64) -> Summary {
         let oldest = self.oldest_holds();
-        let in_scope = self.owners.iter().filter(|(ix, owner)| owner.has_ports() && self.is_in_scope(*ix));
+        let in_scope = self.owners.iter().filter(|(ix, owner)| {
+            (owner.has_ports() || owner.verdict > Verdict::Clean) && self.is_in_scope(*ix)
+        });
         let mut owners: Vec<_> = in_scope
             .map(|(ix, owner)| self.report(ix, owner, oldest.get(&ix).map(|&ns| seconds(now_ns, ns))))
             .collect();

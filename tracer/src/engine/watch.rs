@@ -1,19 +1,21 @@
-//! Which series there are, and the verdict on an owner drawn from its series.
+//! Which series there are, and who counts in which.
 //!
-//! Every hold counts in two: its destination's, which can name it, and its owner's as a whole,
-//! which sees a leak that is spread over many destinations.
+//! Every hold counts in up to three: its destination's, which can name it; its owner's as a whole,
+//! which sees a leak that is spread over many destinations; and its program's, which sees one that
+//! is spread over many short-lived processes.
 
-use super::detector::{Judged, Second, Series, Surroundings, Thresholds};
+use super::detector::{Judged, Second, Series, Surroundings, Thresholds, Window};
 use super::holds::Hold;
+use super::look::Look;
 use super::owners::OwnerIx;
-use super::report::{Evidence, Verdict};
-use super::sites::{Sites, Tally};
+use super::report::Verdict;
+use super::sites::Tally;
 use crate::event::{PoolId, SocketState};
 use rustc_hash::FxHashMap;
 use std::net::SocketAddr;
 
-/// Series kept at once; a destination beyond counts in its owner's whole only.
-const SERIES_MAX: usize = 16_384;
+/// Series kept at once; a hold beyond counts in none of its own.
+const SERIES_MAX: usize = 32_768;
 
 /// What a series is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,57 +32,119 @@ pub(super) enum Part {
     Destination(Option<SocketAddr>),
     /// All of them.
     Whole,
+    /// All of them, and those of the program's other processes. The owner is the program.
+    Program,
 }
 
-/// A series, and which call sites its holds are from.
-#[derive(Clone, Debug, Default)]
-struct Watched {
-    series: Series,
-    sites: Tally,
+/// Where a series is kept. It stays there as long as a hold counts in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SeriesIx(u32);
+
+/// The series that a hold counts in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Membership {
+    pub(super) destination: Option<SeriesIx>,
+    pub(super) whole: Option<SeriesIx>,
+    pub(super) program: Option<SeriesIx>,
+}
+
+impl Membership {
+    pub(super) fn iter(self) -> impl Iterator<Item = SeriesIx> {
+        [self.destination, self.whole, self.program].into_iter().flatten()
+    }
+}
+
+/// A series, which call sites its holds are from, and what a look at them showed.
+#[derive(Clone, Debug)]
+pub(super) struct Watched {
+    pub(super) key: Key,
+    pub(super) series: Series,
+    pub(super) sites: Tally,
+    pub(super) look: Option<Look>,
+}
+
+/// What a tick found.
+#[derive(Debug, Default)]
+pub(super) struct Ticked {
+    /// What is thought of each series that is not clean, by owner.
+    pub(super) found: FxHashMap<OwnerIx, Vec<(SeriesIx, Judged)>>,
+    /// The series whose holds, born in a window, are to be looked at.
+    pub(super) ask: Vec<(SeriesIx, Window)>,
 }
 
 /// All series.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watch {
-    series: FxHashMap<Key, Watched>,
-    /// Destinations that found no room.
+    slots: Vec<Option<Watched>>,
+    free: Vec<SeriesIx>,
+    by_key: FxHashMap<Key, SeriesIx>,
+    /// Series that found no room.
     pub(super) refused: u64,
 }
 
 impl Watch {
-    /// A hold began to count for its destination (and for the whole, unless it only moved there).
-    pub(super) fn acquire(&mut self, hold: &Hold, whole_too: bool) {
-        self.each(hold, whole_too, true, |Watched { series, sites }| {
-            series.acquire(hold.born);
-            series.enter(hold.state, hold.state_since);
-            sites.acquire(hold.site);
-        });
+    pub(super) fn get(&self, ix: SeriesIx) -> Option<&Watched> {
+        self.slots.get(ix.0 as usize)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, ix: SeriesIx) -> Option<&mut Watched> {
+        self.slots.get_mut(ix.0 as usize)?.as_mut()
+    }
+
+    /// A hold begins to count; its program is counted for as well, if it has one.
+    pub(super) fn acquire(&mut self, hold: &mut Hold, program: Option<OwnerIx>) {
+        let own = |part| Key { owner: hold.owner, pool: hold.pool, part };
+        hold.series = Membership {
+            destination: self.enter(own(Part::Destination(hold.remote))),
+            whole: self.enter(own(Part::Whole)),
+            program: program
+                .and_then(|owner| self.enter(Key { owner, pool: hold.pool, part: Part::Program })),
+        };
+        hold.series.iter().for_each(|ix| self.join(ix, hold));
     }
 
     /// A hold ended.
     pub(super) fn release(&mut self, hold: &Hold, lifetime_s: f64) {
-        self.each(hold, true, false, |Watched { series, sites }| {
-            series.exit(hold.state, hold.state_since);
-            series.release(hold.born, lifetime_s);
-            sites.release(hold.site);
-        });
+        for ix in hold.series.iter() {
+            if let Some(Watched { series, sites, .. }) = self.get_mut(ix) {
+                series.exit(hold.pool.protocol, hold.state, hold.state_since);
+                series.release(hold.born, lifetime_s);
+                sites.release(hold.site);
+            }
+        }
     }
 
-    /// A hold no longer counts for its destination (nor for the whole, if it never was).
-    pub(super) fn leave(&mut self, hold: &Hold, whole_too: bool) {
-        self.each(hold, whole_too, false, |Watched { series, sites }| {
-            series.exit(hold.state, hold.state_since);
-            series.leave(hold.born);
-            sites.release(hold.site);
-        });
+    /// A hold counts nowhere any more, though it did not end.
+    pub(super) fn leave(&mut self, hold: &Hold) {
+        hold.series.iter().for_each(|ix| self.part(ix, hold));
     }
 
-    /// A hold goes from its state to `next`.
-    pub(super) fn change(&mut self, hold: &Hold, next: SocketState, now: Second) {
-        self.each(hold, true, false, |Watched { series, .. }| {
-            series.exit(hold.state, hold.state_since);
-            series.enter(next, now);
-        });
+    /// A hold belongs to another owner. Its program stays the one it came from if it has no other:
+    /// what a process leaves behind to nobody is its program's doing.
+    pub(super) fn give(&mut self, before: &Hold, after: &mut Hold, program: Option<OwnerIx>) {
+        self.leave(before);
+        let origin = before.series.program.and_then(|ix| self.get(ix)).map(|watched| watched.key.owner);
+        self.acquire(after, program.or(origin));
+    }
+
+    /// A hold goes from its state to another, and perhaps to another destination.
+    pub(super) fn change(&mut self, before: &Hold, after: &mut Hold) {
+        let stays = before.remote == after.remote;
+        let same = Membership { destination: before.series.destination.filter(|_| stays), ..before.series };
+        let protocol = before.pool.protocol;
+        for ix in same.iter() {
+            if let Some(Watched { series, .. }) = self.get_mut(ix) {
+                series.exit(protocol, before.state, before.state_since);
+                series.enter(protocol, after.state, after.state_since);
+            }
+        }
+        if stays {
+            return;
+        }
+        before.series.destination.into_iter().for_each(|ix| self.part(ix, before));
+        let part = Part::Destination(after.remote);
+        after.series.destination = self.enter(Key { owner: after.owner, pool: after.pool, part });
+        after.series.destination.into_iter().for_each(|ix| self.join(ix, after));
     }
 
     /// A TIME_WAIT began or ended.
@@ -92,117 +156,108 @@ impl Watch {
         change: i64,
     ) {
         let key = Key { owner, pool, part: Part::Destination(remote) };
-        if let Some(watched) = self.series.get_mut(&key) {
+        if let Some(watched) = self.by_key.get(&key).copied().and_then(|ix| self.get_mut(ix)) {
             watched.series.time_wait(change);
         }
     }
 
-    fn each(&mut self, hold: &Hold, whole_too: bool, create: bool, mut f: impl FnMut(&mut Watched)) {
-        let key = Key { owner: hold.owner, pool: hold.pool, part: Part::Destination(hold.remote) };
-        let room = self.series.len() < SERIES_MAX;
-        match self.series.get_mut(&key) {
-            Some(watched) => f(watched),
-            None if create && room => f(self.series.entry(key).or_default()),
-            None if create => self.refused += 1,
-            None => {}
-        }
-        if !whole_too {
+    /// The source says for how long nothing has moved on a hold.
+    pub(super) fn answer(&mut self, hold: &Hold, age_s: f64, idle_s: f64) {
+        let Some(born) = hold.born else {
             return;
-        }
-        let key = Key { part: Part::Whole, ..key };
-        if create {
-            f(self.series.entry(key).or_default());
-        } else if let Some(watched) = self.series.get_mut(&key) {
-            f(watched);
+        };
+        for ix in hold.series.iter() {
+            if let Some(watched) = self.get_mut(ix) {
+                watched.series.answer(born, age_s, idle_s);
+            }
         }
     }
 
-    /// Lets a second go by in every series; gives what is thought of each that is not clean.
+    fn join(&mut self, ix: SeriesIx, hold: &Hold) {
+        if let Some(Watched { series, sites, .. }) = self.get_mut(ix) {
+            series.acquire(hold.born);
+            series.enter(hold.pool.protocol, hold.state, hold.state_since);
+            sites.acquire(hold.site);
+        }
+    }
+
+    fn part(&mut self, ix: SeriesIx, hold: &Hold) {
+        if let Some(Watched { series, sites, .. }) = self.get_mut(ix) {
+            series.exit(hold.pool.protocol, hold.state, hold.state_since);
+            series.leave(hold.born);
+            sites.release(hold.site);
+        }
+    }
+
+    /// The series of a key, made if there is room.
+    fn enter(&mut self, key: Key) -> Option<SeriesIx> {
+        if let Some(&ix) = self.by_key.get(&key) {
+            return Some(ix);
+        }
+        if self.by_key.len() >= SERIES_MAX {
+            self.refused += 1;
+            return None;
+        }
+        let new = Watched { key, series: Series::default(), sites: Tally::default(), look: None };
+        let ix = match self.free.pop() {
+            Some(ix) => ix,
+            None => {
+                let ix = SeriesIx(u32::try_from(self.slots.len()).ok()?);
+                self.slots.push(None);
+                ix
+            }
+        };
+        self.slots[ix.0 as usize] = Some(new);
+        self.by_key.insert(key, ix);
+        Some(ix)
+    }
+
+    /// Lets a second go by in every series, and drops those with nothing left to watch.
     pub(super) fn tick(
         &mut self,
         now: Second,
         thresholds: &Thresholds,
         mut around: impl FnMut(&Key) -> Surroundings,
-    ) -> FxHashMap<OwnerIx, Vec<(Key, Judged)>> {
-        let mut found: FxHashMap<OwnerIx, Vec<_>> = FxHashMap::default();
-        self.series.retain(|key, Watched { series, .. }| {
-            let judged = series.tick(now, around(key), thresholds);
-            if judged.verdict > Verdict::Clean {
-                found.entry(key.owner).or_default().push((*key, judged));
+    ) -> Ticked {
+        let mut ticked = Ticked::default();
+        for (at, slot) in (0u32..).zip(&mut self.slots) {
+            let Some(Watched { key, series, .. }) = slot else {
+                continue;
+            };
+            let ix = SeriesIx(at);
+            let second = series.tick(now, around(key), thresholds);
+            if second.judged.verdict > Verdict::Clean {
+                ticked.found.entry(key.owner).or_default().push((ix, second.judged));
             }
-            !series.is_idle()
-        });
-        found
+            if let Some(window) = second.ask {
+                series.ask(now, window);
+                ticked.ask.push((ix, window));
+            }
+            if series.is_idle() {
+                self.by_key.remove(key);
+                *slot = None;
+                self.free.push(ix);
+            }
+        }
+        ticked
     }
 
     /// What is thought right now, between ticks, of an owner's series.
     pub(super) fn of(
         &self,
         owner: OwnerIx,
+        now: Second,
         mut around: impl FnMut(&Key) -> Surroundings,
-    ) -> Vec<(Key, Judged)> {
-        let own = self.series.iter().filter(|(key, _)| key.owner == owner);
-        own.map(|(key, watched)| (*key, watched.series.judged(around(key))))
+    ) -> Vec<(SeriesIx, Judged)> {
+        let own = (0u32..).zip(&self.slots).filter_map(|(at, slot)| Some((SeriesIx(at), slot.as_ref()?)));
+        own.filter(|(_, watched)| watched.key.owner == owner)
+            .map(|(ix, watched)| (ix, watched.series.judged(now, around(&watched.key))))
             .filter(|(_, judged)| judged.verdict > Verdict::Clean)
             .collect()
     }
-
-    /// The verdict on an owner and its evidence: the gravest of its series. A destination that
-    /// explains the whole is told instead of it.
-    pub(super) fn conclude(
-        &self,
-        found: &[(Key, Judged)],
-        sites: &Sites,
-        start_ns: u64,
-    ) -> (Verdict, Vec<Evidence>) {
-        let verdict = found.iter().map(|(_, judged)| judged.verdict).max().unwrap_or_default();
-        let mut gravest: Vec<_> =
-            found.iter().filter(|(_, judged)| judged.verdict == verdict).copied().collect();
-        let named: Vec<PoolId> =
-            gravest.iter().filter(|(key, _)| key.part != Part::Whole).map(|(key, _)| key.pool).collect();
-        gravest.retain(|(key, _)| key.part != Part::Whole || !named.contains(&key.pool));
-        for (key, judged) in &mut gravest {
-            if let (Part::Whole, Some(part)) = (key.part, dominant(found, key, judged)) {
-                (*key, *judged) = part;
-            }
-        }
-        gravest.sort_by_key(|(key, judged)| (std::cmp::Reverse(judged.held), *key));
-        let site = |key: &Key| sites.share(&self.series.get(key)?.sites);
-        let one =
-            |(key, judged): &(Key, Judged)| Evidence { site: site(key), ..evidence(key, judged, start_ns) };
-        (verdict, gravest.iter().map(one).collect())
-    }
 }
 
-/// The share of an owner's holds from which on one destination stands for the whole.
-const DOMINANT_SHARE: f64 = 0.8;
-
-/// The destination that has most of what an owner holds in a pool.
-fn dominant(found: &[(Key, Judged)], whole: &Key, judged: &Judged) -> Option<(Key, Judged)> {
-    let parts = found.iter().filter(|(key, part)| {
-        key.pool == whole.pool
-            && key.part != Part::Whole
-            && part.held as f64 >= DOMINANT_SHARE * judged.held as f64
-    });
-    parts
-        .copied()
-        .max_by_key(|(_, part)| part.held)
-        .map(|(key, part)| (key, Judged { kind: judged.kind, ..part }))
-}
-
-fn evidence(key: &Key, judged: &Judged, start_ns: u64) -> Evidence {
-    Evidence {
-        kind: judged.kind,
-        protocol: key.pool.protocol,
-        since_ns: start_ns + u64::from(judged.since) * 1_000_000_000,
-        held: judged.held,
-        rate_per_s: judged.rate_per_s,
-        released_share: judged.released_share,
-        exhaustion_in_s: judged.exhaustion_in_s,
-        remote: match key.part {
-            Part::Destination(remote) => remote,
-            Part::Whole => None,
-        },
-        site: None,
-    }
+/// States that a socket is in for a moment only say nothing of its use.
+pub(super) fn may_be_used(state: SocketState) -> bool {
+    !matches!(state, SocketState::SynSent | SocketState::Bound)
 }

@@ -4,7 +4,7 @@ use crate::engine::report::Owner;
 use crate::event::OwnerId;
 
 /// Short, for tables and lists: `python3[4711]`, `nginx[815] (nginx.service)`,
-/// `System/wireguard`, `(unowned)`.
+/// `curl[*]` for all processes of a program, `System/wireguard`, `(unowned)`.
 #[must_use]
 pub fn label(owner: &Owner) -> String {
     match &owner.id {
@@ -16,6 +16,7 @@ pub fn label(owner: &Owner) -> String {
             Some(module) => format!("System/{}", printable(module)),
             None => "System".to_owned(),
         },
+        OwnerId::Program(id) => format!("{}[*]{}", program(owner, &id.exe), place(owner, " (", ")")),
         OwnerId::Unowned => "(unowned)".to_owned(),
     }
 }
@@ -32,8 +33,16 @@ pub fn full(owner: &Owner) -> String {
             Some(module) => format!("System ({})", printable(module)),
             None => "System (module unknown)".to_owned(),
         },
+        OwnerId::Program(id) => {
+            format!("{} (many processes{})", program(owner, &id.exe), place(owner, ", ", ""))
+        }
         OwnerId::Unowned => "an unknown owner (orphaned sockets)".to_owned(),
     }
+}
+
+/// What a program's processes are called.
+fn program(owner: &Owner, exe: &str) -> String {
+    comm(owner).unwrap_or_else(|| printable(exe))
 }
 
 fn comm(owner: &Owner) -> Option<String> {
@@ -70,7 +79,7 @@ pub fn cut(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{NetNs, ProcessFacts};
+    use crate::event::{NetNs, ProcessFacts, ProgramId};
     use crate::output::sample;
 
     #[test]
@@ -87,6 +96,10 @@ mod tests {
         assert_eq!(label(&system(Some("wireguard"))), "System/wireguard");
         assert_eq!(full(&system(Some("nfs"))), "System (nfs)");
         assert_eq!(label(&system(None)), "System");
+        let id = ProgramId { exe: "/usr/bin/curl".into(), service: None };
+        let program = Owner { id: OwnerId::Program(id), facts: None };
+        assert_eq!(label(&program), "/usr/bin/curl[*]");
+        assert_eq!(full(&program), "/usr/bin/curl (many processes)");
     }
 
     #[test]

@@ -93,8 +93,13 @@ pub(crate) fn evidence() -> Evidence {
         rate_per_s: 50.1,
         released_share: 0.0,
         exhaustion_in_s: Some(551.0),
+        exhaustion_between_s: None,
         remote: Some(([127, 0, 0, 1], 9999).into()),
         site: None,
+        oldest_ns: None,
+        usual: None,
+        abandoned: None,
+        processes: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::pool::netns;
 use super::round;
 use crate::engine::report::{Evidence, Owner, SiteShare};
-use crate::event::{OwnerId, ProcessFacts, ProcessId};
+use crate::event::{OwnerId, ProcessFacts, ProcessId, ProgramId};
 use crate::output::setting::Setting;
 use crate::output::words;
 use serde::Serialize;
@@ -17,6 +17,7 @@ const FRAMES_MAX: usize = 64;
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(super) enum OwnerJson<'a> {
     Process(ProcessJson<'a>),
+    Program(ProgramJson<'a>),
     System { module: Option<&'a str>, netns: Option<u32> },
     Unowned,
 }
@@ -36,6 +37,15 @@ pub(super) struct ProcessJson<'a> {
     netns: Option<u32>,
 }
 
+/// All processes of one program.
+#[derive(Debug, Serialize)]
+pub(super) struct ProgramJson<'a> {
+    exe: &'a str,
+    comm: Option<&'a str>,
+    service: Option<&'a str>,
+    container: Option<&'a str>,
+}
+
 impl<'a> OwnerJson<'a> {
     pub(super) fn of(owner: &'a Owner, setting: &Setting) -> Self {
         match &owner.id {
@@ -43,7 +53,19 @@ impl<'a> OwnerJson<'a> {
             OwnerId::System { module, netns: ns } => {
                 Self::System { module: module.as_deref(), netns: netns(*ns) }
             }
+            OwnerId::Program(id) => Self::Program(ProgramJson::of(id, owner.facts.as_ref())),
             OwnerId::Unowned => Self::Unowned,
+        }
+    }
+}
+
+impl<'a> ProgramJson<'a> {
+    fn of(id: &'a ProgramId, facts: Option<&'a ProcessFacts>) -> Self {
+        Self {
+            exe: &id.exe,
+            comm: facts.map(|f| &*f.comm).filter(|comm| !comm.is_empty()),
+            service: facts.and_then(|f| f.service.as_deref()),
+            container: facts.and_then(|f| f.container.as_deref()),
         }
     }
 }
@@ -76,6 +98,11 @@ pub(super) struct EvidenceJson {
     rate_per_s: f64,
     released_share: f64,
     exhaustion_in_s: Option<f64>,
+    exhaustion_between_s: Option<[f64; 2]>,
+    oldest_held_since: Option<String>,
+    usual: Option<UsualJson>,
+    abandoned: Option<AbandonedJson>,
+    processes: Option<u64>,
     remote: Option<String>,
     call_site: Option<CallSiteJson>,
     text: String,
@@ -96,11 +123,32 @@ impl EvidenceJson {
             rate_per_s: rate(evidence.rate_per_s),
             released_share: round(evidence.released_share, 1e4),
             exhaustion_in_s: evidence.exhaustion_in_s.map(|s| round(s, 1e1)),
+            exhaustion_between_s: evidence.exhaustion_between_s.map(|(a, b)| [round(a, 1e1), round(b, 1e1)]),
+            oldest_held_since: evidence.oldest_ns.map(|ns| setting.rfc3339(ns)),
+            usual: evidence
+                .usual
+                .map(|u| UsualJson { share: round(u.share, 1e4), life_s: round(u.life_s, 1e6) }),
+            abandoned: evidence.abandoned.map(|(abandoned, of)| AbandonedJson { abandoned, of }),
+            processes: evidence.processes,
             remote: evidence.remote.map(|remote| remote.to_string()),
             call_site: evidence.site.as_ref().map(|share| CallSiteJson::of(share, setting)),
             text,
         }
     }
+}
+
+/// How the other ports of the same place live.
+#[derive(Debug, Serialize)]
+struct UsualJson {
+    share: f64,
+    life_s: f64,
+}
+
+/// Connections that are not used any more, of those that were looked at.
+#[derive(Debug, Serialize)]
+struct AbandonedJson {
+    abandoned: u32,
+    of: u32,
 }
 
 /// The call site that has most of the ports.

@@ -1,0 +1,99 @@
+//! The verdict on an owner and its evidence, drawn from its series.
+
+use super::Engine;
+use super::SECOND_NS;
+use super::detector::Judged;
+use super::look::Look;
+use super::report::{Evidence, LeakKind, SiteShare, Usual, Verdict};
+use super::watch::{Key, Part, SeriesIx, Watched};
+use crate::event::PoolId;
+
+/// The share of an owner's holds from which on one destination stands for the whole.
+const DOMINANT_SHARE: f64 = 0.8;
+
+/// What one series shows, with its key.
+type Shown = (SeriesIx, Key, Judged);
+
+impl Engine {
+    /// The verdict on an owner and its evidence: the gravest of its series. A destination that
+    /// explains the whole is told instead of it.
+    pub(super) fn drawn(&self, found: &[(SeriesIx, Judged)]) -> (Verdict, Vec<Evidence>) {
+        let shown: Vec<Shown> = found.iter().filter_map(|&(ix, judged)| self.shown(ix, judged)).collect();
+        let verdict = shown.iter().map(|(_, _, judged)| judged.verdict).max().unwrap_or_default();
+        let mut gravest: Vec<Shown> =
+            shown.iter().filter(|(_, _, judged)| judged.verdict == verdict).copied().collect();
+        let named: Vec<PoolId> = gravest
+            .iter()
+            .filter(|(_, key, _)| key.part != Part::Whole)
+            .map(|(_, key, _)| key.pool)
+            .collect();
+        gravest.retain(|(_, key, _)| key.part != Part::Whole || !named.contains(&key.pool));
+        for one in &mut gravest {
+            if let (Part::Whole, Some(part)) = (one.1.part, dominant(&shown, one)) {
+                *one = part;
+            }
+        }
+        gravest.sort_by_key(|(_, key, judged)| (std::cmp::Reverse(judged.held), *key));
+        (verdict, gravest.iter().filter_map(|one| self.evidence(one)).collect())
+    }
+
+    /// A program's series shows something only if it is no single process that does it.
+    fn shown(&self, ix: SeriesIx, judged: Judged) -> Option<Shown> {
+        let watched = self.watch.get(ix)?;
+        let spread = || watched.look.is_some_and(|look| look.is_spread());
+        let counts = watched.key.part != Part::Program || judged.verdict >= Verdict::Suspected && spread();
+        counts.then_some((ix, watched.key, judged))
+    }
+
+    fn evidence(&self, &(ix, key, judged): &Shown) -> Option<Evidence> {
+        let watched = self.watch.get(ix)?;
+        let look = watched.look.filter(|_| judged.verdict >= Verdict::Suspected);
+        Some(Evidence {
+            kind: judged.kind,
+            protocol: key.pool.protocol,
+            since_ns: self.start_ns + u64::from(judged.since) * SECOND_NS,
+            held: judged.held,
+            rate_per_s: judged.rate_per_s,
+            released_share: judged.released_share,
+            exhaustion_in_s: judged.exhaustion_in_s,
+            exhaustion_between_s: judged.exhaustion_between_s,
+            remote: match key.part {
+                Part::Destination(remote) => remote,
+                Part::Whole | Part::Program => None,
+            },
+            site: self.site(watched, look),
+            oldest_ns: look.map(|look| look.oldest_ns),
+            usual: usual(&judged),
+            abandoned: judged.abandoned,
+            processes: look.filter(|_| key.part == Part::Program).map(|look| look.processes as u64),
+        })
+    }
+
+    /// The call site that has most of the holds that stay, where they have been looked at; else of
+    /// all. Its share is told of all that is held.
+    fn site(&self, watched: &Watched, look: Option<Look>) -> Option<SiteShare> {
+        let stays = look.and_then(|look| look.site);
+        let id = stays.or_else(|| watched.sites.dominant())?;
+        self.sites.share(id, &watched.sites)
+    }
+}
+
+/// How holds of the same place live that are not part of a leak.
+fn usual(judged: &Judged) -> Option<Usual> {
+    let some = judged.released_share > 0.0 && judged.kind != LeakKind::Churn;
+    let life_s = judged.healthy_s.filter(|_| some)?;
+    Some(Usual { share: judged.released_share, life_s })
+}
+
+/// The destination that has most of what an owner holds in a pool.
+fn dominant(shown: &[Shown], (_, whole, judged): &Shown) -> Option<Shown> {
+    let parts = shown.iter().filter(|(_, key, part)| {
+        key.pool == whole.pool
+            && key.part != Part::Whole
+            && part.held as f64 >= DOMINANT_SHARE * judged.held as f64
+    });
+    parts
+        .copied()
+        .max_by_key(|(_, _, part)| part.held)
+        .map(|(ix, key, part)| (ix, key, Judged { kind: judged.kind, ..part }))
+}
