@@ -34,6 +34,8 @@ pub(crate) struct Run {
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) leaks: bool,
+    /// Only one seed of so many: it has too many events.
+    pub(crate) one_of: u64,
     draw: fn(&mut Draw) -> Vec<Behaviour>,
 }
 
@@ -139,11 +141,14 @@ pub(crate) const KINDS: &[Kind] = &[
         sockets.usage = Use::Busy(d.dice.scale(10.0, 40.0));
         vec![sockets]
     }),
-    healthy("TIME_WAIT 400/s, 5 ms", |d| {
-        let mut churn = Behaviour::new(d.poisson(400.0), Life::Exp(0.005 * d.life));
-        churn.fate = Fate::TimeWait;
-        vec![churn]
-    }),
+    Kind {
+        one_of: 5,
+        ..healthy("TIME_WAIT 400/s, 5 ms", |d| {
+            let mut churn = Behaviour::new(d.poisson(400.0), Life::Exp(0.005 * d.life));
+            churn.fate = Fate::TimeWait;
+            vec![churn]
+        })
+    },
     healthy("two sorts 20/s, 1 % 5 min", |d| {
         let mut long = Behaviour::new(d.poisson(0.2), Life::Exp(300.0 * d.life));
         long.usage = Use::Busy(d.dice.scale(1.0, 20.0));
@@ -269,11 +274,11 @@ pub(crate) const KINDS: &[Kind] = &[
 ];
 
 const fn healthy(name: &'static str, draw: fn(&mut Draw) -> Vec<Behaviour>) -> Kind {
-    Kind { name, leaks: false, draw }
+    Kind { name, leaks: false, one_of: 1, draw }
 }
 
 const fn leak(name: &'static str, draw: fn(&mut Draw) -> Vec<Behaviour>) -> Kind {
-    Kind { name, leaks: true, draw }
+    Kind { name, leaks: true, one_of: 1, draw }
 }
 
 impl Kind {

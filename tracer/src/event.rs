@@ -76,12 +76,12 @@ pub enum OwnerId {
         /// The namespace that the kernel's socket lives in.
         netns: NetNs,
     },
-    /// All processes of one program together, where it is them that leak and none of them alone.
-    /// The engine says it; a source never does.
-    Program(ProgramId),
     /// Nobody: a socket in flight between processes, one that io_uring keeps for nobody who can be
     /// found, or one whose owner is unknown.
     Unowned,
+    /// All processes of one program together, where it is them that leak and none of them alone.
+    /// The engine says it; a source never does.
+    Program(ProgramId),
 }
 
 /// What is known of a process. Absent facts are `None`, never made up.
@@ -377,14 +377,6 @@ pub enum EventKind {
         /// Its new owner.
         owner: OwnerId,
     },
-    /// For how long no data has moved on a hold's connection, in either direction: the answer to
-    /// what the engine asked (`Engine::take_questions`). A source that does not know says nothing.
-    Idle {
-        /// Which hold.
-        hold: HoldId,
-        /// Nanoseconds since data was last sent or received; its age if never.
-        idle_ns: u64,
-    },
     /// The kernel's list of sockets showed that the events had been wrong; those that mend it
     /// are told beside this.
     Corrected {
@@ -422,6 +414,14 @@ pub enum EventKind {
     Confirmed(Acquired),
     /// The list is complete: a hold that was acquired before it began and not confirmed is gone.
     ResyncEnded,
+    /// For how long no data has moved on a hold's connection, in either direction: the answer to
+    /// what the engine asked (`Engine::take_questions`). A source that does not know says nothing.
+    Idle {
+        /// Which hold.
+        hold: HoldId,
+        /// Nanoseconds since data was last sent or received; its age if never.
+        idle_ns: u64,
+    },
 }
 
 /// Something that happened, and when.

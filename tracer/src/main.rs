@@ -7,11 +7,11 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use tracer::cli::{
     CaptureArgs, Cli, Command, Doctor, FilterArgs, Format, NetnsArg, OutputArgs, ProfileArg, RecordArgs,
-    Replay, Run, Snapshot, Trace,
+    Replay, Run, Snapshot, Trace, thresholds,
 };
+use tracer::engine::Config;
 use tracer::engine::report::Summary;
 use tracer::engine::scope::Scope;
-use tracer::engine::{Config, Profile};
 use tracer::event::Capture;
 use tracer::exit;
 use tracer::output::json::JsonOutput;
@@ -104,7 +104,7 @@ async fn trace_machine(args: &Trace) -> anyhow::Result<u8> {
 
 fn snapshot(args: &Snapshot) -> anyhow::Result<u8> {
     let sink = open_sink(&args.output)?;
-    let config = Config { profile: Profile::default(), scope: scope(&args.filter)? };
+    let config = Config { scope: scope(&args.filter)?, ..Config::default() };
     let picture = source::picture()?;
     let capture = in_scope(&picture.capture, &config.scope);
     let told = Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: page_bytes() };
@@ -117,8 +117,10 @@ fn replay(args: &Replay) -> anyhow::Result<u8> {
     let sink = open_sink(&args.output)?;
     let mut reader = source::replay::open(&args.file)?;
     let head = reader.head().clone();
-    let profile = args.profile.map_or(head.config.profile, ProfileArg::profile);
-    let config = Config { profile, ..head.config };
+    let config = match args.profile.map(ProfileArg::profile) {
+        Some(profile) => Config { profile, thresholds: None, ..head.config },
+        None => head.config,
+    };
     let capture = in_scope(&head.capture, &config.scope);
     let symbols = Symbols::Recorded(reader.take_names());
     let told = Told { capture: &capture, symbols, buffer_bytes: head.buffer_bytes };
@@ -177,7 +179,9 @@ fn open_source(args: &CaptureArgs, stacks: Stacks) -> anyhow::Result<LiveSource>
 }
 
 fn config(args: &CaptureArgs) -> anyhow::Result<Config> {
-    Ok(Config { profile: args.profile.profile(), scope: scope(&args.filter)? })
+    let profile = args.profile.profile();
+    let thresholds = args.thresholds.as_deref().map(|file| thresholds::read(file, profile)).transpose()?;
+    Ok(Config { profile, scope: scope(&args.filter)?, thresholds })
 }
 
 /// Who is asked for must be there: a slip must not look like a machine without leaks.

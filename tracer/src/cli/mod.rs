@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod thresholds;
 mod usage;
 pub mod values;
 
@@ -158,6 +159,9 @@ pub struct CaptureArgs {
     #[arg(long, value_enum, value_name = "session|production", hide_possible_values = true)]
     #[arg(default_value_t)]
     pub profile: ProfileArg,
+    /// Judge by the thresholds in this TOML file; those not in it are the profile's
+    #[arg(long, value_name = "FILE")]
+    pub thresholds: Option<PathBuf>,
     /// The kernel's event buffer, such as 64K or 16M; rounded up to a power of two
     #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = values::size)]
     pub buffer: u32,

@@ -20,6 +20,7 @@ impl Engine {
     pub(super) fn tick(&mut self, now: Second) {
         let now_ns = self.start_ns + u64::from(now) * SECOND_NS;
         self.time_waits.purge(now_ns);
+        self.early.retain(|_, ended_ns| *ended_ns + SECOND_NS > now_ns);
         if now.is_multiple_of(OVERDUE_EVERY) {
             for id in self.time_waits.overdue(now_ns) {
                 self.end_time_wait(id, now_ns);

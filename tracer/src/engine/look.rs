@@ -5,12 +5,15 @@ use super::detector::{SAMPLE, Window};
 use super::holds::Hold;
 use super::owners::OwnerIx;
 use super::sites::Tally;
-use super::watch::{SeriesIx, may_be_used};
+use super::watch::SeriesIx;
 use crate::event::{HoldId, SiteId};
 use rustc_hash::FxHashMap;
 
 /// So many processes make a leak their program's.
 const PROCESSES_MIN: usize = 4;
+
+/// Questions that wait for somebody to take them.
+const QUESTIONS_MAX: usize = 16_384;
 
 /// What a look showed of the holds that stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +47,12 @@ struct Gathering {
 }
 
 impl Gathering {
-    fn take(&mut self, id: HoldId, hold: &Hold) {
+    fn take(&mut self, id: HoldId, hold: &Hold, window: &Window) {
         self.holds += 1;
         *self.by_owner.entry(hold.origin).or_default() += 1;
         self.sites.acquire(hold.site);
         self.oldest_ns = Some(self.oldest_ns.map_or(hold.acquired_ns, |ns| ns.min(hold.acquired_ns)));
-        if !may_be_used(hold.state) {
+        if !window.asks(hold.state) {
             return;
         }
         let place = (shuffled(id), id);
@@ -92,10 +95,15 @@ impl Engine {
                 continue;
             };
             for ix in hold.series.iter() {
-                if wanted.get(&ix).is_some_and(|window| window.includes(born)) {
-                    gathered.entry(ix).or_default().take(id, hold);
+                if let Some(window) = wanted.get(&ix)
+                    && window.includes(born, hold.state, hold.state_since)
+                {
+                    gathered.entry(ix).or_default().take(id, hold, window);
                 }
             }
+        }
+        if self.questions.len() > QUESTIONS_MAX {
+            self.questions.clear(); // Nobody takes them.
         }
         for (ix, gathering) in gathered {
             self.questions.extend(gathering.sample.iter().map(|&(_, id)| id));

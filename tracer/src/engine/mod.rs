@@ -58,13 +58,15 @@ pub enum Profile {
 }
 
 /// What the engine is asked to do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
     /// How quick to judge.
     pub profile: Profile,
     /// Whose ports to report.
     pub scope: Scope,
+    /// Other thresholds than the profile's.
+    pub thresholds: Option<Thresholds>,
 }
 
 /// The engine.
@@ -77,6 +79,8 @@ pub struct Engine {
     judged: Second,
     holds: Holds,
     time_waits: TimeWaits,
+    /// Holds that were released before they were acquired, in the order told, and when.
+    early: FxHashMap<HoldId, u64>,
     owners: Owners,
     pools: FxHashMap<PoolId, Pool>,
     watch: Watch,
@@ -101,12 +105,13 @@ impl Engine {
     #[must_use]
     pub fn new(config: Config, now_ns: u64) -> Self {
         Self {
-            thresholds: Thresholds::of(config.profile),
+            thresholds: config.thresholds.unwrap_or(Thresholds::of(config.profile)),
             config,
             start_ns: now_ns,
             judged: 0,
             holds: Holds::default(),
             time_waits: TimeWaits::default(),
+            early: FxHashMap::default(),
             owners: Owners::default(),
             pools: FxHashMap::default(),
             watch: Watch::default(),
@@ -137,7 +142,8 @@ impl Engine {
             EventKind::Acquired(acquired) | EventKind::Confirmed(acquired) => self.acquire(at_ns, acquired),
             EventKind::PortLearnt { hold, port } => self.learn(at_ns, *hold, *port),
             EventKind::State { hold, state, remote } => self.change(at_ns, *hold, *state, *remote),
-            EventKind::Released { hold } => self.release(*hold, at_ns),
+            EventKind::Released { hold } if self.holds.contains_key(hold) => self.release(*hold, at_ns),
+            EventKind::Released { hold } => _ = self.early.insert(*hold, at_ns),
             EventKind::TimeWaitBegan { hold } => self.begin_time_wait(*hold, at_ns),
             EventKind::TimeWaitEnded { hold } => self.end_time_wait(*hold, at_ns),
             EventKind::TimeWaitFound(found) => self.find_time_wait(found),
@@ -285,6 +291,11 @@ impl Engine {
         self.acquired += u64::from(!acquired.pre_existing);
         self.watch.acquire(&mut hold, program);
         self.holds.insert(acquired.hold, hold);
+        if let Some(ended_ns) = self.early.remove(&acquired.hold)
+            && (at_ns..=at_ns + REORDER_NS).contains(&ended_ns)
+        {
+            self.release(acquired.hold, ended_ns);
+        }
     }
 
     /// Only a port that the kernel chooses for a connect or a listen is learnt after it was acquired.

@@ -10,7 +10,7 @@ use super::look::Look;
 use super::owners::OwnerIx;
 use super::report::Verdict;
 use super::sites::Tally;
-use crate::event::{PoolId, SocketState};
+use crate::event::PoolId;
 use rustc_hash::FxHashMap;
 use std::net::SocketAddr;
 
@@ -255,9 +255,4 @@ impl Watch {
             .filter(|(_, judged)| judged.verdict > Verdict::Clean)
             .collect()
     }
-}
-
-/// States that a socket is in for a moment only say nothing of its use.
-pub(super) fn may_be_used(state: SocketState) -> bool {
-    !matches!(state, SocketState::SynSent | SocketState::Bound)
 }

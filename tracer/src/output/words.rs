@@ -3,7 +3,7 @@
 use super::names::printable;
 use super::numbers::{count, counted, duration, percent, rate};
 use super::setting::Setting;
-use crate::engine::report::{Evidence, LeakKind, Owner};
+use crate::engine::report::{Evidence, LeakKind, Owner, Usual};
 use crate::event::Protocol;
 use crate::symbols::telling;
 
@@ -40,7 +40,7 @@ pub fn evidence(evidence: &Evidence, owner: &Owner, setting: &Setting, now_ns: u
         LeakKind::Bound => format!("{held} bound and not connected since {since}, {}", released(evidence)),
         LeakKind::Churn => return churn(evidence, setting.usable(owner, evidence.protocol)),
     };
-    fact + &outlook(evidence) + &from(evidence, setting)
+    fact + &usual(evidence) + &unused(evidence) + &outlook(evidence) + &from(evidence, setting)
 }
 
 /// TIME_WAIT is not held by anyone: the remedy is the useful part.
@@ -61,9 +61,32 @@ fn churn(evidence: &Evidence, usable: Option<u64>) -> String {
     )
 }
 
-/// `600 ports`, `40 UDP ports`. TCP goes without saying.
+/// `600 ports`, `40 UDP ports`, `60 ports of 30 processes`. TCP goes without saying.
 fn ports(evidence: &Evidence) -> String {
-    counted(evidence.held, &format!("{}port", protocol(evidence)))
+    let ports = counted(evidence.held, &format!("{}port", protocol(evidence)));
+    match evidence.processes {
+        Some(processes) => format!("{ports} of {}", counted_plural(processes, "process", "processes")),
+        None => ports,
+    }
+}
+
+fn counted_plural(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
+/// `; the other 98 % live 0.3 s`: what healthy holds of the same place look like.
+fn usual(evidence: &Evidence) -> String {
+    let said =
+        |usual: &Usual| format!("; the other {} live {}", percent(usual.share), duration(usual.life_s));
+    evidence.usual.as_ref().map_or_else(String::new, said)
+}
+
+/// `; 15 of 16 looked at lie idle`.
+fn unused(evidence: &Evidence) -> String {
+    match evidence.abandoned {
+        Some((abandoned, of)) if 2 * abandoned > of => format!("; {abandoned} of {of} looked at lie idle"),
+        _ => String::new(),
+    }
 }
 
 fn protocol(evidence: &Evidence) -> &'static str {
@@ -108,9 +131,20 @@ fn from(evidence: &Evidence, setting: &Setting) -> String {
 fn outlook(evidence: &Evidence) -> String {
     match evidence.exhaustion_in_s {
         Some(s) if s <= 0.0 => "; no port is left".to_owned(),
-        Some(s) if s <= FORECAST_MAX_S => format!("; the pool is empty in {}", duration(s)),
+        Some(s) if s <= FORECAST_MAX_S => {
+            format!("; the pool is empty in {}{}", duration(s), margin(evidence))
+        }
         _ => String::new(),
     }
+}
+
+/// ` (2 h to 5 h)`, where earliest and latest are not the same in words.
+fn margin(evidence: &Evidence) -> String {
+    let Some((earliest, latest)) = evidence.exhaustion_between_s else {
+        return String::new();
+    };
+    let (earliest, latest) = (duration(earliest), duration(latest));
+    if earliest == latest { String::new() } else { format!(" ({earliest} to {latest})") }
 }
 
 #[cfg(test)]
@@ -168,6 +202,34 @@ mod tests {
             "2 % of the ports to 127.0.0.1:9999 acquired since 09:12:04 are never released; \
              24 held; the pool is empty in 3 h"
         );
+    }
+
+    #[test]
+    fn all_that_is_known_is_told() {
+        let text = say(|e| {
+            e.kind = LeakKind::Partial;
+            e.held = 24;
+            e.released_share = 0.98;
+            e.exhaustion_in_s = Some(10_800.0);
+            e.exhaustion_between_s = Some((7_200.0, 18_000.0));
+            e.usual = Some(Usual { share: 0.98, life_s: 0.3 });
+            e.abandoned = Some((16, 16));
+        });
+        assert_eq!(
+            text,
+            "2 % of the ports to 127.0.0.1:9999 acquired since 09:12:04 are never released; 24 held; \
+             the other 98 % live 300 ms; 16 of 16 looked at lie idle; \
+             the pool is empty in 3 h (2 h to 5 h)"
+        );
+    }
+
+    #[test]
+    fn a_programs_processes_are_counted() {
+        let text = say(|e| {
+            e.processes = Some(300);
+            e.exhaustion_in_s = None;
+        });
+        assert_eq!(text, "600 ports of 300 processes to 127.0.0.1:9999 held since 09:12:04, none released");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::event::Capture;
 use serde::{Deserialize, Serialize};
 
 /// What was captured, and how it was judged. What is added later needs a default.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     /// The program that wrote it, and its version.
     pub tool: String,

@@ -6,7 +6,7 @@
 use super::field::{Decoder, Encoder, Field, Undecodable};
 use crate::event::{
     Acquired, EventKind, Failed, FailureCode, Frame, HoldId, LossStage, NetNs, ProcessFacts, ProcessId,
-    Protocol, SocketState, TimeWaitFound, Totals,
+    ProgramId, Protocol, SocketState, TimeWaitFound, Totals,
 };
 use std::sync::Arc;
 
@@ -63,6 +63,7 @@ kinds! {
     30 Lost { count, stage }
     31 ResyncBegan {}
     32 ResyncEnded {}
+    37 Idle { hold, idle_ns }
     of
     33 Acquired
     34 Confirmed
@@ -92,6 +93,7 @@ fields! {
     TimeWaitFound { hold, pool, remote, ends_ns }
     Failed { owner, pool, code, local, remote, retracts }
     Totals { acquired, released }
+    ProgramId { exe, service }
 }
 
 /// The number of each value.

@@ -1,7 +1,7 @@
 //! What the records of a block refer to by number, each defined once before it is first used.
 
 use super::field::{Decoder, Encoder, Field, Undecodable};
-use crate::event::{NetNs, OwnerId, PoolId, PortRange, ProcessId, Protocol, SiteId};
+use crate::event::{NetNs, OwnerId, PoolId, PortRange, ProcessId, ProgramId, Protocol, SiteId};
 use rustc_hash::FxHashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
@@ -139,6 +139,10 @@ impl Whole for OwnerId {
                 netns.put(to);
                 module.put(to);
             }
+            Self::Program(id) => {
+                to.byte(3);
+                id.put(to);
+            }
         }
     }
 
@@ -147,6 +151,7 @@ impl Whole for OwnerId {
             0 => Self::Unowned,
             1 => Self::Process(ProcessId::take(from)?),
             2 => Self::System { netns: NetNs::take(from)?, module: Field::take(from)? },
+            3 => Self::Program(ProgramId::take(from)?),
             _ => return Err(Undecodable::Unknown),
         })
     }

@@ -6,6 +6,7 @@ use crate::engine::{Config, Engine};
 use crate::event::Event;
 use crate::output::{Output, OutputError};
 use crate::recording::{Head, Recording};
+use crate::source::Source;
 
 /// Takes in events and tells what follows from them.
 pub struct Desk<'a> {
@@ -61,6 +62,14 @@ impl<'a> Desk<'a> {
     pub(super) fn advance(&mut self, now_ns: u64) -> Result<(), OutputError> {
         self.engine.advance(now_ns);
         self.engine.take_findings().iter().try_for_each(|finding| self.output.finding(finding))
+    }
+
+    /// Asks the source what the engine would like to know.
+    pub(super) fn ask(&mut self, source: &mut impl Source) {
+        let questions = self.engine.take_questions();
+        if !questions.is_empty() {
+            source.ask(&questions);
+        }
     }
 
     /// Tells how it goes.

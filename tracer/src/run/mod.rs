@@ -83,6 +83,7 @@ async fn follow<S: Source, T>(
         source.drain(&mut events)?;
         let now_ns = source.now_ns();
         desk.take(&mut events, now_ns)?;
+        desk.ask(source);
         if ticked {
             desk.progress(now_ns);
         }

@@ -1,6 +1,6 @@
 //! Where events come from. `cfg(target_os)` is written here and nowhere else.
 
-use crate::event::{Capture, Event};
+use crate::event::{Capture, Event, HoldId};
 use std::future::Future;
 
 #[cfg(target_os = "linux")]
@@ -106,6 +106,11 @@ pub trait Source {
     /// # Errors
     /// When the source broke and nothing more can come of it.
     fn drain(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError>;
+
+    /// Is asked for how long these holds have been idle. It answers with
+    /// [`EventKind::Idle`](crate::event::EventKind::Idle) in one of the next drains, for those of
+    /// which it knows; a source that never knows leaves this as it is.
+    fn ask(&mut self, _holds: &[HoldId]) {}
 
     /// Stops capturing and appends what is left, the kernel's totals last.
     ///

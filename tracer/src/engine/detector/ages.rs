@@ -101,6 +101,18 @@ impl Ages {
         born
     }
 
+    /// The longest time between two births from one second up to another.
+    pub(super) fn gap_max(&self, from: f64, to: f64) -> f64 {
+        let within = self.buckets.iter().filter(|bucket| {
+            bucket.count > 0 && f64::from(bucket.last) >= from && f64::from(bucket.first) <= to
+        });
+        let mut last = None;
+        within.fold(0.0, |longest, bucket| {
+            let before = last.replace(f64::from(bucket.last)).unwrap_or(f64::from(bucket.first));
+            (f64::from(bucket.first) - before).max(longest)
+        })
+    }
+
     /// Buckets from the oldest on: the second their youngest was born in, and how many.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Second, u32)> {
         self.buckets.iter().map(|bucket| (bucket.last, bucket.count))

@@ -13,6 +13,8 @@ const PAUSE_GAPS: f64 = 3.0;
 const PAUSE_MIN_S: f64 = 5.0;
 /// How many there must be for a span to be divided into so many parts.
 const BY_PARTS: [(f64, u32); 3] = [(12.0, 4), (8.0, 3), (3.0, 2)];
+/// Fewer than fill four parts are even if no gap between two is so many times the mean one.
+const GAPS_MAX: f64 = 4.0;
 
 /// A span in which those that stay were born, none of its parts without.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,6 +67,10 @@ fn is_even(ages: &Ages, growth: &Growth) -> bool {
     let Some(&(_, parts)) = BY_PARTS.iter().find(|&&(count, _)| growth.count >= count) else {
         return false;
     };
+    let few = parts < BY_PARTS[0].1;
+    if few && ages.gap_max(growth.from, growth.to) > GAPS_MAX * (growth.to - growth.from) / growth.count {
+        return false;
+    }
     let width = (growth.to - growth.from) / f64::from(parts);
     let least = EVEN_SHARE * growth.count / f64::from(parts);
     (0..parts).all(|part| {
@@ -103,6 +109,12 @@ mod tests {
         let grown = ages(100..200, 240);
         assert!(longest(&grown, 203, 10.0, 8.0).is_some());
         assert_eq!(longest(&grown, 240, 10.0, 8.0), None);
+    }
+
+    #[test]
+    fn two_bursts_with_nothing_between_are_none() {
+        assert_eq!(longest(&ages([0, 1, 1, 900, 901, 902], 910), 910, 5.0, 100.0), None);
+        assert!(longest(&ages((0..6).map(|i| 180 * i), 910), 910, 5.0, 100.0).is_some());
     }
 
     #[test]

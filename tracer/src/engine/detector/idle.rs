@@ -6,6 +6,7 @@
 //! answer would decide.
 
 use super::Second;
+use crate::event::SocketState;
 
 /// Holds asked for at a time.
 pub(in crate::engine) const SAMPLE: usize = 16;
@@ -34,16 +35,26 @@ pub(super) enum Usage {
     InUse,
 }
 
-/// When those were born that are asked about.
+/// Which holds are to be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct Window {
-    pub(in crate::engine) from: Second,
-    pub(in crate::engine) to: Second,
+    /// When they were born, or entered the state.
+    pub(super) from: Second,
+    pub(super) to: Second,
+    /// The state that they are in. They are not asked about: the state says enough.
+    pub(super) state: Option<SocketState>,
 }
 
 impl Window {
-    pub(in crate::engine) fn includes(&self, born: Second) -> bool {
-        (self.from..=self.to).contains(&born)
+    /// Whether it includes one that was born then and is in a state since then.
+    pub(in crate::engine) fn includes(&self, born: Second, state: SocketState, since: Second) -> bool {
+        let then = if self.state.is_some() { since } else { born };
+        self.state.is_none_or(|wanted| wanted == state) && (self.from..=self.to).contains(&then)
+    }
+
+    /// Whether it would help to know if they are used.
+    pub(in crate::engine) fn asks(&self, state: SocketState) -> bool {
+        self.state.is_none() && !matches!(state, SocketState::SynSent | SocketState::Bound)
     }
 }
 
@@ -85,7 +96,10 @@ impl Idle {
 
     /// The source says for how long nothing has moved on a hold that was born then.
     pub(super) fn answer(&mut self, born: Second, age_s: f64, idle_s: f64) {
-        if let Some(round) = self.round.as_mut().filter(|round| round.window.includes(born)) {
+        let concerns = |round: &&mut Round| {
+            round.window.state.is_none() && (round.window.from..=round.window.to).contains(&born)
+        };
+        if let Some(round) = self.round.as_mut().filter(concerns) {
             round.answered += 1;
             round.abandoned += u32::from(idle_s >= ABANDONED_AGE_SHARE * age_s);
         }

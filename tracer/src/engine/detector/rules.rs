@@ -11,6 +11,7 @@ use super::thresholds::{
     SPAN_MIN_S, STUCK_SPAN_S, SUSPECTED_SHARE, SYN_PATIENCE_S, Stuck, Thresholds,
 };
 use crate::engine::report::{LeakKind, Verdict};
+use crate::event::SocketState;
 
 /// Fewer that stay are not looked at.
 const SURVIVORS_MIN: f64 = 3.0;
@@ -56,17 +57,28 @@ pub(super) fn judge(series: &Series, now: Second, around: Surroundings, t: &Thre
     ];
     let level = levels.into_iter().flatten().max_by_key(|&(verdict, _)| verdict);
     let stuck = stuck.filter(|(found, ..)| level.is_some_and(|(verdict, _)| verdict <= *found));
-    let would = case.standing(&stays, &t.abandoned).map(|(_, growth)| window(&growth));
+    let stuck_window = stuck.map(|(_, kind, growth)| window(&growth, state_of(kind)));
+    let would = case.standing(&stays, &t.abandoned).map(|(_, growth)| window(&growth, None));
     Found {
         level: level.map(|(verdict, kind)| (verdict, case.named(kind))),
         growth: stuck.map(|(_, _, growth)| growth).or(standing.map(|(_, growth)| growth)),
-        ask: would.or(fast.map(|fast| fast.window)),
+        ask: stuck_window.or(would).or(fast.map(|fast| fast.window)),
     }
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of the trace")]
-fn window(growth: &Growth) -> Window {
-    Window { from: growth.from as Second, to: growth.to as Second }
+fn window(growth: &Growth, state: Option<SocketState>) -> Window {
+    Window { from: growth.from as Second, to: growth.to.ceil() as Second, state }
+}
+
+/// The state that sockets of a kind are stuck in.
+fn state_of(kind: LeakKind) -> Option<SocketState> {
+    match kind {
+        LeakKind::CloseWait => Some(SocketState::CloseWait),
+        LeakKind::SynSent => Some(SocketState::SynSent),
+        LeakKind::Bound => Some(SocketState::Bound),
+        LeakKind::Total | LeakKind::Partial | LeakKind::Slow | LeakKind::Churn => None,
+    }
 }
 
 /// Steady growth, and whether it is enough for a suspicion.
@@ -116,8 +128,11 @@ impl Case<'_> {
             Usage::Mixed | Usage::InUse | Usage::Waiting => false,
         };
         // Those of the last seconds have had no time to be idle.
-        let window =
-            Window { from: run.since, to: (self.now - (self.now - run.since) / 2).saturating_sub(1) };
+        let window = Window {
+            from: run.since,
+            to: self.now.saturating_sub((self.now - run.since) / 2 + 1),
+            state: None,
+        };
         Some(Fast { told, window })
     }
 

@@ -1,9 +1,11 @@
 //! Every number that a verdict hangs on, by profile.
 
 use crate::engine::Profile;
+use serde::{Deserialize, Serialize};
 
 /// How much growth it takes, by what is known of the holds that stay.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Patience {
     /// So many must stay …
     pub survivors: f64,
@@ -31,7 +33,8 @@ pub struct Patience {
 }
 
 /// Sockets that are stuck in a state which healthy programs leave.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Stuck {
     /// So many make a suspicion …
     pub suspected: u64,
@@ -44,7 +47,8 @@ pub struct Stuck {
 }
 
 /// Thresholds of one profile.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Thresholds {
     /// When the holds that stay are known to be idle: abandoned.
     pub abandoned: Patience,
@@ -126,7 +130,7 @@ impl Thresholds {
         unknown: CAREFUL,
         mixed: CAREFUL,
         in_use_pool_share: 0.25,
-        close_wait: Stuck { suspected: 5, suspected_age_s: 30, leak: 5, leak_age_s: 45 },
+        close_wait: Stuck { suspected: 5, suspected_age_s: 30, leak: 5, leak_age_s: 40 },
         syn_sent: Stuck { suspected: 5, suspected_age_s: 135, leak: 5, leak_age_s: 150 },
         bound: Stuck { suspected: 5, suspected_age_s: 60, leak: 8, leak_age_s: 60 },
         calm_span_s: 60,
@@ -155,7 +159,7 @@ impl Thresholds {
             fast_span_s: 6,
             fast_pool_share: 0.0032,
         },
-        close_wait: Stuck { suspected: 3, suspected_age_s: 20, leak: 5, leak_age_s: 40 },
+        close_wait: Stuck { suspected: 3, suspected_age_s: 20, leak: 5, leak_age_s: 35 },
         bound: Stuck { suspected: 3, suspected_age_s: 30, leak: 5, leak_age_s: 40 },
         calm_span_s: 15,
         ..Self::PRODUCTION

@@ -6,6 +6,7 @@ mod bookkeeping;
 mod half;
 mod moves;
 mod properties;
+mod robustness;
 mod sites;
 mod verdicts;
 

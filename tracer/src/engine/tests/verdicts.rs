@@ -237,3 +237,73 @@ fn exhaustion_names_the_victim_and_the_holders() {
     let victim = outcome.summary.owners.iter().find(|owner| owner.verdict == Verdict::Exhausted).unwrap();
     assert_eq!(victim.tcp.failed[&FailureCode::EADDRNOTAVAIL], 3);
 }
+
+#[test]
+fn a_leak_that_goes_on_is_called_one_once() {
+    let every = |seconds: f64| {
+        let mut script = Script::default();
+        script.each(1.0 / seconds, 0.0, 7_200.0, |script, t| _ = script.acquire(t, 1));
+        script
+    };
+    let mut partial = every(3.0);
+    partial.each(2.0, 0.0, 7_200.0, |script, t| script.connection(t, 1, 0.3));
+    for script in [every(60.0), every(3.0), partial] {
+        for profile in [Profile::Session, Profile::Production] {
+            let outcome = script.run(profile, 7_200.0);
+            let leaks = outcome.verdicts().iter().filter(|(_, verdict, _)| *verdict == Verdict::Leak).count();
+            assert_eq!(leaks, 1, "{profile:?}: {:?}", outcome.verdicts());
+            assert_eq!(outcome.summary.owners[0].verdict, Verdict::Leak);
+        }
+    }
+}
+
+#[test]
+fn connections_that_are_used_are_no_leak_and_idle_ones_soon_are() {
+    let run = |idle: fn(f64) -> f64| {
+        let mut script = Script::default();
+        script.each(20.0, 0.0, 90.0, |script, t| _ = script.acquire(t, 1));
+        let mut engine = Engine::new(Config { profile: Profile::Production, ..Config::default() }, START_NS);
+        let mut verdicts = Vec::new();
+        for event in &script.events {
+            engine.apply(event);
+            for hold in engine.take_questions() {
+                let age_s = (event.at_ns - START_NS) as f64 / SECOND_NS as f64 - hold.0 as f64 / 20.0;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a test's seconds"
+                )]
+                let idle_ns = (idle(age_s) * SECOND_NS as f64) as u64;
+                engine.apply(&Event { at_ns: event.at_ns, kind: EventKind::Idle { hold, idle_ns } });
+            }
+            verdicts.extend(engine.take_findings());
+        }
+        Outcome { findings: verdicts, summary: engine.summary(START_NS + 90 * SECOND_NS) }
+    };
+    assert!(run(|_| 1.0).worst() <= Verdict::Growing);
+    let abandoned = run(|age_s| age_s);
+    assert_within(&abandoned, Verdict::Suspected, 10.0);
+    assert_within(&abandoned, Verdict::Leak, 60.0);
+    let (found, of) = abandoned.summary.owners[0].evidence[0].abandoned.unwrap();
+    assert!(found == of && of >= 10, "{found} of {of}");
+}
+
+#[test]
+fn processes_that_pile_up_are_their_programs_leak() {
+    let mut script = Script::default();
+    let facts = ProcessFacts { comm: "worker".into(), exe: Some("/bin/worker".into()), ..Default::default() };
+    script.each(0.5, 0.0, 900.0, |script, t| {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test's pid")]
+        let pid = 100 + t as u32;
+        script.at(t, EventKind::Process { id: process(pid), facts: facts.clone() }).acquire(t, pid);
+    });
+    let outcome = script.run(Profile::Session, 900.0);
+    let leak = outcome.findings.iter().find_map(|finding| match finding {
+        Finding::Verdict { owner, verdict: Verdict::Leak, evidence, .. } => Some((owner, evidence)),
+        _ => None,
+    });
+    let (owner, evidence) = leak.unwrap();
+    assert!(matches!(&owner.id, OwnerId::Program(id) if &*id.exe == "/bin/worker"), "{owner:?}");
+    assert!(evidence[0].processes.is_some_and(|processes| processes >= 10), "{evidence:?}");
+    assert!(outcome.summary.owners.iter().any(|owner| matches!(owner.owner.id, OwnerId::Program(_))));
+}

@@ -2,7 +2,7 @@
 
 use crate::event::{
     Acquired, Event, EventKind, Failed, FailureCode, Frame, HoldId, LossStage, NetNs, OwnerId, PoolId,
-    PortRange, ProcessFacts, ProcessId, Protocol, SiteId, SocketState, TimeWaitFound, Totals,
+    PortRange, ProcessFacts, ProcessId, ProgramId, Protocol, SiteId, SocketState, TimeWaitFound, Totals,
 };
 use proptest::option::of;
 use proptest::prelude::*;
@@ -34,6 +34,7 @@ fn owner() -> impl Strategy<Value = OwnerId> {
         (of(text()), any::<u32>())
             .prop_map(|(module, netns)| OwnerId::System { module, netns: NetNs(netns) }),
         Just(OwnerId::Unowned),
+        (text(), of(text())).prop_map(|(exe, service)| OwnerId::Program(ProgramId { exe, service })),
     ]
 }
 
@@ -153,6 +154,7 @@ fn kind() -> impl Strategy<Value = EventKind> {
         (any::<u64>(), stage()).prop_map(|(count, stage)| EventKind::Lost { count, stage }),
         Just(EventKind::ResyncBegan),
         Just(EventKind::ResyncEnded),
+        (hold(), any::<u64>()).prop_map(|(hold, idle_ns)| EventKind::Idle { hold, idle_ns }),
         acquired().prop_map(EventKind::Acquired),
         acquired().prop_map(EventKind::Confirmed),
         found().prop_map(EventKind::TimeWaitFound),

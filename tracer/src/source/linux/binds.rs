@@ -100,7 +100,7 @@ impl Binds {
 fn is_local(failed: &Failed, address: IpAddr) -> bool {
     let pid = match &failed.owner {
         OwnerId::Process(id) => Some(id.pid),
-        OwnerId::System { .. } | OwnerId::Unowned => None,
+        OwnerId::System { .. } | OwnerId::Program(_) | OwnerId::Unowned => None,
     };
     let namespace = netns::find(failed.pool.netns, pid.into_iter());
     let tried = namespace.map(|namespace| netns::within(&namespace, || bind(failed.pool.protocol, address)));

@@ -1,0 +1,66 @@
+//! A few seeds of the corpus, so that a change that makes the detector worse is seen at once. The
+//! whole of it: `cargo xtask evaluate`.
+//!
+//! Time is the stream's, so the bounds are exact.
+
+#![expect(clippy::panic, reason = "a test that panics has failed")]
+
+#[expect(dead_code, reason = "the tables and the measurements are for `cargo xtask evaluate`")]
+#[path = "evaluate/mod.rs"]
+mod evaluate;
+
+use evaluate::judge::{Outcome, Setup, judge};
+use evaluate::kinds::{Frame, KINDS, Kind};
+use tracer::engine::Profile;
+
+/// A quarter of an hour, in which the leak begins after a minute.
+const SHORT: Frame = Frame { seconds: 900.0, begin: 60.0 };
+/// As named, and scaled.
+const SEEDS: [u64; 2] = [0, 1];
+
+fn run(kind: &Kind, seed: u64, profile: Profile) -> Outcome {
+    judge(kind, seed, Setup { profile, frame: SHORT, answers: true })
+}
+
+fn named(name: &str) -> &'static Kind {
+    KINDS.iter().find(|kind| kind.name == name).unwrap_or_else(|| panic!("there is no kind {name}"))
+}
+
+#[test]
+fn leaks_are_found_in_a_session_and_only_their_owners_accused() {
+    for kind in KINDS.iter().filter(|kind| kind.leaks && kind.name != "total 200/s") {
+        let outcome = run(kind, SEEDS[0], Profile::Session);
+        let leak_s = outcome.leak.unwrap_or_else(|| panic!("{}: not found", kind.name));
+        assert!(leak_s <= 400.0, "{}: {leak_s} s", kind.name);
+        assert!(!outcome.false_suspected, "{}: {:?}", kind.name, outcome.wrong);
+    }
+}
+
+#[test]
+fn the_healthy_are_left_alone() {
+    let cheap = |kind: &&Kind| !kind.leaks && kind.one_of == 1;
+    for kind in KINDS.iter().filter(cheap) {
+        for (seed, profile) in SEEDS.into_iter().zip([Profile::Session, Profile::Production]) {
+            let outcome = run(kind, seed, profile);
+            assert!(!outcome.false_suspected, "{} (seed {seed}): {:?}", kind.name, outcome.wrong);
+        }
+    }
+}
+
+/// The delays that were promised, of leaks as named, with a fifth to spare.
+#[test]
+fn verdicts_come_in_time() {
+    let bounds = [
+        ("total 20/s", Profile::Production, 60.0),
+        ("partial 2 % of 20/s", Profile::Production, 108.0),
+        ("CLOSE_WAIT 1 % of 20/s", Profile::Production, 90.0),
+        ("slow 1/min", Profile::Session, 300.0),
+    ];
+    for (name, profile, bound_s) in bounds {
+        let outcome = run(named(name), SEEDS[0], profile);
+        assert!(outcome.leak.is_some_and(|leak_s| leak_s <= bound_s), "{name}: {:?}", outcome.leak);
+    }
+    let fast = run(named("total 20/s"), SEEDS[0], Profile::Production);
+    assert!(fast.growing.is_some_and(|s| s <= 2.0) && fast.suspected.is_some_and(|s| s <= 10.0));
+    assert!(fast.leaked < 1_412, "less than 5 % of the pool: {}", fast.leaked);
+}

@@ -1,0 +1,83 @@
+//! `--thresholds FILE`: a TOML file that changes some of a profile's thresholds.
+
+use crate::engine::Profile;
+use crate::engine::detector::Thresholds;
+use std::path::Path;
+use std::{fs, io};
+use toml::{Table, Value};
+
+/// The file is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum ThresholdsError {
+    /// It cannot be read.
+    #[error("cannot read the thresholds in {file}: {why}\n  remedy: give the path of a TOML file")]
+    Read {
+        /// Its path.
+        file: String,
+        /// Why.
+        #[source]
+        why: io::Error,
+    },
+    /// It says something that is not understood.
+    #[error(
+        "cannot understand the thresholds in {file}: {why}\n  remedy: see the names in the documentation of engine::detector"
+    )]
+    Parse {
+        /// Its path.
+        file: String,
+        /// What.
+        why: String,
+    },
+}
+
+/// The profile's thresholds with the changes in a file.
+///
+/// # Errors
+/// When the file cannot be read, is not TOML, or names a threshold that there is none of.
+pub fn read(file: &Path, profile: Profile) -> Result<Thresholds, ThresholdsError> {
+    let name = || file.display().to_string();
+    let text = fs::read_to_string(file).map_err(|why| ThresholdsError::Read { file: name(), why })?;
+    changed(&text, profile).map_err(|why| ThresholdsError::Parse { file: name(), why })
+}
+
+fn changed(text: &str, profile: Profile) -> Result<Thresholds, String> {
+    let changes: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+    let mut all = Table::try_from(Thresholds::of(profile)).map_err(|error| error.to_string())?;
+    merge(&mut all, changes);
+    all.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+}
+
+fn merge(into: &mut Table, changes: Table) {
+    for (name, change) in changes {
+        match (into.get_mut(&name), change) {
+            (Some(Value::Table(into)), Value::Table(change)) => merge(into, change),
+            // TOML tells 10 from 10.0; people need not.
+            (Some(old @ Value::Float(_)), Value::Integer(whole)) => *old = Value::Float(whole as f64),
+            (_, change) => _ = into.insert(name, change),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_in_the_file_is_the_profiles() {
+        let text = "in_use_pool_share = 0.5\n[close_wait]\nleak = 20\n[abandoned]\nslow_span_s = 600\n";
+        let changed = changed(text, Profile::Production).unwrap();
+        let usual = Thresholds::of(Profile::Production);
+        assert_eq!((changed.in_use_pool_share, changed.close_wait.leak), (0.5, 20));
+        assert_eq!(changed.abandoned.slow_span_s, 600.0);
+        assert_eq!(changed.close_wait.leak_age_s, usual.close_wait.leak_age_s);
+        assert_eq!(super::changed("", Profile::Session), Ok(Thresholds::of(Profile::Session)));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        let unknown = changed("[abandoned]\nsurvivers = 3\n", Profile::Session).unwrap_err();
+        assert!(unknown.contains("survivers"), "{unknown}");
+        assert!(changed("calm_span_s = \"long\"", Profile::Session).is_err());
+        assert!(changed("calm_span_s = ", Profile::Session).is_err());
+    }
+}
