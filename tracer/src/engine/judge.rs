@@ -139,7 +139,8 @@ impl Engine {
     }
 }
 
-fn surroundings(pools: &FxHashMap<PoolId, Pool>, key: &Key) -> Surroundings {
+/// What limits a series: its destination's ports, or its pool's.
+pub(super) fn surroundings(pools: &FxHashMap<PoolId, Pool>, key: &Key) -> Surroundings {
     let remote = match key.part {
         Part::Destination(remote) if is_per_destination(key.pool.protocol) => remote,
         _ => None,

@@ -7,6 +7,7 @@
 mod conclude;
 mod counts;
 pub mod detector;
+mod forecast;
 mod half;
 mod holds;
 mod judge;

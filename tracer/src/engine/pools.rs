@@ -1,5 +1,6 @@
 //! The pools: which ports are in use, towards where, and how much room is left.
 
+use super::forecast::Trends;
 use super::report::{DestinationReport, PoolReport};
 use crate::event::{PoolId, PortRange, Protocol};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -89,13 +90,13 @@ impl Pool {
         }
     }
 
-    pub(super) fn report(&self, id: PoolId) -> PoolReport {
+    pub(super) fn report(&self, id: PoolId, trends: &Trends) -> PoolReport {
         let usable = self.usable();
-        let mut destinations: Vec<_> = self
-            .destinations
-            .iter()
-            .map(|(&remote, &used)| DestinationReport { remote, used, usable })
-            .collect();
+        let one = |(&remote, &used): (&SocketAddr, &u64)| {
+            let forecast = trends.forecast(id, Some(remote), usable.saturating_sub(used));
+            DestinationReport { remote, used, usable, forecast }
+        };
+        let mut destinations: Vec<_> = self.destinations.iter().map(one).collect();
         destinations.sort_by_key(|destination| (std::cmp::Reverse(destination.used), destination.remote));
         destinations.truncate(DESTINATIONS_MAX);
         PoolReport {
@@ -104,6 +105,7 @@ impl Pool {
             used: self.used(),
             peak: self.peak,
             time_wait: self.time_wait,
+            forecast: trends.forecast(id, None, usable.saturating_sub(self.used_towards(None))),
             destinations,
         }
     }

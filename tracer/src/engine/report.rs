@@ -276,8 +276,17 @@ pub struct OwnerReport {
     pub evidence: Vec<Evidence>,
 }
 
+/// When no port will be left if growth goes on as it is; TIME_WAIT takes room as holds do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forecast {
+    /// Seconds until then.
+    pub exhaustion_in_s: f64,
+    /// The earliest and the latest that this may be, with 90 % confidence, once growth has lasted.
+    pub between_s: Option<(f64, f64)>,
+}
+
 /// A destination in a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DestinationReport {
     /// Where to.
     pub remote: SocketAddr,
@@ -285,10 +294,12 @@ pub struct DestinationReport {
     pub used: u64,
     /// Ports there are for it.
     pub usable: u64,
+    /// When there are none left; `None` when it does not grow.
+    pub forecast: Option<Forecast>,
 }
 
 /// One pool in the summary.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PoolReport {
     /// Which pool.
     pub id: PoolId,
@@ -300,6 +311,8 @@ pub struct PoolReport {
     pub peak: u64,
     /// Ports in TIME_WAIT.
     pub time_wait: u64,
+    /// When it is empty; `None` when it does not grow.
+    pub forecast: Option<Forecast>,
     /// The busiest destinations, busiest first.
     pub destinations: Vec<DestinationReport>,
 }

@@ -7,14 +7,15 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
 /// Call sites told apart in one series; the holds of others count as of none.
-const SITES_MAX: usize = 32;
+const SITES_MAX: usize = 16;
 /// Call sites whose frames are kept.
 const KNOWN_MAX: usize = 16_384;
 
 /// The live holds of one series, by call site.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
-    live: FxHashMap<SiteId, u64>,
+    /// In no order: there are few.
+    live: Vec<(SiteId, u64)>,
     /// All of them, those without a site included.
     total: u64,
 }
@@ -25,11 +26,10 @@ impl Tally {
         let Some(site) = site else {
             return;
         };
-        let room = self.live.len() < SITES_MAX;
-        if let Some(count) = self.live.get_mut(&site) {
+        if let Some((_, count)) = self.live.iter_mut().find(|(known, _)| *known == site) {
             *count += 1;
-        } else if room {
-            self.live.insert(site, 1);
+        } else if self.live.len() < SITES_MAX {
+            self.live.push((site, 1));
         }
     }
 
@@ -38,17 +38,17 @@ impl Tally {
         let Some(site) = site else {
             return;
         };
-        if let Some(count) = self.live.get_mut(&site) {
-            *count -= 1;
-            if *count == 0 {
-                self.live.remove(&site);
+        if let Some(at) = self.live.iter().position(|(known, _)| *known == site) {
+            self.live[at].1 -= 1;
+            if self.live[at].1 == 0 {
+                self.live.swap_remove(at);
             }
         }
     }
 
     /// The site that has most of them; of several the one with the lowest number.
     pub(super) fn dominant(&self) -> Option<SiteId> {
-        self.live.iter().min_by_key(|&(&site, &held)| (u64::MAX - held, site)).map(|(&site, _)| site)
+        self.live.iter().min_by_key(|&&(site, held)| (u64::MAX - held, site)).map(|&(site, _)| site)
     }
 }
 
@@ -80,7 +80,7 @@ impl Sites {
     /// A site's share of a series, if its frames are known.
     pub(super) fn share(&self, id: SiteId, tally: &Tally) -> Option<SiteShare> {
         let frames = Arc::clone(self.frames.get(&id)?);
-        let held = tally.live.get(&id).copied().unwrap_or_default();
+        let held = tally.live.iter().find(|(site, _)| *site == id).map_or(0, |&(_, held)| held);
         Some(SiteShare { id, frames, held, of: tally.total })
     }
 }

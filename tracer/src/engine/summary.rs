@@ -26,7 +26,8 @@ impl Engine {
                 owner.owner.id.clone(),
             )
         });
-        let mut pools: Vec<_> = self.pools.iter().map(|(&id, pool)| pool.report(id)).collect();
+        let trends = self.trends();
+        let mut pools: Vec<_> = self.pools.iter().map(|(&id, pool)| pool.report(id, &trends)).collect();
         pools.sort_by_key(|pool| (Reverse(pool.used), pool.id));
         Summary {
             at_ns: now_ns,

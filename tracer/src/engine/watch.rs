@@ -87,6 +87,10 @@ impl Watch {
         self.slots.get(ix.0 as usize)?.as_ref()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Watched> {
+        self.slots.iter().flatten()
+    }
+
     pub(super) fn get_mut(&mut self, ix: SeriesIx) -> Option<&mut Watched> {
         self.slots.get_mut(ix.0 as usize)?.as_mut()
     }

@@ -168,10 +168,12 @@ pub(crate) fn summary(owners: Vec<OwnerReport>) -> Summary {
             used: 600,
             peak: 610,
             time_wait: 4,
+            forecast: None,
             destinations: vec![DestinationReport {
                 remote: ([127, 0, 0, 1], 9999).into(),
                 used: 600,
                 usable: 28_232,
+                forecast: None,
             }],
         }],
     }

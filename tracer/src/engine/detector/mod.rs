@@ -45,7 +45,8 @@
 //!
 //! # Bounds
 //!
-//! Under 2 KiB for a series, 32,768 series: one with no hold, no TIME_WAIT and nothing moved for a
+//! A series takes 1 to 2 KiB (5 KiB if it has sockets stuck in every state for hours), and there are
+//! 32,768 of them: one with no hold, no TIME_WAIT and nothing moved for a
 //! minute is dropped; a hold that finds no room counts in fewer series, and is counted as evicted.
 //!
 //! # Changing it

@@ -29,6 +29,23 @@ fn a_total_leak_is_seen_growing_then_suspected_then_certain() {
 }
 
 #[test]
+fn pools_and_destinations_have_a_forecast_with_its_margin() {
+    let mut script = Script::default();
+    script.each(20.0, 0.0, 100.0, |script, t| _ = script.acquire(t, 1));
+    let pool = script.run(Profile::Session, 100.0).summary.pools.remove(0);
+    let truth = (28_232.0 - 2_000.0) / 20.0;
+    for forecast in [pool.forecast, pool.destinations[0].forecast] {
+        let forecast = forecast.unwrap();
+        let (earliest, latest) = forecast.between_s.unwrap();
+        assert!((0.95 * truth..1.05 * truth).contains(&forecast.exhaustion_in_s), "{forecast:?}");
+        assert!(
+            0.9 * truth < earliest && earliest < truth && truth < latest && latest < 1.1 * truth,
+            "{forecast:?}"
+        );
+    }
+}
+
+#[test]
 fn growth_began_when_it_did_not_when_it_was_noticed() {
     let mut script = Script::default();
     script.each(20.0, 5.2, 30.0, |script, t| _ = script.acquire(t, 1));

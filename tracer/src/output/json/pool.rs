@@ -1,6 +1,7 @@
 //! Pools, as JSON.
 
-use crate::engine::report::{DestinationReport, PoolReport};
+use super::round;
+use crate::engine::report::{DestinationReport, Forecast, PoolReport};
 use crate::event::{Capture, NetNs, PoolId, PortRange};
 use serde::Serialize;
 
@@ -15,6 +16,8 @@ pub struct PoolJson {
     used: Option<u64>,
     peak: Option<u64>,
     time_wait: Option<u64>,
+    exhaustion_in_s: Option<f64>,
+    exhaustion_between_s: Option<[f64; 2]>,
     destinations: Option<Vec<DestinationJson>>,
 }
 
@@ -23,6 +26,8 @@ struct DestinationJson {
     remote: String,
     used: u64,
     usable: u64,
+    exhaustion_in_s: Option<f64>,
+    exhaustion_between_s: Option<[f64; 2]>,
 }
 
 impl PoolJson {
@@ -39,6 +44,8 @@ impl PoolJson {
             used: Some(pool.used),
             peak: Some(pool.peak),
             time_wait: Some(pool.time_wait),
+            exhaustion_in_s: in_s(pool.forecast),
+            exhaustion_between_s: between_s(pool.forecast),
             destinations: Some(destinations),
             ..Self::empty(&pool.id, pool.range.as_ref())
         }
@@ -54,6 +61,8 @@ impl PoolJson {
             used: None,
             peak: None,
             time_wait: None,
+            exhaustion_in_s: None,
+            exhaustion_between_s: None,
             destinations: None,
         }
     }
@@ -61,8 +70,23 @@ impl PoolJson {
 
 impl DestinationJson {
     fn of(destination: &DestinationReport) -> Self {
-        Self { remote: destination.remote.to_string(), used: destination.used, usable: destination.usable }
+        Self {
+            remote: destination.remote.to_string(),
+            used: destination.used,
+            usable: destination.usable,
+            exhaustion_in_s: in_s(destination.forecast),
+            exhaustion_between_s: between_s(destination.forecast),
+        }
     }
+}
+
+fn in_s(forecast: Option<Forecast>) -> Option<f64> {
+    forecast.map(|forecast| round(forecast.exhaustion_in_s, 1e1))
+}
+
+fn between_s(forecast: Option<Forecast>) -> Option<[f64; 2]> {
+    let (earliest, latest) = forecast?.between_s?;
+    Some([round(earliest, 1e1), round(latest, 1e1)])
 }
 
 /// A namespace's inode; 0 stands for a platform without namespaces.
