@@ -8,6 +8,7 @@ pub mod linux;
 pub mod replay;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
+pub mod windows;
 
 #[cfg(target_os = "linux")]
 pub use linux::advice::advice;

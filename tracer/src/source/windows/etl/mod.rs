@@ -1,0 +1,10 @@
+//! `.etl` files: what `netsh trace`, `wpr` and `logman` record, read on any system.
+
+mod buffer;
+mod header;
+mod reader;
+mod records;
+mod xpress;
+
+pub use header::Header;
+pub use reader::{Integrity, ReadError, Reader};

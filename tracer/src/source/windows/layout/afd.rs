@@ -1,0 +1,49 @@
+//! Microsoft-Windows-Winsock-AFD: sockets as programs ask for them.
+
+use super::Field::{
+    AddressFamily, Buffer, Endpoint, EnterExit, Length, Location, Process, ProcessIdWide, Protocol, Reason,
+    Remote, SocketType, Status,
+};
+use super::values::Values;
+use super::{Field, Layout};
+use crate::source::windows::fact::{Afd, AfdAction, Fact};
+
+const PLAIN: &[Field] = &[EnterExit, Location, Process, Endpoint, Status];
+const CONNECT: &[Field] = &[EnterExit, Location, Process, Endpoint, Buffer, Length, Status, Length, Remote];
+
+const fn layout(id: u16, fields: &'static [Field]) -> Layout {
+    Layout { id, version: 0, fields }
+}
+
+pub(super) const LAYOUTS: &[Layout] = &[
+    layout(
+        1000,
+        &[EnterExit, Location, Process, Endpoint, AddressFamily, SocketType, Protocol, ProcessIdWide, Status],
+    ),
+    layout(1001, PLAIN),
+    layout(1018, CONNECT),
+    layout(1021, CONNECT),
+    layout(1029, PLAIN),
+    layout(1030, &[EnterExit, Location, Process, Endpoint, Status, Length, Remote]),
+    layout(1032, &[EnterExit, Location, Process, Endpoint, Reason]),
+];
+
+/// What event `id` says with these values; `id` is one of those above.
+pub(super) fn fact(id: u16, values: &Values) -> Fact {
+    let action = match id {
+        1000 => AfdAction::Create,
+        1001 => AfdAction::Close,
+        1018 | 1021 => AfdAction::Connect,
+        1029 | 1030 => AfdAction::Bind,
+        _ => AfdAction::Abort,
+    };
+    Fact::Afd(Afd {
+        action,
+        done: values.number(EnterExit) != 0,
+        process: values.number(Process),
+        endpoint: values.number(Endpoint),
+        pid: values.u32(ProcessIdWide),
+        status: values.u32(Status),
+        address: values.remote,
+    })
+}
