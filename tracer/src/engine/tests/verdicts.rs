@@ -324,3 +324,22 @@ fn processes_that_pile_up_are_their_programs_leak() {
     assert!(evidence[0].processes.is_some_and(|processes| processes >= 10), "{evidence:?}");
     assert!(outcome.summary.owners.iter().any(|owner| matches!(owner.owner.id, OwnerId::Program(_))));
 }
+
+/// bind() before connect(), and a connection that is refused: the port goes to a destination and
+/// back. Nothing grows where nothing stays.
+#[test]
+fn ports_that_change_their_destination_do_not_grow() {
+    let mut script = Script::default();
+    script.each(10.0, 0.0, 120.0, |script, second| {
+        let hold = script.acquire_as(second, 1, |acquired| {
+            acquired.remote = None;
+            acquired.state = SocketState::Bound;
+        });
+        let state = |state, remote| EventKind::State { hold, state, remote };
+        script.at(second + 0.001, state(SocketState::SynSent, Some(server())));
+        script.at(second + 0.002, state(SocketState::Bound, None));
+        script.release(second + 0.003, hold);
+    });
+    let outcome = script.run(Profile::Session, 121.0);
+    assert_eq!(outcome.verdicts(), []);
+}
