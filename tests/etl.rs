@@ -9,7 +9,23 @@
 
 #[path = "etl/data.rs"]
 mod data;
+#[path = "etl/encode.rs"]
+mod encode;
+#[path = "etl/holds.rs"]
+mod holds;
+#[path = "etl/machine.rs"]
+mod machine;
 #[path = "etl/manifests.rs"]
 mod manifests;
+#[path = "etl/pack.rs"]
+mod pack;
 #[path = "etl/real.rs"]
 mod real;
+#[path = "etl/roundtrip.rs"]
+mod roundtrip;
+#[path = "etl/story.rs"]
+mod story;
+#[path = "etl/verdicts.rs"]
+mod verdicts;
+#[path = "etl/writer.rs"]
+mod writer;

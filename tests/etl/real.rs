@@ -1,6 +1,7 @@
 //! A real trace against Microsoft's decode of it: `net.4.5.2.x64.etl` of PerfView's tests.
 
 use crate::data;
+use crate::story::replay;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use tracer::event::Protocol;
@@ -81,6 +82,19 @@ fn agrees(told: &Told, at_ms: f64, traffic: &Traffic) {
             assert!(address.to_string().starts_with(shown), "{name} is {address}: {line}");
         }
     }
+}
+
+/// The kernel's SMB client holds ports of the pool, and each svchost has its services' names.
+#[test]
+fn system_holds_its_ports_in_a_real_trace() {
+    let Some(folder) = data::folder("etl") else {
+        return;
+    };
+    let outcome = replay(data::unzip(&folder.join("net.4.5.2.x64.etl.zip"), "net.4.5.2.x64.etl"));
+    assert_eq!(outcome.system(), [(None, 4)], "64,022 to 64,025, to port 445");
+    assert_eq!(outcome.capture.kernel, "6.2.9200");
+    let told = outcome.capture.degraded.iter().find(|degraded| degraded.feature == "ports");
+    assert!(told.expect("traffic alone is not enough").remedy.contains("netsh trace start"));
 }
 
 #[test]

@@ -51,7 +51,9 @@ pub struct NetNs(pub u32);
 pub struct ProcessId {
     /// The thread group id, as `ps` shows it.
     pub pid: u32,
-    /// When the process started, in clock ticks (1/100 s) since boot: field 22 of `/proc/PID/stat`.
+    /// When the process started, since boot. On Linux in clock ticks (1/100 s): field 22 of
+    /// `/proc/PID/stat`. On Windows in 100 ns: its creation time; 0 when a trace does not have it, and
+    /// when the pid was first seen when it must have been reused.
     pub started_ticks: u64,
 }
 
@@ -206,6 +208,8 @@ pub enum FailureCode {
     EADDRINUSE,
     /// A UDP `connect()` or `sendto()` found no port; easily mistaken for "would block".
     EAGAIN,
+    /// Windows: `bind()` or `connect()` found no port (10055, `STATUS_TOO_MANY_ADDRESSES` in the kernel).
+    WSAENOBUFS,
 }
 
 impl FailureCode {
@@ -216,6 +220,16 @@ impl FailureCode {
             Self::EADDRNOTAVAIL => "EADDRNOTAVAIL",
             Self::EADDRINUSE => "EADDRINUSE",
             Self::EAGAIN => "EAGAIN",
+            Self::WSAENOBUFS => "WSAENOBUFS",
+        }
+    }
+
+    /// The kernel's own number for it, where that is what users meet: Windows' NTSTATUS.
+    #[must_use]
+    pub fn status(self) -> Option<u32> {
+        match self {
+            Self::EADDRNOTAVAIL | Self::EADDRINUSE | Self::EAGAIN => None,
+            Self::WSAENOBUFS => Some(0xc000_0209),
         }
     }
 }
@@ -385,6 +399,12 @@ pub enum EventKind {
     },
     /// An allocation failed for want of ports.
     Failed(Failed),
+    /// No port was free any more, and one was handed out that closing connections still refer to
+    /// (Windows): the next allocation may fail.
+    Scarce {
+        /// The pool.
+        pool: PoolId,
+    },
     /// A pool's range, when it is first seen and when it changes.
     Pool {
         /// Which pool.
@@ -493,7 +513,7 @@ pub struct Capture {
     pub degraded: Vec<Degradation>,
     /// How to read the events' times.
     pub clock: Clock,
-    /// Length of a started_ticks unit and its origin: wall time = clock at `ticks / 100` seconds.
+    /// How many `started_ticks` make a second.
     pub ticks_per_s: u64,
     /// The pools known at the start.
     #[serde(with = "pairs")]

@@ -121,6 +121,18 @@ impl Engine {
         self.settle(ix, Verdict::Exhausted, evidence, at_ns);
     }
 
+    /// A pool has no free port left: the next allocation may fail.
+    pub(super) fn run_low(&mut self, at_ns: u64, pool: PoolId) {
+        if !self.config.scope.takes(pool) {
+            return;
+        }
+        let now = self.second(at_ns);
+        if let Some(count) = self.pools.entry(pool).or_default().run_low(now) {
+            let top_holders = self.top_holders(pool, None);
+            self.findings.push(Finding::Scarce { at_ns, pool, count, top_holders });
+        }
+    }
+
     /// Who holds most of a pool, towards a destination if there is one. A look at every hold, but
     /// at most once a second for each victim.
     fn top_holders(&self, pool: PoolId, remote: Option<SocketAddr>) -> Vec<(Owner, u64)> {

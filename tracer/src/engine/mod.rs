@@ -155,6 +155,7 @@ impl Engine {
                 self.findings.push(Finding::Corrected { at_ns, count: *count });
             }
             EventKind::Failed(failed) => self.fail(at_ns, failed),
+            EventKind::Scarce { pool } => self.run_low(at_ns, *pool),
             EventKind::Pool { pool, range } => self.set_range(*pool, *range),
             EventKind::Totals { owner, protocol, totals } => self.total(owner, *protocol, *totals),
             EventKind::Lost { count, stage } => {

@@ -1,11 +1,14 @@
 //! The pools: which ports are in use, towards where, and how much room is left.
 
+use super::detector::Second;
 use super::forecast::Trends;
 use super::report::{DestinationReport, PoolReport};
 use crate::event::{PoolId, PortRange, Protocol};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::net::SocketAddr;
 
+/// How often it is told that a pool has no free port left, in seconds.
+const SCARCE_EVERY: Second = 60;
 /// How many destinations a report lists.
 const DESTINATIONS_MAX: usize = 10;
 /// Of the usable ports, the percentage that must be used towards a destination for the second half to
@@ -21,6 +24,9 @@ pub(super) struct Pool {
     /// How many holds share each port (SO_REUSEPORT, or one port towards several destinations).
     ports: FxHashMap<u16, u32>,
     peak: u64,
+    /// How often it had no free port left, since that was told, and when it was.
+    scarce: u64,
+    scarce_told: Option<Second>,
     time_wait: u64,
     /// Holds and TIME_WAITs towards each destination: TCP only, where a port is used up for one
     /// destination at a time (`__inet_check_established`, net/ipv4/inet_hashtables.c).
@@ -66,6 +72,16 @@ impl Pool {
         let second = self.range.is_some_and(|range| (port ^ range.low) & 1 == 1);
         let enough = || self.used_towards(Some(remote)) * 100 >= self.usable() * HALF_MIN;
         second && enough() && self.half_used.insert(remote)
+    }
+
+    /// It had no free port left. Says how often, when that is to be told.
+    pub(super) fn run_low(&mut self, now: Second) -> Option<u64> {
+        self.scarce += 1;
+        if self.scarce_told.is_some_and(|told| now < told + SCARCE_EVERY) {
+            return None;
+        }
+        self.scarce_told = Some(now);
+        Some(std::mem::take(&mut self.scarce))
     }
 
     pub(super) fn time_wait(&mut self, change: i64) {

@@ -199,6 +199,18 @@ pub enum Finding {
         /// Ports there are for it.
         usable: u64,
     },
+    /// A pool has no free port left, and hands out such that closing connections still refer to.
+    /// Told at most once a minute for each pool.
+    Scarce {
+        /// When, on the source's clock.
+        at_ns: u64,
+        /// The pool.
+        pool: PoolId,
+        /// How often since it was last told.
+        count: u64,
+        /// Who holds most of that pool right now.
+        top_holders: Vec<(Owner, u64)>,
+    },
     /// Events were lost.
     Lost {
         /// When, on the source's clock.

@@ -23,7 +23,17 @@ pub(super) enum FindingJson<'a> {
         protocol: String,
         local: Option<String>,
         remote: Option<String>,
-        errno: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        errno: Option<&'static str>,
+        /// Windows has no errno: NTSTATUS, as `0xC0000209`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<String>,
+        top_holders: Vec<HolderJson<'a>>,
+    },
+    Scarce {
+        netns: Option<u32>,
+        protocol: String,
+        count: u64,
         top_holders: Vec<HolderJson<'a>>,
     },
     /// Of the ports to `remote`, `used` of `usable` are used, TIME_WAIT included.
@@ -51,8 +61,10 @@ pub(super) struct HolderJson<'a> {
 }
 
 impl<'a> HolderJson<'a> {
-    fn of((owner, held): &'a (Owner, u64), setting: &Setting) -> Self {
-        Self { owner: OwnerJson::of(owner, setting), held: *held }
+    fn all(holders: &'a [(Owner, u64)], setting: &Setting) -> Vec<Self> {
+        let one =
+            |(owner, held): &'a (Owner, u64)| Self { owner: OwnerJson::of(owner, setting), held: *held };
+        holders.iter().map(one).collect()
     }
 }
 
@@ -62,6 +74,7 @@ pub(super) fn head(finding: &Finding) -> (&'static str, u64) {
         Finding::Verdict { at_ns, .. } => ("finding", *at_ns),
         Finding::Exhausted { at_ns, .. } => ("exhausted", *at_ns),
         Finding::HalfUsed { at_ns, .. } => ("half_used", *at_ns),
+        Finding::Scarce { at_ns, .. } => ("scarce", *at_ns),
         Finding::Lost { at_ns, .. } => ("lost", *at_ns),
         Finding::Corrected { at_ns, .. } => ("corrected", *at_ns),
     }
@@ -83,8 +96,15 @@ impl<'a> FindingJson<'a> {
                 protocol: pool.protocol.to_string(),
                 local: local.map(|local| local.to_string()),
                 remote: remote.map(|remote| remote.to_string()),
-                errno: code.name(),
-                top_holders: top_holders.iter().map(|holder| HolderJson::of(holder, setting)).collect(),
+                errno: code.status().is_none().then_some(code.name()),
+                status: code.status().map(|status| format!("{status:#010X}").replace("0X", "0x")),
+                top_holders: HolderJson::all(top_holders, setting),
+            },
+            Finding::Scarce { pool, count, top_holders, .. } => Self::Scarce {
+                netns: netns(pool.netns),
+                protocol: pool.protocol.to_string(),
+                count: *count,
+                top_holders: HolderJson::all(top_holders, setting),
             },
             Finding::HalfUsed { owner, pool, remote, used, usable, .. } => Self::HalfUsed {
                 owner: OwnerJson::of(owner, setting),

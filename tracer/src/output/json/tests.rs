@@ -126,3 +126,21 @@ fn a_correction_is_a_line() {
     let line: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&line["type"], &line["count"]), (&"corrected".into(), &2.into()));
 }
+
+#[test]
+fn windows_has_a_status_instead_of_an_errno() {
+    let exhausted = |code| {
+        let text = written(|output| {
+            let (at_ns, pool, owner) = (sample::at(1.0), sample::pool(Protocol::Tcp), sample::leaker().owner);
+            let (local, remote, top_holders) = (None, None, vec![]);
+            output
+                .finding(&Finding::Exhausted { at_ns, owner, pool, code, local, remote, top_holders })
+                .unwrap();
+        });
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let line = exhausted(FailureCode::WSAENOBUFS);
+    assert_eq!((&line["status"], line.get("errno")), (&"0xC0000209".into(), None));
+    let line = exhausted(FailureCode::EADDRNOTAVAIL);
+    assert_eq!((&line["errno"], line.get("status")), (&"EADDRNOTAVAIL".into(), None));
+}

@@ -36,6 +36,10 @@ pub(super) fn text(finding: &Finding, setting: &Setting, options: &TextOptions) 
             let figures = format!("{used} of {usable}; each connect takes longer from here on");
             (*at_ns, format!("{name} {} half of the ports to {remote} are used: {figures}", label(owner)))
         }
+        Finding::Scarce { at_ns, pool, count, top_holders } => {
+            let holders = holders(top_holders);
+            (*at_ns, format!("{}{holders}", scarce(*pool, *count, options)))
+        }
         Finding::Lost { at_ns, count, stage } => (*at_ns, lost(*count, *stage, options)),
         Finding::Corrected { at_ns, count } => (*at_ns, corrected(*count, options)),
     };
@@ -66,9 +70,18 @@ fn refusal(pool: PoolId, code: FailureCode, local: Option<IpAddr>, remote: Optio
     let to = remote.map_or_else(String::new, |remote| format!(" to {remote}"));
     let trap = match code {
         FailureCode::EAGAIN => " (looks like \"would block\", is a port shortage)",
+        FailureCode::WSAENOBUFS => " (10055; STATUS_TOO_MANY_ADDRESSES in the kernel)",
         FailureCode::EADDRNOTAVAIL | FailureCode::EADDRINUSE => "",
     };
     format!("found no {protocol} port{from}{to}: {}{trap}", code.name())
+}
+
+/// `SCARCE no TCP port was free: one of a closing connection was handed out again`.
+fn scarce(pool: PoolId, times: u64, options: &TextOptions) -> String {
+    let name = options.paint.warning("SCARCE");
+    let protocol = pool.protocol.to_string().to_ascii_uppercase();
+    let times = if times > 1 { format!(", {} times", count(times)) } else { String::new() };
+    format!("{name} no {protocol} port was free: one of a closing connection was handed out again{times}")
 }
 
 fn holders(top: &[(Owner, u64)]) -> String {
@@ -97,4 +110,12 @@ fn lost(lost: u64, stage: LossStage, options: &TextOptions) -> String {
     let name = options.paint.warning("LOST");
     let events = counted(lost, "event");
     format!("{name} {events} {place}: {}", quality::consequence(stage.keeps_totals(), options))
+    let consequence = match stage {
+        // Windows keeps no totals that would be right nevertheless.
+        LossStage::Etw => {
+            "holds may be missing or left over; remedy: record with more and larger buffers".to_owned()
+        }
+        _ => quality::consequence(options),
+    };
+    format!("{name} {events} {place}: {consequence}")
 }

@@ -174,6 +174,21 @@ fn corrections_are_told_when_there_are_some_and_always_to_who_wants_to_know() {
 }
 
 #[test]
+fn the_last_ports_are_a_warning() {
+    let pool = sample::pool(Protocol::Tcp);
+    let top_holders = vec![(sample::leaker().owner, 600)];
+    let scarce = Finding::Scarce { at_ns: sample::at(1.0), pool, count: 60, top_holders };
+    let told = written(options(), |output| output.finding(&scarce).unwrap());
+    assert!(
+        told.contains(
+            "SCARCE no TCP port was free: one of a closing connection was handed out again, 60 times"
+        ),
+        "{told}"
+    );
+    assert!(told.contains("most are held by python3"), "{told}");
+}
+
+#[test]
 fn verbose_spells_out_the_limits() {
     let mut options = options();
     options.verbose = true;

@@ -8,4 +8,5 @@ pub mod etl;
 pub mod fact;
 pub mod guid;
 pub mod layout;
+pub mod model;
 pub mod record;

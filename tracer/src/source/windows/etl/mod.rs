@@ -4,7 +4,11 @@ mod buffer;
 mod header;
 mod reader;
 mod records;
+mod survey;
+mod trace;
 mod xpress;
 
 pub use header::Header;
 pub use reader::{Integrity, ReadError, Reader};
+pub use survey::RECORD_COMMAND;
+pub use trace::Trace;

@@ -3,10 +3,6 @@
 //! Surprising: of a length's half bytes two share one byte, and the second is taken from the byte
 //! that the first was read from, perhaps long before.
 
-/// The longest distance back that a match can name.
-#[cfg(test)]
-const WINDOW: usize = 8192;
-
 /// Appends what `packed` holds to `out`, until `out` has `limit` bytes. `None` when it is damaged.
 ///
 /// Data that ends early is no damage: what there is has been appended.
@@ -108,100 +104,9 @@ impl Input<'_> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    /// Packs `bytes`: greedy, with the last place of each three bytes as the only candidate.
-    pub(in crate::source::windows) fn pack(bytes: &[u8]) -> Vec<u8> {
-        let mut packer = Packer { out: vec![0; 4], flags_at: 0, flags: 0, bits: 0, half: None };
-        let mut last = std::collections::HashMap::new();
-        let mut at = 0;
-        while at < bytes.len() {
-            let key = bytes.get(at..at + 3);
-            let from = key.and_then(|key| last.get(key).copied()).filter(|from| at - from <= WINDOW);
-            key.and_then(|key| last.insert(key, at));
-            let length = from.map_or(0, |from: usize| {
-                bytes[from..].iter().zip(&bytes[at..]).take_while(|(a, b)| a == b).count()
-            });
-            match from.filter(|_| length >= 3) {
-                Some(from) => {
-                    packer.matched(at - from, length);
-                    at += length;
-                }
-                None => {
-                    packer.flag(false);
-                    packer.out.push(bytes[at]);
-                    at += 1;
-                }
-            }
-        }
-        packer.end()
-    }
-
-    struct Packer {
-        out: Vec<u8>,
-        flags_at: usize,
-        flags: u32,
-        bits: u32,
-        half: Option<usize>,
-    }
-
-    impl Packer {
-        fn flag(&mut self, bit: bool) {
-            if self.bits == 32 {
-                self.close();
-                self.flags_at = self.out.len();
-                self.out.extend([0; 4]);
-                (self.flags, self.bits) = (0, 0);
-            }
-            self.flags = self.flags << 1 | u32::from(bit);
-            self.bits += 1;
-        }
-
-        fn close(&mut self) {
-            self.out[self.flags_at..self.flags_at + 4].copy_from_slice(&self.flags.to_le_bytes());
-        }
-
-        fn matched(&mut self, distance: usize, length: usize) {
-            self.flag(true);
-            let length = length - 3;
-            let token = (distance - 1) << 3 | length.min(7);
-            self.out.extend(u16::try_from(token).expect("the window is 8 KiB").to_le_bytes());
-            if length < 7 {
-                return;
-            }
-            let half = u8::try_from((length - 7).min(15)).expect("at most 15");
-            match self.half.take() {
-                Some(at) => self.out[at] |= half << 4,
-                None => {
-                    self.half = Some(self.out.len());
-                    self.out.push(half);
-                }
-            }
-            match length {
-                ..22 => {}
-                22..277 => self.out.push(u8::try_from(length - 22).expect("below 255")),
-                277..65_536 => {
-                    self.out.push(255);
-                    self.out.extend(u16::try_from(length).expect("16 bits").to_le_bytes());
-                }
-                _ => {
-                    self.out.extend([255, 0, 0]);
-                    self.out.extend(u32::try_from(length).expect("32 bits").to_le_bytes());
-                }
-            }
-        }
-
-        /// What follows the last token in the flags is 1, so that the end is not a literal.
-        fn end(mut self) -> Vec<u8> {
-            let left = 32 - self.bits;
-            self.flags = self.flags.checked_shl(left).unwrap_or(0)
-                | 1_u32.checked_shl(left).map_or(u32::MAX, |x| x - 1);
-            self.close();
-            self.out
-        }
-    }
 
     fn unpacked(packed: &[u8], limit: usize) -> Option<Vec<u8>> {
         let mut out = Vec::new();
@@ -225,21 +130,11 @@ pub(super) mod tests {
 
     #[test]
     fn no_more_than_the_limit() {
-        assert_eq!(unpacked(&pack(&[7; 100_000]), 5), Some(vec![7; 5]));
+        let packed = b"\xff\xff\xff\x1fabc\x17\x00\x0f\xff\x26\x01";
+        assert_eq!(unpacked(packed, 5).as_deref(), Some(&b"abcab"[..]));
     }
 
     proptest! {
-        #[test]
-        fn what_was_packed_is_unpacked(bytes in prop::collection::vec(0_u8..4, 0..5000)) {
-            prop_assert_eq!(unpacked(&pack(&bytes), bytes.len()), Some(bytes));
-        }
-
-        #[test]
-        fn long_runs(lengths in prop::collection::vec((any::<u8>(), 1_usize..70_000), 1..5)) {
-            let bytes: Vec<_> = lengths.iter().flat_map(|&(byte, n)| vec![byte; n]).collect();
-            prop_assert_eq!(unpacked(&pack(&bytes), bytes.len()), Some(bytes));
-        }
-
         #[test]
         fn noise_neither_panics_nor_outgrows_its_limit(noise in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut out = Vec::new();

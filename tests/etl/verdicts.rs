@@ -1,0 +1,133 @@
+//! Verdicts on traces: leaks, churn, and who is refused a port.
+
+use crate::encode::{RELEASES, Release};
+use crate::machine::Machine;
+use crate::story::replay;
+use std::io::Cursor;
+use tracer::engine::report::{Finding, LeakKind, Verdict};
+use tracer::source::windows::etl::Trace;
+use tracer::source::windows::guid;
+
+const WIN11: Release = Release::Win11V23H2;
+
+/// One process never closes; another opens as many and closes them.
+#[test]
+fn the_process_that_never_closes_leaks() {
+    for release in RELEASES {
+        let mut machine = Machine::new(release);
+        for n in 0..600_u32 {
+            machine.at(f64::from(n) / 10.0);
+            machine.connected(100);
+            let socket = machine.connected(200);
+            machine.abort(socket);
+        }
+        let outcome = replay(machine.end());
+        let leaky = outcome.process(100);
+        assert_eq!(leaky.verdict, Verdict::Leak, "{release:?}");
+        assert_eq!(leaky.evidence[0].kind, LeakKind::Total);
+        assert_eq!((leaky.tcp.held, outcome.process(200).tcp.held), (600, 0));
+        assert_eq!(outcome.process(200).verdict, Verdict::Clean, "{release:?} {:#?}", outcome.process(200));
+    }
+}
+
+#[test]
+fn time_wait_is_not_taken_for_a_leak() {
+    let mut machine = Machine::new(WIN11);
+    let mut waiting = std::collections::VecDeque::new();
+    for n in 0..6_000_u32 {
+        machine.at(f64::from(n) / 20.0);
+        let socket = machine.connected(100);
+        machine.close_to_time_wait(socket);
+        waiting.push_back((n, socket));
+        while let Some(&(since, socket)) = waiting.front()
+            && n - since > 120 * 20
+        {
+            machine.time_wait_ends(socket);
+            waiting.pop_front();
+        }
+    }
+    let outcome = replay(machine.end());
+    assert!(outcome.worst() <= Verdict::Churn, "{:?}", outcome.worst());
+    assert_eq!((outcome.process(100).tcp.held, outcome.process(100).tcp.time_wait), (0, 2_401));
+}
+
+#[test]
+fn who_is_refused_a_port_is_a_victim_once() {
+    for release in RELEASES {
+        for afd in [true, false] {
+            let mut machine = Machine::new(release);
+            machine.afd = afd;
+            for _ in 0..50 {
+                machine.connected(100);
+            }
+            machine.at(5.0).exhausted(200);
+            let outcome = replay(machine.end());
+            assert_eq!(outcome.victims(), [(Some(200), 50)], "{release:?} with AFD: {afd}");
+            assert_eq!(outcome.process(200).verdict, Verdict::Exhausted);
+            let failed: Vec<_> =
+                outcome.process(200).tcp.failed.iter().map(|(code, n)| (code.name(), *n)).collect();
+            assert_eq!(failed, [("WSAENOBUFS", 1)]);
+        }
+    }
+}
+
+/// Before the first refusal, Windows hands out ports that closing connections still refer to.
+#[test]
+fn the_last_ports_are_a_warning() {
+    let mut machine = Machine::new(WIN11);
+    for _ in 0..50 {
+        machine.connected(100);
+    }
+    for n in 0..90 {
+        machine.at(f64::from(n)).shared(49_160);
+    }
+    let outcome = replay(machine.end());
+    let warning = |finding: &Finding| match finding {
+        Finding::Scarce { count, top_holders, .. } => Some((*count, top_holders[0].1)),
+        _ => None,
+    };
+    assert_eq!(outcome.findings.iter().filter_map(warning).collect::<Vec<_>>(), [(1, 50), (60, 50)]);
+}
+
+#[test]
+fn udp_runs_out_as_well() {
+    let mut machine = Machine::new(WIN11);
+    machine.udp(100);
+    machine.udp_exhausted(200);
+    let outcome = replay(machine.end());
+    assert_eq!(outcome.victims(), [(Some(200), 1)]);
+}
+
+#[test]
+fn a_trace_without_ports_says_what_to_record() {
+    let mut machine = Machine::new(WIN11);
+    machine.process(100, "a.exe");
+    let error = Trace::of("boot.etl".to_owned(), Cursor::new(machine.end())).expect_err("nothing of ports");
+    let text = error.to_string();
+    assert!(text.starts_with("boot.etl tells nothing of ports"), "{text}");
+    assert!(text.contains("netsh trace start") && text.contains("Microsoft-Windows-TCPIP"), "{text}");
+}
+
+/// The kernel logger's traffic: connections made, met and ended, but not those that were accepted.
+#[test]
+fn traffic_alone_shows_connections() {
+    let traffic = |machine: &mut Machine, opcode: u8, pid: u32, local: u16, remote: u16| {
+        let mut payload = [pid.to_le_bytes(), [0; 4], [10, 0, 0, 9], [10, 0, 0, 1]].concat();
+        payload.extend([remote.to_be_bytes(), local.to_be_bytes()].concat());
+        payload.extend([0; 12]);
+        machine.classic(guid::CLASSIC_TCP, opcode, 2, &payload);
+    };
+    let mut machine = Machine::new(WIN11);
+    traffic(&mut machine, 12, 100, 50_000, 443);
+    traffic(&mut machine, 10, 100, 50_000, 443);
+    traffic(&mut machine, 11, 100, 50_001, 443);
+    traffic(&mut machine, 10, 4, 50_002, 445);
+    traffic(&mut machine, 15, 100, 60_000, 5_555);
+    traffic(&mut machine, 10, 100, 60_000, 5_555);
+    traffic(&mut machine, 13, 100, 50_000, 443);
+    let outcome = replay(machine.end());
+    let tcp = &outcome.process(100).tcp;
+    assert_eq!((tcp.acquired, tcp.released, tcp.held), (1, 1, 1));
+    assert_eq!(outcome.system(), [(None, 1)]);
+    assert!(outcome.capture.degraded.iter().any(|degraded| degraded.feature == "ports"));
+}

@@ -1,0 +1,189 @@
+//! What a trace has in it: learnt in one reading before anything is told of it.
+
+use super::{Header, Integrity};
+use crate::event::{Capture, Degradation, Hook, Protocol};
+use crate::source::SourceError;
+use crate::source::windows::fact::{self, Fact, Process, ProcessLife, Service, Tcpip};
+use crate::source::windows::guid;
+use crate::source::windows::model::{Background, DEFAULT_RANGE, Votes, pool};
+use crate::source::windows::record::Record;
+use rustc_hash::FxHashSet;
+
+/// Records what `portleak` reads: the stack's events of ports, the socket layer's of requests, and
+/// who the processes are.
+pub const RECORD_COMMAND: &str = "netsh trace start tracefile=ports.etl report=disabled maxsize=2048 \
+     provider=Microsoft-Windows-TCPIP keywords=0x8400000400 level=4 \
+     provider=Microsoft-Windows-Winsock-AFD keywords=0x4 level=4 \
+     provider=Microsoft-Windows-Kernel-Process keywords=0x10 level=4 (end it with: netsh trace stop)";
+/// The first build with events of UDP's ports: Windows 10 1607 and Server 2016.
+const UDP_BUILD: u32 = 14_393;
+/// More processes and services than a machine has.
+const LISTED_MAX: usize = 1 << 18;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    background: Background,
+    votes: Votes,
+    listed: FxHashSet<u32>,
+    tcpip: u64,
+    afd: u64,
+    processes: u64,
+    traffic: u64,
+    rundown: u64,
+    stacks: u64,
+    images: u64,
+    schemas: u64,
+}
+
+impl Survey {
+    /// Takes in one record.
+    pub(super) fn see(&mut self, record: &Record<'_>) {
+        match record.provider {
+            guid::TCPIP => self.tcpip += 1,
+            guid::AFD => self.afd += 1,
+            guid::EMBEDDED_SCHEMA => self.schemas += 1,
+            _ => {}
+        }
+        let Some(Ok(fact)) = fact::decode(record) else {
+            return;
+        };
+        self.votes.hear(record.tid, &fact);
+        match fact {
+            Fact::Process(process) => self.list(process),
+            Fact::Service(service) => self.serve(service),
+            Fact::Image(image) => {
+                self.images += 1;
+                self.background.drivers.learn(&image);
+            }
+            Fact::Traffic(_) => self.traffic += 1,
+            Fact::Tcpip(Tcpip::Created(..)) => self.stacks += u64::from(record.stack().next().is_some()),
+            Fact::Tcpip(Tcpip::Exists(..)) => self.rundown += 1,
+            _ => {}
+        }
+    }
+
+    /// A process that is listed was there before the trace, unless its start is told as well.
+    fn list(&mut self, process: Process) {
+        self.processes += 1;
+        match process.life {
+            ProcessLife::Started => {
+                self.listed.insert(process.pid);
+            }
+            ProcessLife::Exists
+                if self.background.processes.len() < LISTED_MAX && self.listed.insert(process.pid) =>
+            {
+                self.background.processes.push(process);
+            }
+            ProcessLife::Exists | ProcessLife::Ended => {}
+        }
+    }
+
+    fn serve(&mut self, service: Service) {
+        if service.pid != 0 && self.background.services.len() < LISTED_MAX {
+            self.background.services.push(service);
+        }
+    }
+
+    /// What it comes to.
+    ///
+    /// # Errors
+    /// When nothing in the trace tells of ports.
+    pub(super) fn end(
+        mut self,
+        name: &str,
+        header: &Header,
+        integrity: Integrity,
+    ) -> Result<(Background, Capture), SourceError> {
+        if self.tcpip == 0 && self.traffic == 0 {
+            return Err(SourceError {
+                what: format!("{name} tells nothing of ports: Microsoft-Windows-TCPIP is not in it"),
+                remedy: format!("record with: {RECORD_COMMAND}"),
+            });
+        }
+        self.background.has_tcpip = self.tcpip > 0;
+        self.background.order = self.votes.order();
+        let (major, minor) = header.version;
+        let capture = Capture {
+            platform: "windows".to_owned(),
+            kernel: format!("{major}.{minor}.{}", header.build),
+            hooks: self.hooks(),
+            degraded: self.degraded(header, integrity),
+            clock: header.clock(),
+            ticks_per_s: 10_000_000,
+            pools: [Protocol::Tcp, Protocol::Udp].map(|protocol| (pool(protocol), DEFAULT_RANGE)).into(),
+        };
+        Ok((self.background, capture))
+    }
+
+    fn hooks(&self) -> Vec<Hook> {
+        let hook = |name: &str, seen: u64| {
+            let off_because = (seen == 0).then(|| "none of its events is in the trace".to_owned());
+            Hook { name: name.to_owned(), off_because }
+        };
+        let mut hooks = vec![
+            hook("Microsoft-Windows-TCPIP", self.tcpip),
+            hook("Microsoft-Windows-Winsock-AFD", self.afd),
+            hook("processes", self.processes),
+        ];
+        if self.tcpip == 0 {
+            hooks.push(hook("NT Kernel Logger: TcpIp", self.traffic));
+        }
+        hooks
+    }
+
+    fn degraded(&self, header: &Header, integrity: Integrity) -> Vec<Degradation> {
+        let record = || format!("record with: {RECORD_COMMAND}");
+        let mut degraded = Vec::new();
+        let mut limit = |feature: &str, why: String, remedy: String| {
+            degraded.push(Degradation { feature: feature.to_owned(), why, remedy });
+        };
+        if self.tcpip == 0 {
+            let why = "the trace has the kernel logger's traffic only: ports that are bound and silent, \
+                       UDP ports, and ports that could not be had are not seen";
+            limit("ports", why.to_owned(), record());
+        } else {
+            if self.afd == 0 {
+                let why = "Microsoft-Windows-Winsock-AFD is not in the trace";
+                limit("owners of sockets from before the trace", why.to_owned(), record());
+            }
+            if header.build < UDP_BUILD {
+                let why = format!("Windows build {} tells nothing of them", header.build);
+                limit("UDP ports", why, "record on Windows 10 1607, Server 2016 or later".to_owned());
+            }
+            if self.rundown == 0 {
+                let why = "the trace does not list the connections that were there when it began";
+                limit(
+                    "ports held before the trace",
+                    why.to_owned(),
+                    "begin the trace before the program".to_owned(),
+                );
+            }
+            if self.stacks == 0 || self.images == 0 {
+                let why = "the trace has no stacks of socket creation, or not the list of drivers";
+                let remedy =
+                    "record with wpr and a profile that has Stack=\"true\" for Microsoft-Windows-TCPIP";
+                limit("System's ports by driver", why.to_owned(), remedy.to_owned());
+            }
+        }
+        if self.processes == 0 {
+            let why = "the trace has neither starts nor a list of processes";
+            limit("names of processes", why.to_owned(), record());
+        }
+        let range = DEFAULT_RANGE;
+        let why =
+            format!("a trace does not have it; Windows' default {}-{} is assumed", range.low, range.high);
+        let remedy = "compare with: netsh int ipv4 show dynamicport tcp";
+        limit("the range of ephemeral ports", why, remedy.to_owned());
+        let Integrity { buffers, damaged_buffers, misdated_records, truncated } = integrity;
+        if damaged_buffers > 0 || misdated_records > 0 || truncated {
+            let why = format!(
+                "{damaged_buffers} of its {buffers} buffers could not be read to their end, {misdated_records} \
+                 records have a time that cannot be{}",
+                if truncated { ", and it ends within a buffer" } else { "" }
+            );
+            limit("the file", why, "end the recording before copying it, and copy it again".to_owned());
+        }
+        degraded
+    }
+}

@@ -1,0 +1,110 @@
+//! A trace file as a source: the same events as live tracing, as fast as they can be read.
+
+use super::survey::Survey;
+use super::{ReadError, Reader};
+use crate::event::{Capture, Event, EventKind, LossStage};
+use crate::source::windows::model::Model;
+use crate::source::{Source, SourceError};
+use std::fs::File;
+use std::future::pending;
+use std::io::{Read, Seek};
+use std::path::Path;
+
+/// How many records are read at once.
+const BATCH: usize = 4_096;
+
+/// A trace file that is being read.
+#[derive(Debug)]
+pub struct Trace<R = File> {
+    name: String,
+    reader: Reader<R>,
+    model: Model,
+    capture: Capture,
+    now_ns: u64,
+    /// What the session says was lost, until it has been told.
+    lost: u64,
+    over: bool,
+}
+
+impl Trace {
+    /// Opens the trace file at `path`. It is read twice: now, and as its events are asked for.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no trace, or tells nothing of ports.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(|error| failure(&name, &error.into()))?;
+        Self::of(name, file)
+    }
+}
+
+impl<R: Read + Seek> Trace<R> {
+    /// A trace in `file`, which messages call `name`.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no trace, or tells nothing of ports.
+    pub fn of(name: String, file: R) -> Result<Self, SourceError> {
+        let mut survey = Survey::default();
+        let reader = Reader::open(file, |_, _, record| survey.see(record));
+        let reader = reader.map_err(|error| failure(&name, &error))?;
+        let header = reader.header();
+        let (background, capture) = survey.end(&name, header, reader.integrity())?;
+        let model = Model::new(header, &background);
+        let (now_ns, lost) = (header.start_ns(), header.events_lost.saturating_add(header.buffers_lost));
+        Ok(Self { name, reader, model, capture, now_ns, lost, over: false })
+    }
+
+    /// Whether all of it has been read.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+}
+
+impl<R: Read + Seek> Source for Trace<R> {
+    fn capture(&self) -> &Capture {
+        &self.capture
+    }
+
+    /// When the last record was written that has been read.
+    fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    async fn ready(&mut self) {
+        if self.over {
+            pending::<()>().await;
+        }
+    }
+
+    fn drain(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {
+        if self.lost > 0 {
+            let kind = EventKind::Lost { count: self.lost, stage: LossStage::Etw };
+            events.push(Event { at_ns: self.now_ns, kind });
+            self.lost = 0;
+        }
+        let Self { reader, model, now_ns, .. } = self;
+        let more = reader.read(BATCH, |header, at_ns, record| {
+            *now_ns = at_ns.max(*now_ns);
+            model.tell(header, at_ns, record, events);
+        });
+        self.over = !more.map_err(|error| failure(&self.name, &error))?;
+        Ok(())
+    }
+
+    fn stop(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {
+        while !self.over {
+            self.drain(events)?;
+        }
+        Ok(())
+    }
+}
+
+fn failure(name: &str, error: &ReadError) -> SourceError {
+    let remedy = match error {
+        ReadError::Io(_) => "name an event trace that you may read",
+        ReadError::NoTrace => "name an .etl file of netsh trace, wpr or logman, or a recording of portleak",
+        ReadError::TooWide => "copy it again from where it was recorded",
+    };
+    SourceError { what: format!("cannot read {name}: {error}"), remedy: remedy.to_owned() }
+}

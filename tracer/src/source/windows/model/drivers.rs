@@ -1,0 +1,101 @@
+//! The kernel's images: which driver an address lies in, and which one asked for a socket.
+
+use crate::source::windows::fact::Image;
+use std::sync::Arc;
+
+/// Images that stand between every driver and its sockets.
+const PLUMBING: [&str; 15] = [
+    "ntoskrnl", "ntkrnlmp", "ntkrnlpa", "ntkrpamp", "hal", "tcpip", "afd", "netio", "tdx", "tdi", "fwpkclnt",
+    "ndis", "wfplwfs", "cng", "msrpc",
+];
+/// More images than any kernel has loaded.
+const DRIVERS_MAX: usize = 4_096;
+
+/// An image's place and name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Driver {
+    base: u64,
+    end: u64,
+    name: Arc<str>,
+}
+
+/// The images of the kernel, by where they begin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drivers(Vec<Driver>);
+
+impl Drivers {
+    /// An image is loaded. Those of processes are of no use here.
+    pub fn learn(&mut self, image: &Image) {
+        let is_kernel = matches!(image.pid, 0 | 4) && is_kernel_address(image.base);
+        if !is_kernel || self.0.len() >= DRIVERS_MAX {
+            return;
+        }
+        let end = image.base.saturating_add(image.size);
+        let driver = Driver { base: image.base, end, name: short(&image.path).into() };
+        match self.0.binary_search_by_key(&driver.base, |known| known.base) {
+            Ok(at) => self.0[at] = driver,
+            Err(at) => self.0.insert(at, driver),
+        }
+    }
+
+    /// The driver that a stack (innermost first) comes from: the first outside the plumbing.
+    #[must_use]
+    pub fn of_stack(&self, stack: impl Iterator<Item = u64>) -> Option<Arc<str>> {
+        let mut names = stack.filter_map(|address| self.at(address));
+        names.find(|name| !PLUMBING.contains(&name.to_ascii_lowercase().as_str())).cloned()
+    }
+
+    fn at(&self, address: u64) -> Option<&Arc<str>> {
+        let after = self.0.partition_point(|driver| driver.base <= address);
+        let driver = self.0.get(after.checked_sub(1)?)?;
+        (address < driver.end).then_some(&driver.name)
+    }
+}
+
+/// The upper half belongs to the kernel, on machines of 64 bits and of 32.
+fn is_kernel_address(address: u64) -> bool {
+    address >> 63 == 1 || (0x8000_0000..=0xffff_ffff).contains(&address)
+}
+
+/// `mrxsmb` of `\SystemRoot\system32\DRIVERS\mrxsmb.sys`.
+fn short(path: &str) -> &str {
+    let file = base_name(path);
+    file.rsplit_once('.').map_or(file, |(name, _)| name)
+}
+
+/// What stands after the last backslash.
+pub(super) fn base_name(path: &str) -> &str {
+    path.rsplit_once('\\').map_or(path, |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drivers(names: &[(u64, &str)]) -> Drivers {
+        let mut drivers = Drivers::default();
+        for &(base, name) in names {
+            let path = format!("\\SystemRoot\\system32\\DRIVERS\\{name}.sys");
+            drivers.learn(&Image { base: (0xffff_8000 << 32) + base, size: 0x1000, pid: 4, path });
+        }
+        drivers
+    }
+
+    #[test]
+    fn the_first_driver_outside_the_plumbing_asked() {
+        let drivers =
+            drivers(&[(0x9000, "MrxSmb"), (0x1000, "tcpip"), (0x5000, "AFD"), (0x7000, "ntoskrnl")]);
+        let kernel = |offset: u64| (0xffff_8000 << 32) + offset;
+        let stack = [0x1010, 0x5020, 0x7000, 0x9fff, 0x7001].map(kernel);
+        assert_eq!(drivers.of_stack(stack.into_iter()).as_deref(), Some("MrxSmb"));
+        let worker = [0x1010, 0x7001, 0xa000].map(kernel);
+        assert_eq!(drivers.of_stack(worker.into_iter()), None, "a worker thread tells nothing");
+    }
+
+    #[test]
+    fn images_of_processes_are_no_drivers() {
+        let mut drivers = Drivers::default();
+        drivers.learn(&Image { base: 0x7ff0_0000, size: 0x1000, pid: 7, path: "a.dll".to_owned() });
+        assert_eq!(drivers, Drivers::default());
+    }
+}

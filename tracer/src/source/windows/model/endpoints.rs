@@ -1,0 +1,169 @@
+//! Endpoints: who created each, and the ports of UDP, which are theirs from bind to close.
+
+use super::ports::{Claim, Trust};
+use super::{Model, Told, pool, unspecified};
+use crate::event::{Acquired, EventKind, HoldId, OwnerId, Protocol, SocketState};
+use crate::source::windows::fact;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// More endpoints than a machine has at once.
+const ENDPOINTS_MAX: usize = 1 << 22;
+
+/// An endpoint.
+#[derive(Clone, Debug)]
+struct Endpoint {
+    claim: Claim,
+    /// Its port and hold.
+    bound: Option<(u16, HoldId)>,
+}
+
+/// The endpoints, by their addresses in memory, which are used again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Endpoints(FxHashMap<u64, Endpoint>);
+
+impl Endpoints {
+    pub(super) fn bind(&mut self, endpoint: u64, port: u16, hold: HoldId) {
+        if let Some(endpoint) = self.0.get_mut(&endpoint) {
+            endpoint.bound = Some((port, hold));
+        }
+    }
+
+    fn enter(&mut self, endpoint: u64, claim: Claim) {
+        if self.0.len() >= ENDPOINTS_MAX {
+            self.0.retain(|_, endpoint| endpoint.bound.is_some());
+        }
+        self.0.insert(endpoint, Endpoint { claim, bound: None });
+    }
+}
+
+impl Model {
+    /// 1001, 1013, 1391: an endpoint was created. Whatever had its address is gone.
+    pub(super) fn create(&mut self, protocol: Protocol, created: &fact::Endpoint, told: &mut Told<'_, '_>) {
+        let Some(endpoint) = created.endpoint.filter(|_| created.status == 0) else {
+            return;
+        };
+        let module = self.drivers.of_stack(told.record.stack());
+        let claim = self.named(created.pid, created.start_key, Trust::Field, module, told);
+        if told.record.id == 1013
+            && let Some(known) = self.endpoints.0.get_mut(&endpoint)
+        {
+            // The end of what 1001 began: it may know more.
+            known.claim.owner = better(&known.claim.owner, claim.owner);
+            return;
+        }
+        self.forget(protocol, endpoint, told);
+        self.endpoints.enter(endpoint, claim);
+    }
+
+    /// An endpoint's address is another's now: its port's release was not seen.
+    fn forget(&mut self, protocol: Protocol, endpoint: u64, told: &mut Told<'_, '_>) {
+        let Some((port, hold)) = self.endpoints.0.remove(&endpoint).and_then(|before| before.bound) else {
+            return;
+        };
+        match protocol {
+            Protocol::Tcp => {
+                self.ports.release(endpoint, port, &mut told.out);
+            }
+            Protocol::Udp => told.out.push(EventKind::Released { hold }),
+        }
+    }
+
+    /// 1396: a UDP endpoint has a port from now on.
+    pub(super) fn bind_udp(&mut self, bound: &fact::Endpoint, told: &mut Told<'_, '_>) {
+        let Some((endpoint, local)) = bound.endpoint.zip(bound.local).filter(|_| bound.status == 0) else {
+            return;
+        };
+        let asked = self.threads.get(told.record.tid).and_then(super::threads::Request::local);
+        let chosen = asked.is_some_and(|asked| asked.port() == 0);
+        if !self.is_dynamic(Protocol::Udp, local.port(), chosen, told) {
+            return;
+        }
+        let claim = match bound.pid {
+            0 => self.claim_of(endpoint, told),
+            pid => self.named(pid, bound.start_key, Trust::Field, None, told),
+        };
+        self.forget(Protocol::Udp, endpoint, told);
+        let hold = self.next_hold();
+        let pool = pool(Protocol::Udp);
+        told.out.push(EventKind::Acquired(Acquired {
+            hold,
+            owner: claim.owner.clone(),
+            pool,
+            range: self.ranges.get(&pool).copied(),
+            pre_existing: false,
+            local: if local.ip().is_unspecified() { unspecified(local) } else { local.ip() },
+            port: Some(local.port()),
+            remote: None,
+            state: SocketState::Bound,
+            site: None,
+        }));
+        self.endpoints.enter(endpoint, claim);
+        self.endpoints.bind(endpoint, local.port(), hold);
+    }
+
+    /// 1397: a UDP endpoint gave its port back.
+    pub(super) fn close_udp(&mut self, closed: &fact::Endpoint, told: &mut Told<'_, '_>) {
+        if let Some(endpoint) = closed.endpoint {
+            self.forget(Protocol::Udp, endpoint, told);
+        }
+    }
+
+    /// 1009: a TCP endpoint was closed; its port goes with 1193.
+    pub(super) fn close_tcp(&mut self, closed: &fact::Endpoint, told: &mut Told<'_, '_>) {
+        if let Some(endpoint) = closed.endpoint
+            && let Some((port, _)) = self.endpoints.0.get(&endpoint).and_then(|endpoint| endpoint.bound)
+        {
+            self.ports.close(endpoint, port, &mut told.out);
+        }
+    }
+
+    /// Whose endpoint it is: as it was created, or else as the request that its thread is in.
+    pub(super) fn claim_of(&mut self, endpoint: u64, told: &mut Told<'_, '_>) -> Claim {
+        let module = self.drivers.of_stack(told.record.stack());
+        if let Some(known) = self.endpoints.0.get_mut(&endpoint) {
+            if let (OwnerId::System { module: none @ None, .. }, Some(_)) = (&mut known.claim.owner, &module)
+            {
+                *none = module;
+            }
+            return known.claim.clone();
+        }
+        let claim = self.claim_of_thread(module, told);
+        self.endpoints.enter(endpoint, claim.clone());
+        claim
+    }
+
+    /// Who is at it on this thread: the process object of its request, or else the event's header.
+    pub(super) fn claim_of_thread(&mut self, module: Option<Arc<str>>, told: &mut Told<'_, '_>) -> Claim {
+        let object = self.threads.get(told.record.tid).map(|request| request.process);
+        match object.and_then(|object| self.people.pid_of(object)) {
+            Some(pid) => self.named(pid, None, Trust::Object, module, told),
+            None => {
+                let (pid, key) = (told.record.pid.unwrap_or(0), told.record.start_key());
+                self.named(pid, key, Trust::Thread, module, told)
+            }
+        }
+    }
+
+    /// The owner with this pid. A pid of 0 is not known, and not to be trusted.
+    pub(super) fn named(
+        &mut self,
+        pid: u32,
+        start_key: Option<u64>,
+        trust: Trust,
+        module: Option<Arc<str>>,
+        told: &mut Told<'_, '_>,
+    ) -> Claim {
+        let owner = self.people.owner(told.out.at_ns, pid, start_key, module, told.out.events);
+        Claim { owner, trust: if pid == 0 { Trust::None } else { trust } }
+    }
+}
+
+/// The owner of two that says more: System with its driver's name.
+fn better(before: &OwnerId, after: OwnerId) -> OwnerId {
+    match (before, &after) {
+        (OwnerId::System { module: Some(_), .. }, OwnerId::System { module: None, .. })
+        | (_, OwnerId::Unowned) => before.clone(),
+        _ => after,
+    }
+}

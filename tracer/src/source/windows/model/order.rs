@@ -1,0 +1,74 @@
+//! In which byte order events 1191 to 1195 write a port: nobody says, so the trace is asked.
+//!
+//! A bind writes its port twice on one thread: in 1191, and then in an address, whose order is
+//! known.
+
+use crate::source::windows::fact::{AfdAction, Fact, Tcpip};
+use rustc_hash::FxHashMap;
+
+/// More threads than are at it at once.
+const THREADS_MAX: usize = 1 << 16;
+
+/// The byte order of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortOrder {
+    /// The machine's: the lower byte first.
+    #[default]
+    Host,
+    /// The network's: the higher byte first.
+    Network,
+}
+
+impl PortOrder {
+    /// The port that was written as `port`.
+    #[must_use]
+    pub fn read(self, port: u16) -> u16 {
+        match self {
+            Self::Host => port,
+            Self::Network => port.swap_bytes(),
+        }
+    }
+}
+
+/// What the binds of a trace say of it.
+#[derive(Clone, Debug, Default)]
+pub struct Votes {
+    acquired: FxHashMap<u32, u16>,
+    host: u64,
+    network: u64,
+}
+
+impl Votes {
+    /// Takes in what a thread wrote.
+    pub fn hear(&mut self, tid: Option<u32>, fact: &Fact) {
+        let Some(tid) = tid else {
+            return;
+        };
+        let address = match fact {
+            Fact::Tcpip(Tcpip::Acquired(port)) => {
+                if self.acquired.len() >= THREADS_MAX {
+                    self.acquired.clear();
+                }
+                self.acquired.insert(tid, port.port);
+                return;
+            }
+            Fact::Tcpip(Tcpip::Bound(_, endpoint)) if endpoint.status == 0 => endpoint.local,
+            Fact::Afd(afd) if afd.action == AfdAction::Bind && afd.done && afd.status == 0 => afd.address,
+            _ => return,
+        };
+        let Some((address, written)) = address.zip(self.acquired.remove(&tid)) else {
+            return;
+        };
+        let port = address.port();
+        if port != port.swap_bytes() {
+            self.host += u64::from(port == written);
+            self.network += u64::from(port == written.swap_bytes());
+        }
+    }
+
+    /// What most of them say; the machine's order when they say nothing.
+    #[must_use]
+    pub fn order(&self) -> PortOrder {
+        if self.network > self.host { PortOrder::Network } else { PortOrder::Host }
+    }
+}

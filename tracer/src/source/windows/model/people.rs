@@ -1,0 +1,175 @@
+//! Processes: who a pid is at an instant, and what is known of it.
+//!
+//! Surprising: an event's header tells the process on whose thread it was written, which is often
+//! not the one that it is about. AFD's events carry the kernel's process object, and that is always
+//! right.
+
+use super::drivers::base_name;
+use crate::event::{Event, EventKind, OwnerId, ProcessFacts, ProcessId};
+use crate::source::windows::etl::Header;
+use crate::source::windows::fact::{Process, ProcessLife, Service};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// The kernel's own process.
+pub(super) const SYSTEM: u32 = 4;
+/// More processes than a trace has that was not made to do harm.
+const PEOPLE_MAX: usize = 1 << 18;
+/// The lower bits of a start key number the processes since boot; the upper ones number the boots,
+/// and some events leave those out.
+const SEQUENCE: u64 = (1 << 48) - 1;
+
+/// One process that has, or had, a pid.
+#[derive(Clone, Debug)]
+struct Person {
+    id: ProcessId,
+    start_key: Option<u64>,
+    facts: ProcessFacts,
+    /// Whether it has been told of, so that changes must be, too.
+    told: bool,
+    ended: bool,
+}
+
+/// The processes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct People {
+    by_pid: FxHashMap<u32, Person>,
+    by_object: FxHashMap<u64, u32>,
+}
+
+impl People {
+    /// A process started, is there, or ended.
+    pub(super) fn learn(&mut self, at_ns: u64, header: &Header, process: &Process, events: &mut Vec<Event>) {
+        let ticks = process.created.map(|created| header.ticks_since_boot(created));
+        if process.life == ProcessLife::Ended {
+            self.end(at_ns, process.pid, events);
+            return;
+        }
+        let started = process.life == ProcessLife::Started;
+        let is_known = self.by_pid.get(&process.pid).is_some_and(|known| {
+            let same_time = ticks.is_none_or(|ticks| [0, ticks].contains(&known.id.started_ticks));
+            !known.ended && !started && same_time && fits(known.start_key, process.start_key)
+        });
+        if !is_known {
+            let from_trace = started.then_some(at_ns / 100);
+            self.enter(process.pid, ticks.or(from_trace).unwrap_or(0), process.start_key);
+        }
+        let Some(person) = self.by_pid.get_mut(&process.pid) else {
+            return;
+        };
+        describe(&mut person.facts, process);
+        if person.told {
+            events.push(told(at_ns, person));
+        }
+    }
+
+    /// A service runs in a process.
+    pub(super) fn serve(&mut self, at_ns: u64, service: &Service, events: &mut Vec<Event>) {
+        if service.pid == 0 {
+            return;
+        }
+        if !self.by_pid.contains_key(&service.pid) {
+            self.enter(service.pid, 0, None);
+        }
+        let Some(person) = self.by_pid.get_mut(&service.pid) else {
+            return;
+        };
+        let before = person.facts.service.as_deref().unwrap_or_default();
+        if before.split(", ").any(|known| known == service.name) {
+            return;
+        }
+        let all =
+            if before.is_empty() { service.name.clone() } else { format!("{before}, {}", service.name) };
+        person.facts.service = Some(all.into());
+        if person.told {
+            events.push(told(at_ns, person));
+        }
+    }
+
+    /// A kernel's process object is of this process now.
+    pub(super) fn meet(&mut self, object: u64, pid: u32) {
+        if pid != 0 && (self.by_object.len() < PEOPLE_MAX || self.by_object.contains_key(&object)) {
+            self.by_object.insert(object, pid);
+        }
+    }
+
+    /// The pid that a kernel's process object has.
+    pub(super) fn pid_of(&self, object: u64) -> Option<u32> {
+        self.by_object.get(&object).copied()
+    }
+
+    /// The owner that a pid is now; told of if that was not done yet. A pid of 0 is nobody.
+    pub(super) fn owner(
+        &mut self,
+        at_ns: u64,
+        pid: u32,
+        start_key: Option<u64>,
+        module: Option<Arc<str>>,
+        events: &mut Vec<Event>,
+    ) -> OwnerId {
+        match pid {
+            0 => return OwnerId::Unowned,
+            SYSTEM => return OwnerId::System { module, netns: crate::event::NetNs(0) },
+            _ => {}
+        }
+        match self.by_pid.get(&pid) {
+            None => self.enter(pid, 0, start_key),
+            // Its pid has been given to another whose start was not seen.
+            Some(known) if known.ended || !fits(known.start_key, start_key) => {
+                self.enter(pid, at_ns / 100, start_key);
+            }
+            Some(_) => {}
+        }
+        let Some(person) = self.by_pid.get_mut(&pid) else {
+            return OwnerId::Unowned;
+        };
+        person.start_key = person.start_key.or(start_key);
+        if !person.told {
+            person.told = true;
+            events.push(told(at_ns, person));
+        }
+        OwnerId::Process(person.id)
+    }
+
+    fn enter(&mut self, pid: u32, started_ticks: u64, start_key: Option<u64>) {
+        if self.by_pid.len() >= PEOPLE_MAX {
+            self.by_pid.retain(|_, person| !person.ended);
+        }
+        if self.by_pid.len() < PEOPLE_MAX {
+            let id = ProcessId { pid, started_ticks };
+            let facts = ProcessFacts::default();
+            self.by_pid.insert(pid, Person { id, start_key, facts, told: false, ended: false });
+        }
+    }
+
+    fn end(&mut self, at_ns: u64, pid: u32, events: &mut Vec<Event>) {
+        let Some(person) = self.by_pid.get_mut(&pid).filter(|person| !person.ended) else {
+            return;
+        };
+        person.ended = true;
+        if person.told {
+            events.push(Event { at_ns, kind: EventKind::Exited { id: person.id } });
+        }
+    }
+}
+
+/// Whether two keys can be of one process.
+fn fits(a: Option<u64>, b: Option<u64>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a & SEQUENCE == b & SEQUENCE,
+        _ => true,
+    }
+}
+
+fn told(at_ns: u64, person: &Person) -> Event {
+    Event { at_ns, kind: EventKind::Process { id: person.id, facts: person.facts.clone() } }
+}
+
+fn describe(facts: &mut ProcessFacts, process: &Process) {
+    if let Some(image) = &process.image {
+        facts.comm = base_name(image).into();
+        facts.exe = image.contains('\\').then(|| image.as_str().into()).or(facts.exe.take());
+    }
+    facts.cmdline = process.command.as_deref().map(Into::into).or(facts.cmdline.take());
+    facts.ppid = process.parent.or(facts.ppid);
+}

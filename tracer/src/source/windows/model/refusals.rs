@@ -1,0 +1,81 @@
+//! Refusals: who was refused a port for want of one.
+//!
+//! The stack says it (1006, 1050, 1394), and AFD says it again with the status that the program got
+//! (1029, 1030, 1018, 1021). Of one attempt it is told once.
+
+use super::ports::{Claim, Trust};
+use super::threads::Request;
+use super::{Model, Told, pool};
+use crate::event::{EventKind, Failed, FailureCode, Protocol};
+use crate::source::windows::fact::{Afd, AfdAction, Connection, Endpoint};
+use std::net::{IpAddr, SocketAddr};
+
+/// `STATUS_TOO_MANY_ADDRESSES` (ntstatus.h): WSAENOBUFS to the program. That a certain port is in
+/// use (0xC000020A, 0xC0000043) is something else.
+const TOO_MANY_ADDRESSES: u32 = 0xc000_0209;
+
+impl Model {
+    /// 1006, 1394.
+    pub(super) fn refuse_bind(&mut self, protocol: Protocol, refused: &Endpoint, told: &mut Told<'_, '_>) {
+        if refused.status != TOO_MANY_ADDRESSES {
+            return;
+        }
+        let claim = match refused.endpoint {
+            Some(endpoint) => self.claim_of(endpoint, told),
+            None => self.claim_of_thread(self.drivers.of_stack(told.record.stack()), told),
+        };
+        let remote = self.threads.get(told.record.tid).and_then(Request::remote);
+        self.refuse(claim, protocol, refused.local.map(|local| local.ip()), remote, told);
+    }
+
+    /// 1050.
+    pub(super) fn refuse_connect(&mut self, refused: &Connection, told: &mut Told<'_, '_>) {
+        if refused.status != TOO_MANY_ADDRESSES {
+            return;
+        }
+        let claim = match refused.pid {
+            0 => self.claim_of_thread(self.drivers.of_stack(told.record.stack()), told),
+            pid => self.named(pid, refused.start_key, Trust::Field, None, told),
+        };
+        self.refuse(claim, Protocol::Tcp, refused.local.map(|local| local.ip()), refused.remote, told);
+    }
+
+    /// 1029, 1030, 1018, 1021, as they end.
+    pub(super) fn refuse_request(&mut self, afd: &Afd, request: &Request, told: &mut Told<'_, '_>) {
+        let asks = matches!(afd.action, AfdAction::Bind | AfdAction::Connect);
+        if !asks || afd.status != TOO_MANY_ADDRESSES || request.refused {
+            return;
+        }
+        let claim = match self.people.pid_of(afd.process) {
+            Some(pid) => self.named(pid, None, Trust::Object, None, told),
+            None => self.claim_of_thread(None, told),
+        };
+        // AFD does not say which protocol its socket has; a connect is TCP's, and so are most binds.
+        let local = request.local().map(|local| local.ip());
+        self.refuse(claim, Protocol::Tcp, local, request.remote(), told);
+    }
+
+    fn refuse(
+        &mut self,
+        claim: Claim,
+        protocol: Protocol,
+        local: Option<IpAddr>,
+        remote: Option<SocketAddr>,
+        told: &mut Told<'_, '_>,
+    ) {
+        if let Some(request) = self.threads.get_mut(told.record.tid) {
+            if request.refused {
+                return;
+            }
+            request.refused = true;
+        }
+        told.out.push(EventKind::Failed(Failed {
+            owner: claim.owner,
+            pool: pool(protocol),
+            code: FailureCode::WSAENOBUFS,
+            local,
+            remote,
+            retracts: None,
+        }));
+    }
+}

@@ -1,0 +1,79 @@
+//! What a thread is in the middle of: the stack's events lie between AFD's, on the same thread.
+
+use crate::source::windows::fact::{Afd, AfdAction};
+use rustc_hash::FxHashMap;
+use std::net::SocketAddr;
+
+/// More threads than are at it at once; beyond, all are forgotten, which costs a few details.
+const THREADS_MAX: usize = 1 << 16;
+
+/// A request that a thread has made of AFD.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Request {
+    /// The kernel's process object.
+    pub(super) process: u64,
+    /// It binds, and to what.
+    bind: Option<Option<SocketAddr>>,
+    /// It connects, and where to.
+    connect: Option<Option<SocketAddr>>,
+    /// That it was refused has been told.
+    pub(super) refused: bool,
+}
+
+impl Request {
+    /// The address that it asked for.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        self.bind.flatten()
+    }
+
+    /// The address that it wants to reach.
+    pub(super) fn remote(&self) -> Option<SocketAddr> {
+        self.connect.flatten()
+    }
+}
+
+/// The requests, by thread.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Threads(FxHashMap<u32, Request>);
+
+impl Threads {
+    /// A request begins.
+    pub(super) fn enter(&mut self, tid: u32, afd: &Afd) {
+        if self.0.len() >= THREADS_MAX {
+            self.0.clear();
+        }
+        let request = self.0.entry(tid).or_default();
+        if request.process != afd.process {
+            *request = Request { process: afd.process, ..Request::default() };
+        }
+        match afd.action {
+            AfdAction::Bind => request.bind = Some(afd.address),
+            AfdAction::Connect => *request = Request { connect: Some(afd.address), bind: None, ..*request },
+            _ => {}
+        }
+    }
+
+    /// A request ends. Says how it stood before.
+    pub(super) fn leave(&mut self, tid: u32, afd: &Afd) -> Request {
+        let Some(request) = self.0.get_mut(&tid) else {
+            return Request { process: afd.process, ..Request::default() };
+        };
+        let before = *request;
+        match afd.action {
+            AfdAction::Bind => request.bind = None,
+            _ => *request = Request::default(),
+        }
+        if request.connect.is_none() && request.bind.is_none() {
+            self.0.remove(&tid);
+        }
+        before
+    }
+
+    pub(super) fn get(&self, tid: Option<u32>) -> Option<&Request> {
+        self.0.get(&tid?)
+    }
+
+    pub(super) fn get_mut(&mut self, tid: Option<u32>) -> Option<&mut Request> {
+        self.0.get_mut(&tid?)
+    }
+}

@@ -1,0 +1,78 @@
+//! Connections as the kernel logger tells them, where the stack's own events are missing.
+//!
+//! It tells of a port when data goes over it: connections made and ended are seen, connections that
+//! were there are met with their first data, and what is bound and silent is not seen at all. Of UDP
+//! it never tells that a port was given back, so UDP ports are left out.
+
+use super::{Model, Told, pool};
+use crate::event::{Acquired, EventKind, HoldId, Protocol, SocketState};
+use crate::source::windows::fact::{Traffic, TrafficKind};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::net::SocketAddr;
+
+/// More connections than a machine has at once.
+const CONNECTIONS_MAX: usize = 1 << 22;
+
+/// The connections, by their two ends.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Connections {
+    holds: FxHashMap<(SocketAddr, SocketAddr), HoldId>,
+    /// Ports of the pool that connections were accepted on: their connections take no port.
+    listeners: FxHashSet<u16>,
+}
+
+impl Model {
+    pub(super) fn traffic(&mut self, traffic: &Traffic, told: &mut Told<'_, '_>) {
+        let ends = (traffic.local, traffic.remote);
+        if traffic.protocol == Protocol::Udp {
+            return;
+        }
+        match traffic.kind {
+            TrafficKind::Accepted => {
+                self.traffic.listeners.insert(traffic.local.port());
+            }
+            TrafficKind::Disconnected => {
+                if let Some(hold) = self.traffic.holds.remove(&ends) {
+                    told.out.push(EventKind::Released { hold });
+                }
+            }
+            TrafficKind::Connected => {
+                // The ends of a connection whose end was not seen.
+                if let Some(hold) = self.traffic.holds.remove(&ends) {
+                    told.out.push(EventKind::Released { hold });
+                }
+                self.meet(traffic, false, told);
+            }
+            TrafficKind::Sent | TrafficKind::Received => {
+                if !self.traffic.holds.contains_key(&ends) {
+                    self.meet(traffic, true, told);
+                }
+            }
+        }
+    }
+
+    fn meet(&mut self, traffic: &Traffic, pre_existing: bool, told: &mut Told<'_, '_>) {
+        let port = traffic.local.port();
+        let accepted = self.traffic.listeners.contains(&port);
+        let is_full = self.traffic.holds.len() >= CONNECTIONS_MAX;
+        if accepted || is_full || !self.is_dynamic(Protocol::Tcp, port, false, told) {
+            return;
+        }
+        let owner = self.people.owner(told.out.at_ns, traffic.pid, None, None, told.out.events);
+        let hold = self.next_hold();
+        let pool = pool(Protocol::Tcp);
+        told.out.push(EventKind::Acquired(Acquired {
+            hold,
+            owner,
+            pool,
+            range: self.ranges.get(&pool).copied(),
+            pre_existing,
+            local: traffic.local.ip(),
+            port: Some(port),
+            remote: Some(traffic.remote),
+            state: SocketState::Connected,
+            site: None,
+        }));
+        self.traffic.holds.insert((traffic.local, traffic.remote), hold);
+    }
+}
