@@ -3,7 +3,9 @@
 use crate::encode::{RELEASES, Release};
 use crate::machine::Machine;
 use crate::story::replay;
+use crate::writer::Form;
 use std::io::Cursor;
+use std::process::Command;
 use tracer::engine::report::{Finding, LeakKind, Verdict};
 use tracer::source::windows::etl::Trace;
 use tracer::source::windows::guid;
@@ -130,4 +132,22 @@ fn traffic_alone_shows_connections() {
     assert_eq!((tcp.acquired, tcp.released, tcp.held), (1, 1, 1));
     assert_eq!(outcome.system(), [(None, 1)]);
     assert!(outcome.capture.degraded.iter().any(|degraded| degraded.feature == "ports"));
+}
+
+/// The whole way: a file, told by its first bytes, judged, and in words.
+#[test]
+fn a_trace_file_is_replayed_as_a_recording_is() {
+    for compressed in [false, true] {
+        let mut machine = Machine::with(WIN11, Form { compressed, ..Form::default() });
+        machine.process(100, "leaky.exe");
+        (0..600_u32).for_each(|n| _ = machine.at(f64::from(n) / 10.0).connected(100));
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), machine.end()).expect("room for a trace");
+        let output = Command::new(env!("CARGO_BIN_EXE_portleak")).arg("replay").arg(file.path()).output();
+        let output = output.expect("portleak runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(text.contains("LEAK") && text.contains("leaky.exe"), "{text}");
+        assert!(text.contains("10.0.0.9:443"), "{text}");
+    }
 }

@@ -300,7 +300,7 @@ impl LossStage {
     /// Whether what the source counts is right nevertheless.
     #[must_use]
     pub fn keeps_totals(self) -> bool {
-        !matches!(self, Self::Recording | Self::Table)
+        !matches!(self, Self::Etw | Self::Recording | Self::Table)
     }
 }
 

@@ -22,6 +22,8 @@ use tracer::run::os::{exit_code, page_bytes, process_exists};
 use tracer::run::replay;
 use tracer::run::session::{self, Plan, RunError};
 use tracer::run::signals::OsSignals;
+use tracer::source::replay::Replayed;
+use tracer::source::windows::etl::Trace as EventTrace;
 use tracer::source::{self, CaptureOptions, LiveSource, Source, Stacks, places};
 use tracer::symbols::Symbols;
 
@@ -76,7 +78,8 @@ async fn run_command(args: Run) -> anyhow::Result<u8> {
     let mut source = open_source(&args.capture, Stacks::All)?;
     let capture = in_scope(source.capture(), &config.scope);
     // The terminal is the command's: no progress line.
-    let told = Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: args.capture.buffer };
+    let told =
+        Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: Some(args.capture.buffer) };
     let mut output = open_output(&args.output, sink, told, None);
     let recording = recording.map(|file| (file, head(&source, &args.capture, &args.command)));
     let plan = Plan { command: args.command, linger: args.linger, duration: args.capture.duration };
@@ -93,7 +96,8 @@ async fn trace_machine(args: &Trace) -> anyhow::Result<u8> {
     let config = config(&args.capture)?;
     let mut source = open_source(&args.capture, Stacks::Kernel)?;
     let capture = in_scope(source.capture(), &config.scope);
-    let told = Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: args.capture.buffer };
+    let told =
+        Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: Some(args.capture.buffer) };
     let mut output = open_output(&args.output, sink, told, progress_line(&args.output));
     let recording = recording.map(|file| (file, head(&source, &args.capture, &[])));
     let duration = args.capture.duration;
@@ -107,7 +111,7 @@ fn snapshot(args: &Snapshot) -> anyhow::Result<u8> {
     let config = Config { scope: scope(&args.filter)?, ..Config::default() };
     let picture = source::picture()?;
     let capture = in_scope(&picture.capture, &config.scope);
-    let told = Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: page_bytes() };
+    let told = Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: Some(page_bytes()) };
     let mut output = open_output(&args.output, sink, told, None);
     session::tell_picture(&picture, config, &mut *output)?;
     Ok(exit::OK)
@@ -115,7 +119,10 @@ fn snapshot(args: &Snapshot) -> anyhow::Result<u8> {
 
 fn replay(args: &Replay) -> anyhow::Result<u8> {
     let sink = open_sink(&args.output)?;
-    let mut reader = source::replay::open(&args.file)?;
+    let mut reader = match source::replay::open(&args.file)? {
+        Replayed::Recording(reader) => reader,
+        Replayed::Trace(trace) => return replay_trace(args, *trace, sink),
+    };
     let head = reader.head().clone();
     let config = match args.profile.map(ProfileArg::profile) {
         Some(profile) => Config { profile, thresholds: None, ..head.config },
@@ -123,7 +130,7 @@ fn replay(args: &Replay) -> anyhow::Result<u8> {
     };
     let capture = in_scope(&head.capture, &config.scope);
     let symbols = Symbols::Recorded(reader.take_names());
-    let told = Told { capture: &capture, symbols, buffer_bytes: head.buffer_bytes };
+    let told = Told { capture: &capture, symbols, buffer_bytes: Some(head.buffer_bytes) };
     let mut output = open_output(&args.output, sink, told, None);
     let summary = replay::replay(&mut reader, config, &mut *output)?;
     for flaw in reader.flaws().to_string().lines() {
@@ -131,6 +138,16 @@ fn replay(args: &Replay) -> anyhow::Result<u8> {
     }
     let code = if reader.flaws().is_damaged() { exit::FAILURE } else { exit::OK };
     Ok(leak_or(&args.output, &summary, code))
+}
+
+fn replay_trace(args: &Replay, mut trace: EventTrace, sink: Sink) -> anyhow::Result<u8> {
+    let profile = args.profile.map_or_else(Profile::default, ProfileArg::profile);
+    let config = Config { profile, ..Config::default() };
+    let capture = trace.capture().clone();
+    let told = Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: None };
+    let mut output = open_output(&args.output, sink, told, None);
+    let summary = replay::trace(&mut trace, config, &mut *output)?;
+    Ok(leak_or(&args.output, &summary, exit::OK))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -209,7 +226,7 @@ fn in_scope(capture: &Capture, scope: &Scope) -> Capture {
 struct Told<'a> {
     capture: &'a Capture,
     symbols: Symbols,
-    buffer_bytes: u32,
+    buffer_bytes: Option<u32>,
 }
 
 fn open_output(

@@ -107,7 +107,7 @@ pub struct Snapshot {
 /// `portleak replay`.
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// A file written with --record
+    /// A file written with --record, or a Windows event trace (.etl)
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// How quick to judge, if not as it was then

@@ -53,6 +53,7 @@ Exit status: 0; 1 when the file is damaged or portleak itself failed; 2 on wrong
 Examples:
   portleak replay leak.plk
   portleak replay leak.plk --profile production
+  portleak replay trace.etl            what netsh trace, wpr or logman recorded on Windows
   portleak replay leak.plk --format json | jq 'select(.type == \"finding\")'";
 
 /// `portleak run foo` lacks only the dashes: shows where they go.

@@ -64,6 +64,7 @@ kinds! {
     31 ResyncBegan {}
     32 ResyncEnded {}
     37 Idle { hold, idle_ns }
+    38 Scarce { pool }
     of
     33 Acquired
     34 Confirmed
@@ -117,7 +118,7 @@ macro_rules! codes {
 codes! {
     Protocol { 0 Tcp, 1 Udp }
     SocketState { 0 Bound, 1 Listen, 2 SynSent, 3 Connected, 4 CloseWait, 5 Closing }
-    FailureCode { 0 EADDRNOTAVAIL, 1 EADDRINUSE, 2 EAGAIN }
+    FailureCode { 0 EADDRNOTAVAIL, 1 EADDRINUSE, 2 EAGAIN, 3 WSAENOBUFS }
     LossStage { 0 Kernel, 1 Queue, 2 Decode, 3 Etw, 4 Recording, 5 Table }
 }
 

@@ -1,4 +1,4 @@
-//! A recording instead of a machine: the same events at the same instants, as fast as they can be
+//! A file instead of a machine: the same events at the same instants, as fast as they can be
 //! judged.
 
 use super::{Desk, TraceError};
@@ -6,8 +6,29 @@ use crate::engine::Config;
 use crate::engine::report::Summary;
 use crate::output::Output;
 use crate::recording::{Reader, Turn};
+use crate::source::Source;
 use crate::source::replay::broken;
+use crate::source::windows::etl::Trace;
 use std::io::{Read, Seek};
+
+/// Judges an event trace of Windows by `config`.
+///
+/// # Errors
+/// When the file cannot be read or the output cannot be written.
+pub fn trace<R: Read + Seek>(
+    trace: &mut Trace<R>,
+    config: Config,
+    output: &mut dyn Output,
+) -> Result<Summary, TraceError> {
+    let mut desk = Desk::new(config, trace.now_ns(), output, None);
+    desk.start()?;
+    let mut events = Vec::new();
+    while !trace.is_over() {
+        trace.drain(&mut events)?;
+        desk.take(&mut events, trace.now_ns())?;
+    }
+    Ok(desk.conclude(trace.now_ns())?)
+}
 
 /// Judges a recording by `config`.
 ///

@@ -1,6 +1,7 @@
 //! Files to replay: what kind one is, by its first bytes, and why one cannot be replayed.
 
 use super::SourceError;
+use super::windows::etl::Trace;
 use crate::recording::{MAGIC, OpenError, Reader};
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -70,12 +71,9 @@ impl Kind {
     fn refusal(self) -> (String, String) {
         let record = "record one with portleak run --record FILE, or trace --record FILE";
         let (is, remedy) = match self {
-            Self::Recording | Self::Other => ("is no recording of portleak", record),
+            Self::Recording | Self::Etl | Self::Other => ("is no recording of portleak", record),
             Self::Empty => ("is empty", record),
             Self::Stub => ("is cut within its first bytes: nothing of it is left", record),
-            Self::Etl => {
-                ("is an event trace log of Windows, which this version cannot read yet", "update portleak")
-            }
             Self::Packets => ("contains captured packets, which do not tell who holds ports", record),
             Self::Json => ("is the output of --format json, which cannot be judged again", record),
             Self::Text => ("is a text", record),
@@ -87,19 +85,29 @@ impl Kind {
     }
 }
 
-/// Whether these are the first bytes of a Windows event trace log: the size of a buffer, and in it,
-/// after its header of 72 bytes, a system record, whose fourth byte has the two highest bits set
-/// (`WMI_BUFFER_HEADER`, `SYSTEM_TRACE_HEADER`).
+/// Whether these are the first bytes of a Windows event trace log: a buffer that has 72 bytes of
+/// header, and then a system record of a machine of 32 or 64 bits (kind 1 or 2, marker 0xC0) that
+/// belongs to the trace's own group.
 fn is_etl(head: &[u8]) -> bool {
     let size = head.first_chunk().copied().map(u32::from_le_bytes);
-    size.is_some_and(|size| size > 72 && size % 8 == 0) && head.get(75) == Some(&0xc0)
+    let marked = matches!(head.get(74..76), Some([1 | 2, 0xc0])) && head.get(79) == Some(&0);
+    marked && size.is_some_and(|size| size > 72)
+}
+
+/// A file that can be replayed.
+#[derive(Debug)]
+pub enum Replayed {
+    /// A recording of portleak's.
+    Recording(Box<Reader<File>>),
+    /// An event trace of Windows.
+    Trace(Box<Trace>),
 }
 
 /// Opens a file to replay.
 ///
 /// # Errors
 /// When it is none, with what it is instead.
-pub fn open(path: &Path) -> Result<Reader<File>, SourceError> {
+pub fn open(path: &Path) -> Result<Replayed, SourceError> {
     let name = path.display();
     let cannot = |what: &str, remedy: &str| SourceError {
         what: format!("cannot replay {name}: {what}"),
@@ -115,16 +123,20 @@ pub fn open(path: &Path) -> Result<Reader<File>, SourceError> {
     file.by_ref().take(HEAD_LEN as u64).read_to_end(&mut head).map_err(unreadable)?;
     file.rewind().map_err(unreadable)?;
     let kind = Kind::of(&head);
+    if kind == Kind::Etl {
+        return Trace::of(name.to_string(), file).map(|trace| Replayed::Trace(Box::new(trace)));
+    }
     if kind != Kind::Recording {
         let (is, remedy) = kind.refusal();
         return Err(cannot(&format!("it {is}"), &remedy));
     }
-    Reader::open(file).map_err(|error| match &error {
+    let reader = Reader::open(file).map_err(|error| match &error {
         OpenError::Newer { .. } => cannot(&error.to_string(), "update portleak"),
         OpenError::Foreign => cannot("it is cut within its first bytes", "record it again"),
         OpenError::Headless(_) => cannot(&error.to_string(), "ask for the file again, or record it again"),
         OpenError::Io(_) => cannot(&error.to_string(), "copy it to this machine first"),
-    })
+    })?;
+    Ok(Replayed::Recording(Box::new(reader)))
 }
 
 /// A file that was opened cannot be read on.

@@ -110,12 +110,4 @@ fn lost(lost: u64, stage: LossStage, options: &TextOptions) -> String {
     let name = options.paint.warning("LOST");
     let events = counted(lost, "event");
     format!("{name} {events} {place}: {}", quality::consequence(stage.keeps_totals(), options))
-    let consequence = match stage {
-        // Windows keeps no totals that would be right nevertheless.
-        LossStage::Etw => {
-            "holds may be missing or left over; remedy: record with more and larger buffers".to_owned()
-        }
-        _ => quality::consequence(options),
-    };
-    format!("{name} {events} {place}: {consequence}")
 }

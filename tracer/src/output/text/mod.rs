@@ -35,8 +35,8 @@ pub struct TextOptions {
     pub summary_only: bool,
     /// Spell out what is inexact.
     pub verbose: bool,
-    /// The buffer that was used, to advise a larger one.
-    pub buffer_bytes: u32,
+    /// The buffer that was used, to advise a larger one; `None` when it was not portleak's.
+    pub buffer_bytes: Option<u32>,
     /// For times of day.
     pub zone: TimeZone,
 }

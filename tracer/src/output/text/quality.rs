@@ -43,10 +43,10 @@ pub(super) fn text(
 
 /// What a loss means, and the remedy. As a rule the kernel goes on counting.
 pub(super) fn consequence(totals_kept: bool, options: &TextOptions) -> String {
-    if !totals_kept {
+    let Some(buffer_bytes) = options.buffer_bytes.filter(|_| totals_kept) else {
         return "totals are inexact, single holds may be missing or too many".to_owned();
-    }
-    let larger = size(u64::from(options.buffer_bytes) * GROWTH);
+    };
+    let larger = size(u64::from(buffer_bytes) * GROWTH);
     format!("totals are exact, single holds may be missing; remedy: --buffer {larger}")
 }
 

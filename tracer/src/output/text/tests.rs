@@ -10,7 +10,7 @@ fn options() -> TextOptions {
         paint: Paint::new(false),
         summary_only: false,
         verbose: false,
-        buffer_bytes: 4 << 20,
+        buffer_bytes: Some(4 << 20),
         zone: TimeZone::UTC,
     }
 }

@@ -152,6 +152,7 @@ fn kind() -> impl Strategy<Value = EventKind> {
             totals
         }),
         (any::<u64>(), stage()).prop_map(|(count, stage)| EventKind::Lost { count, stage }),
+        pool().prop_map(|pool| EventKind::Scarce { pool }),
         Just(EventKind::ResyncBegan),
         Just(EventKind::ResyncEnded),
         (hold(), any::<u64>()).prop_map(|(hold, idle_ns)| EventKind::Idle { hold, idle_ns }),
