@@ -11,6 +11,8 @@
 mod data;
 #[path = "etl/encode.rs"]
 mod encode;
+#[path = "etl/fuzz.rs"]
+mod fuzz;
 #[path = "etl/holds.rs"]
 mod holds;
 #[path = "etl/machine.rs"]

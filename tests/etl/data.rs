@@ -5,16 +5,20 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The folder `name` of the data, if there is one; otherwise says that the test is skipped.
-#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
 pub(crate) fn folder(name: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let root = std::env::var_os("PORTLEAK_DATA").map_or_else(beside, PathBuf::from);
-    let folder = root.join(name);
-    if folder.is_dir() {
-        return Some(folder);
+    Some(root.join(name)).filter(|folder| exists(folder))
+}
+
+/// Whether it is there; otherwise says that the test is skipped.
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+pub(crate) fn exists(path: &Path) -> bool {
+    let exists = path.exists();
+    if !exists {
+        eprintln!("SKIPPED: {} is not there", path.display());
     }
-    eprintln!("SKIPPED: {} is not there", folder.display());
-    None
+    exists
 }
 
 pub(crate) fn text(path: &Path) -> String {

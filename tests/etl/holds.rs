@@ -1,12 +1,13 @@
 //! The life of ports on Windows: holder sets, owners, TIME_WAIT, pointers that are used again.
 
-use crate::encode::{RELEASES, Release};
+use crate::encode::{RELEASES, Release, wide};
 use crate::machine::Machine;
 use crate::story::replay;
 use crate::writer::Form;
 use std::collections::BTreeMap;
 use tracer::engine::report::Finding;
 use tracer::event::{LossStage, OwnerId};
+use tracer::source::windows::guid;
 
 const WIN11: Release = Release::Win11V23H2;
 
@@ -182,6 +183,18 @@ fn a_pid_that_is_used_again_is_another_process() {
     }
 }
 
+/// Nobody says that the acquirer of a port is called as the endpoint is that was created.
+#[test]
+fn an_endpoint_may_have_two_names() {
+    let mut machine = Machine::new(WIN11);
+    machine.acquirer_offset = 0x40;
+    let closed = machine.connected(100);
+    machine.connected(100);
+    machine.close_to_time_wait(closed);
+    machine.time_wait_ends(closed);
+    assert_eq!(tcp(machine.end(), 100), (2, 1, 1, 0, 0));
+}
+
 #[test]
 fn ports_are_read_in_whatever_order_they_are_written() {
     let mut machine = Machine::new(WIN11);
@@ -206,6 +219,21 @@ fn system_is_split_by_the_driver_on_the_stack() {
     machine.bound(4);
     let outcome = replay(machine.end());
     assert_eq!(outcome.system(), [(None, 1), (Some("mrxsmb"), 2)]);
+}
+
+#[test]
+fn a_host_of_services_has_their_names() {
+    let mut machine = Machine::new(WIN11);
+    machine.bound(100);
+    machine.process(100, "svchost.exe");
+    for name in ["Dhcp", "Dnscache"] {
+        let mut payload = [100_u32, 4, 7].map(u32::to_le_bytes).concat();
+        payload.extend([name, "what it is", "svchost.exe"].map(wide).concat());
+        machine.classic(guid::CLASSIC_CONFIG, 15, 2, &payload);
+    }
+    let outcome = replay(machine.end());
+    let facts = outcome.process(100).owner.facts.as_ref().expect("it is known");
+    assert_eq!((&*facts.comm, facts.service.as_deref()), ("svchost.exe", Some("Dhcp, Dnscache")));
 }
 
 #[test]

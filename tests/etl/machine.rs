@@ -6,7 +6,7 @@
 
 use crate::encode::{Release, Value, layout, payload, wide};
 use crate::writer::{Form, Writer, before, item, tick};
-use std::io::Cursor;
+use std::io::{Cursor, Seek, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use tracer::source::windows::guid::{self, Guid};
 use tracer::source::windows::layout::Field;
@@ -28,14 +28,16 @@ pub(crate) struct Socket {
     remote: SocketAddr,
 }
 
-pub(crate) struct Machine {
-    writer: Writer<Cursor<Vec<u8>>>,
+pub(crate) struct Machine<W = Cursor<Vec<u8>>> {
+    writer: Writer<W>,
     release: Release,
     now_ns: u64,
     next_port: u16,
     next_pointer: u64,
     /// Whether AFD's events are recorded.
     pub(crate) afd: bool,
+    /// Ports are acquired under another name than their endpoint's, so far away from it.
+    pub(crate) acquirer_offset: u64,
     /// Ports in events 1191 to 1195 are written in the network's byte order.
     pub(crate) network_order: bool,
     /// What is attached to the events of sockets' creation.
@@ -52,21 +54,33 @@ impl Machine {
     }
 
     pub(crate) fn with(release: Release, form: Form) -> Self {
+        Self::into(Cursor::new(Vec::new()), release, form)
+    }
+
+    pub(crate) fn end(self) -> Vec<u8> {
+        self.finish().into_inner()
+    }
+}
+
+impl<W: Write + Seek> Machine<W> {
+    /// A machine whose trace goes into `file`.
+    pub(crate) fn into(file: W, release: Release, form: Form) -> Self {
         let form = Form { build: release.build(), ..form };
         Self {
-            writer: Writer::new(Cursor::new(Vec::new()), form, 4),
+            writer: Writer::new(file, form, 4),
             release,
             now_ns: 0,
             next_port: 49_152,
             next_pointer: 0xffff_8d00_0000_1000,
             afd: true,
+            acquirer_offset: 0,
             network_order: false,
             extended: Vec::new(),
         }
     }
 
-    pub(crate) fn end(self) -> Vec<u8> {
-        self.writer.finish().into_inner()
+    pub(crate) fn finish(self) -> W {
+        self.writer.finish()
     }
 
     /// It is so many seconds after the beginning.
@@ -203,7 +217,7 @@ impl Machine {
     /// `bind()` to port 0 of a TCP socket that exists.
     fn bind(&mut self, pid: u32, endpoint: u64, port: u16) {
         self.afd(1030, pid, ENTER, 0, &[(Field::Remote, Self::any(0).into())]);
-        self.port(1191, pid, endpoint, port, false, 0);
+        self.port(1191, pid, endpoint + self.acquirer_offset, port, false, 0);
         self.tcpip(1008, pid, &[(Field::Endpoint, endpoint.into()), (Field::Local, Self::any(port).into())]);
         self.afd(1030, pid, EXIT, 0, &[(Field::Remote, Self::any(port).into())]);
     }
@@ -277,7 +291,7 @@ impl Machine {
         let Socket { pid, endpoint, port, .. } = socket;
         self.afd(1001, 4, ENTER, 0, &[]);
         self.tcpip(1009, pid, &[(Field::Endpoint, endpoint.into()), (Field::Local, Self::any(port).into())]);
-        self.port(1193, pid, endpoint, port, false, 0);
+        self.port(1193, pid, endpoint + self.acquirer_offset, port, false, 0);
         self.afd(1001, 4, EXIT, 0, &[]);
     }
 

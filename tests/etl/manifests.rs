@@ -103,8 +103,24 @@ fn layouts_are_those_of_the_manifests() {
         }
         let newest = if provider == guid::AFD { "afd-26h1.tsv" } else { "tcpip-26h1.tsv" };
         seen.extend(compare(newest, provider, &table(&data::text(&folder.join(newest)))));
-        for layout in layouts(provider) {
-            assert!(seen.contains(layout), "no manifest has {layout:?}");
-        }
+        all_seen(provider, &seen);
+    }
+}
+
+#[test]
+fn layouts_of_processes_are_those_of_the_manifest() {
+    let Some(path) = data::folder("etw-manifests").map(|folder| folder.join("kernel-process-26h1.tsv"))
+    else {
+        return;
+    };
+    if data::exists(&path) {
+        let seen = compare("26h1", guid::KERNEL_PROCESS, &table(&data::text(&path)));
+        all_seen(guid::KERNEL_PROCESS, &seen);
+    }
+}
+
+fn all_seen(provider: Guid, seen: &[Layout]) {
+    for layout in layouts(provider) {
+        assert!(seen.contains(layout), "no manifest has {layout:?}");
     }
 }

@@ -35,6 +35,8 @@
 //!   own list of sockets (`reconcile`). `picture` is who holds what now, without probes.
 //! - [`recording`]: events in a file, and back; `source::replay` opens one, whatever it is, and
 //!   `run::replay` judges it.
+//!   `source::windows` reads event traces (`etl`), decodes them (`fact`, `layout`) and makes holds
+//!   of them (`model`), on every system.
 //! - [`symbols`]: the frames of a call site in people's words, from the files that they lie in.
 //! - [`output`]: findings and summary for people and for programs.
 //! - [`run`]: the loop, and the command that `portleak run` runs. [`cli`], [`exit`]: the outside.

@@ -1,6 +1,27 @@
 //! Windows: what its tracing tells, live or from a file, as the same events that every source says.
 //!
 //! Everything here is portable: payloads are decoded from their bytes, nothing asks Windows.
+//!
+//! ```text
+//! a file   etl::Reader   buffers → records in order of time ──┐
+//!                                                             ▼
+//!                        fact::decode   layout, classic: what a record says
+//!                                                             ▼
+//!                        model::Model   what that means: holds, owners, refusals ── Event
+//! ```
+//!
+//! # What nobody could verify
+//!
+//! The layouts are Microsoft's manifests', and the reader agrees with Microsoft's on real traces. But
+//! no recording with events 1191 to 1195 could be had, so these are taken from the messages of the
+//! manifests, and each is handled whichever way it turns out:
+//!
+//! - The byte order of `PortNumber`: found out from each trace (`model::PortOrder`).
+//! - Whether `PortAcquirer` is the `Endpoint` of 1001: where it is not, the owner comes from the
+//!   request that the thread is in.
+//! - Whether TIME_WAIT keeps a reference: if it does, TIME_WAIT lasts until 1193; if not, it is not seen.
+//! - Whether a failed bind is told as 1029 or 1030: both are read, and the stack's 1006 before them.
+//! - Whether System's sockets have pid 4 in 1001 and 1391: the thread's pid is used where they have none.
 
 mod bytes;
 mod classic;

@@ -1,8 +1,8 @@
 //! Endpoints: who created each, and the ports of UDP, which are theirs from bind to close.
 
 use super::ports::{Claim, Trust};
-use super::{Model, Told, pool, unspecified};
-use crate::event::{Acquired, EventKind, HoldId, OwnerId, Protocol, SocketState};
+use super::{Model, Told};
+use crate::event::{EventKind, HoldId, OwnerId, Protocol};
 use crate::source::windows::fact;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -29,6 +29,10 @@ impl Endpoints {
         }
     }
 
+    pub(super) fn remove(&mut self, endpoint: u64) {
+        self.0.remove(&endpoint);
+    }
+
     fn enter(&mut self, endpoint: u64, claim: Claim) {
         if self.0.len() >= ENDPOINTS_MAX {
             self.0.retain(|_, endpoint| endpoint.bound.is_some());
@@ -44,7 +48,10 @@ impl Model {
             return;
         };
         let module = self.drivers.of_stack(told.record.stack());
-        let claim = self.named(created.pid, created.start_key, Trust::Field, module, told);
+        let claim = match created.pid {
+            0 => self.claim_of_thread(module, told),
+            pid => self.named(pid, created.start_key, Trust::Field, module, told),
+        };
         if told.record.id == 1013
             && let Some(known) = self.endpoints.0.get_mut(&endpoint)
         {
@@ -84,22 +91,10 @@ impl Model {
             pid => self.named(pid, bound.start_key, Trust::Field, None, told),
         };
         self.forget(Protocol::Udp, endpoint, told);
-        let hold = self.next_hold();
-        let pool = pool(Protocol::Udp);
-        told.out.push(EventKind::Acquired(Acquired {
-            hold,
-            owner: claim.owner.clone(),
-            pool,
-            range: self.ranges.get(&pool).copied(),
-            pre_existing: false,
-            local: if local.ip().is_unspecified() { unspecified(local) } else { local.ip() },
-            port: Some(local.port()),
-            remote: None,
-            state: SocketState::Bound,
-            site: None,
-        }));
+        let acquired = self.hold(Protocol::Udp, &claim.owner, local);
         self.endpoints.enter(endpoint, claim);
-        self.endpoints.bind(endpoint, local.port(), hold);
+        self.endpoints.bind(endpoint, local.port(), acquired.hold);
+        told.out.push(EventKind::Acquired(acquired));
     }
 
     /// 1397: a UDP endpoint gave its port back.
@@ -111,10 +106,13 @@ impl Model {
 
     /// 1009: a TCP endpoint was closed; its port goes with 1193.
     pub(super) fn close_tcp(&mut self, closed: &fact::Endpoint, told: &mut Told<'_, '_>) {
-        if let Some(endpoint) = closed.endpoint
-            && let Some((port, _)) = self.endpoints.0.get(&endpoint).and_then(|endpoint| endpoint.bound)
-        {
-            self.ports.close(endpoint, port, &mut told.out);
+        let Some(endpoint) = closed.endpoint else {
+            return;
+        };
+        match self.endpoints.0.get(&endpoint).map(|known| known.bound) {
+            Some(Some((port, _))) => self.ports.close(endpoint, port, &mut told.out),
+            Some(None) => self.endpoints.remove(endpoint),
+            None => {}
         }
     }
 

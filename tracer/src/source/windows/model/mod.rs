@@ -20,12 +20,12 @@ use super::etl::Header;
 use super::fact::{self, Afd, Connection, Fact, PortFact, Process, Service, Tcpip, Unreadable};
 use super::record::Record;
 use crate::event::{
-    Acquired, Event, EventKind, HoldId, LossStage, NetNs, PoolId, PortRange, Protocol, SocketState,
+    Acquired, Event, EventKind, HoldId, LossStage, NetNs, OwnerId, PoolId, PortRange, Protocol, SocketState,
     TimeWaitFound,
 };
 use endpoints::Endpoints;
 use people::People;
-use ports::{Claim, Out, Ports, Trust};
+use ports::{Holder, Out, Ports, Trust};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -169,9 +169,7 @@ impl Model {
             Tcpip::Exists(connection, state) => self.find(&connection, state, told),
             Tcpip::Acquired(port) => self.acquire(port, told),
             Tcpip::Inherited(port) => self.inherit(port, told),
-            Tcpip::Released(port) => {
-                self.ports.release(port.acquirer, self.order.read(port.port), &mut told.out);
-            }
+            Tcpip::Released(port) => self.release(port, told),
             Tcpip::Replaced(port) => {
                 self.ports.replace(port.original, port.acquirer, self.order.read(port.port));
             }
@@ -195,19 +193,12 @@ impl Model {
             return;
         }
         let claim = self.claim_of(fact.acquirer, told);
-        let hold = self.next_hold();
         let local = asked.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |asked| asked.ip());
-        self.endpoints.bind(fact.acquirer, port, hold);
-        self.begin(
-            hold,
-            port,
-            (fact.acquirer, !fact.weak),
-            claim,
-            (local, None),
-            SocketState::Bound,
-            false,
-            told,
-        );
+        let acquired = self.hold(Protocol::Tcp, &claim.owner, SocketAddr::new(local, port));
+        self.endpoints.bind(fact.acquirer, port, acquired.hold);
+        let holder =
+            if fact.weak { Holder::Connection(fact.acquirer) } else { Holder::Endpoint(fact.acquirer) };
+        self.begin(acquired, holder, claim.trust, told);
     }
 
     /// 1192: a connection has its endpoint's port, too, or did not get it.
@@ -241,46 +232,49 @@ impl Model {
             return;
         }
         let claim = self.claim_of(endpoint, told);
-        let hold = self.next_hold();
-        let local = unspecified(remote);
-        self.endpoints.bind(endpoint, port, hold);
-        self.begin(hold, port, (endpoint, true), claim, (local, None), SocketState::Bound, true, told);
+        let local = SocketAddr::new(unspecified(remote), port);
+        let acquired = Acquired { pre_existing: true, ..self.hold(Protocol::Tcp, &claim.owner, local) };
+        self.endpoints.bind(endpoint, port, acquired.hold);
+        self.begin(acquired, Holder::Endpoint(endpoint), claim.trust, told);
         self.ports.inherit(tcb, endpoint, port);
         let destination = self.destination(tcb);
         (destination.port, destination.inherited) = (Some(port), None);
         self.ports.change(tcb, SocketState::SynSent, Some(remote), &mut told.out);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a hold has that many sides")]
-    fn begin(
-        &mut self,
-        hold: HoldId,
-        port: u16,
-        holder: (u64, bool),
-        claim: Claim,
-        (local, remote): (IpAddr, Option<SocketAddr>),
-        state: SocketState,
-        pre_existing: bool,
-        told: &mut Told<'_, '_>,
-    ) {
-        if !self.ports.has_room() {
-            told.out.push(EventKind::Lost { count: 1, stage: LossStage::Queue });
-            return;
-        }
-        let pool = pool(Protocol::Tcp);
-        told.out.push(EventKind::Acquired(Acquired {
-            hold,
-            owner: claim.owner.clone(),
+    /// A new hold of `owner`, bound to `local` and nothing else.
+    fn hold(&mut self, protocol: Protocol, owner: &OwnerId, local: SocketAddr) -> Acquired {
+        self.next_hold += 1;
+        let pool = pool(protocol);
+        Acquired {
+            hold: HoldId(self.next_hold),
+            owner: owner.clone(),
             pool,
             range: self.ranges.get(&pool).copied(),
-            pre_existing,
-            local,
-            port: Some(port),
-            remote,
-            state,
+            pre_existing: false,
+            local: local.ip(),
+            port: Some(local.port()),
+            remote: None,
+            state: SocketState::Bound,
             site: None,
-        }));
-        self.ports.enter(hold, port, holder, claim, state);
+        }
+    }
+
+    /// A TCP port is held from now on, as far as is known by `holder`.
+    fn begin(&mut self, acquired: Acquired, holder: Holder, trust: Trust, told: &mut Told<'_, '_>) {
+        if self.ports.has_room() {
+            self.ports.enter(&acquired, holder, trust);
+            told.out.push(EventKind::Acquired(acquired));
+        } else {
+            told.out.push(EventKind::Lost { count: 1, stage: LossStage::Queue });
+        }
+    }
+
+    /// 1193: an endpoint or connection gave its reference back, and is done with.
+    fn release(&mut self, fact: PortFact, told: &mut Told<'_, '_>) {
+        self.ports.release(fact.acquirer, self.order.read(fact.port), &mut told.out);
+        self.destinations.remove(&fact.acquirer);
+        self.endpoints.remove(fact.acquirer);
     }
 
     /// 1195: ports have become so few that one with closing connections was given out again.
@@ -348,24 +342,23 @@ impl Model {
         if is_known || !self.is_dynamic(Protocol::Tcp, local.port(), false, told) {
             return;
         }
-        let hold = self.next_hold();
         let state = match state {
             2 => SocketState::SynSent,
             4 => SocketState::Connected,
             7 => SocketState::CloseWait,
             5 | 6 | 8 | 9 => SocketState::Closing,
             10 => {
+                let Acquired { hold, pool, .. } = self.hold(Protocol::Tcp, &OwnerId::Unowned, local);
                 let ends_ns = told.out.at_ns.saturating_add(TIME_WAIT_MAX_NS);
-                let pool = pool(Protocol::Tcp);
                 let found = TimeWaitFound { hold, pool, remote: Some(remote), ends_ns };
                 return told.out.push(EventKind::TimeWaitFound(found));
             }
             _ => return,
         };
         let claim = self.named(connection.pid, connection.start_key, Trust::Field, None, told);
-        let addresses = (local.ip(), Some(remote));
-        let holder = (connection.tcb, false);
-        self.begin(hold, local.port(), holder, claim, addresses, state, true, told);
+        let acquired = self.hold(Protocol::Tcp, &claim.owner, local);
+        let acquired = Acquired { pre_existing: true, remote: Some(remote), state, ..acquired };
+        self.begin(acquired, Holder::Connection(connection.tcb), claim.trust, told);
         *self.destination(connection.tcb) =
             Destination { remote: Some(remote), port: Some(local.port()), inherited: None };
     }
@@ -422,11 +415,6 @@ impl Model {
             self.destinations.retain(|tcb, _| ports.of_connection(*tcb).is_some());
         }
         self.destinations.entry(tcb).or_default()
-    }
-
-    fn next_hold(&mut self) -> HoldId {
-        self.next_hold += 1;
-        HoldId(self.next_hold)
     }
 }
 

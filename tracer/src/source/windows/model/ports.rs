@@ -4,7 +4,7 @@
 //! weakly. What remains after `closesocket()` is weak: the connection's way out, and TIME_WAIT. Such
 //! a port can be given out again when others have run out, and it is no handle that leaks.
 
-use crate::event::{Event, EventKind, HoldId, OwnerId, SocketState};
+use crate::event::{Acquired, Event, EventKind, HoldId, OwnerId, SocketState};
 use rustc_hash::FxHashMap;
 use std::net::SocketAddr;
 
@@ -23,6 +23,15 @@ pub(super) enum Trust {
     Object,
     /// A field of an event.
     Field,
+}
+
+/// Who is known to refer to a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// An endpoint, strongly.
+    Endpoint(u64),
+    /// A connection, weakly.
+    Connection(u64),
 }
 
 /// An owner and how far that is to be trusted.
@@ -56,6 +65,8 @@ pub(super) struct Ports {
     holders: FxHashMap<(u64, u16), HoldId>,
     /// Connections, whatever their port.
     connections: FxHashMap<u64, HoldId>,
+    /// The last hold of each port.
+    latest: FxHashMap<u16, HoldId>,
 }
 
 /// Where events go, and when they happened.
@@ -84,28 +95,32 @@ impl Ports {
         self.connections.get(&tcb).copied()
     }
 
-    /// A port is held from now on, by an endpoint or, where none is known, by a connection.
-    pub(super) fn enter(
-        &mut self,
-        id: HoldId,
-        port: u16,
-        holder: (u64, bool),
-        claim: Claim,
-        state: SocketState,
-    ) {
-        let (holder, is_strong) = holder;
-        let strong = is_strong.then_some(holder);
-        let held = Held { port, claim, strong, weak: Vec::new(), state, time_wait: None, released: false };
-        self.holds.insert(id, held);
-        self.holders.insert((holder, port), id);
-        if !is_strong {
-            self.attach(id, holder);
+    /// A port is held from now on.
+    pub(super) fn enter(&mut self, acquired: &Acquired, holder: Holder, trust: Trust) {
+        let (id, port) = (acquired.hold, acquired.port.unwrap_or_default());
+        let claim = Claim { owner: acquired.owner.clone(), trust };
+        let (strong, holder, weak) = match holder {
+            Holder::Endpoint(endpoint) => (Some(endpoint), endpoint, Vec::new()),
+            Holder::Connection(tcb) => (None, tcb, vec![tcb]),
+        };
+        if strong.is_none() {
+            self.connections.insert(holder, id);
         }
+        self.holders.insert((holder, port), id);
+        self.latest.insert(port, id);
+        let state = acquired.state;
+        self.holds.insert(id, Held { port, claim, strong, weak, state, time_wait: None, released: false });
     }
 
     /// A connection refers to its endpoint's port. Says which hold that is.
+    ///
+    /// Nobody says that an endpoint has one name only (`PortAcquirer`, `Endpoint`), so one that is
+    /// not known is taken for the one that holds the port.
     pub(super) fn inherit(&mut self, tcb: u64, endpoint: u64, port: u16) -> Option<HoldId> {
-        let id = *self.holders.get(&(endpoint, port))?;
+        let of_port = || {
+            self.latest.get(&port).filter(|id| self.holds.get(id).is_some_and(|held| held.strong.is_some()))
+        };
+        let id = *self.holders.get(&(endpoint, port)).or_else(of_port)?;
         self.attach(id, tcb);
         Some(id)
     }
@@ -170,7 +185,11 @@ impl Ports {
                 if !held.released {
                     out.push(EventKind::Released { hold: id });
                 }
+                let port = held.port;
                 self.holds.remove(&id);
+                if self.latest.get(&port) == Some(&id) {
+                    self.latest.remove(&port);
+                }
             }
             // All that is left is TIME_WAIT, which is no hold.
             (None, weak) if weak.iter().all(|&weak| held.time_wait == Some(weak)) => {

@@ -4,7 +4,7 @@
 //! were there are met with their first data, and what is bound and silent is not seen at all. Of UDP
 //! it never tells that a port was given back, so UDP ports are left out.
 
-use super::{Model, Told, pool};
+use super::{Model, Told};
 use crate::event::{Acquired, EventKind, HoldId, Protocol, SocketState};
 use crate::source::windows::fact::{Traffic, TrafficKind};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -59,20 +59,13 @@ impl Model {
             return;
         }
         let owner = self.people.owner(told.out.at_ns, traffic.pid, None, None, told.out.events);
-        let hold = self.next_hold();
-        let pool = pool(Protocol::Tcp);
-        told.out.push(EventKind::Acquired(Acquired {
-            hold,
-            owner,
-            pool,
-            range: self.ranges.get(&pool).copied(),
+        let acquired = Acquired {
             pre_existing,
-            local: traffic.local.ip(),
-            port: Some(port),
             remote: Some(traffic.remote),
             state: SocketState::Connected,
-            site: None,
-        }));
-        self.traffic.holds.insert((traffic.local, traffic.remote), hold);
+            ..self.hold(Protocol::Tcp, &owner, traffic.local)
+        };
+        self.traffic.holds.insert((traffic.local, traffic.remote), acquired.hold);
+        told.out.push(EventKind::Acquired(acquired));
     }
 }

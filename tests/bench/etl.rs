@@ -1,0 +1,134 @@
+//! How fast a Windows trace is judged, and how much memory that takes.
+//!
+//! ```text
+//! etl write FILE --megabytes N [--packed]    a made-up trace, the same every time
+//! etl judge FILE                             what `portleak replay` does
+//! ```
+//!
+//! The trace is that of a busy host: 50 processes that connect in turn and close after 2,000 other
+//! connections, with AFD's events and the stack's, in buffers of 64 KiB of four CPUs. Times are CPU
+//! times.
+
+#![expect(clippy::print_stdout, reason = "a program, not the library")]
+#![expect(clippy::expect_used, reason = "what writes the trace is the tests' own")]
+#![expect(dead_code, reason = "the tests use more of it")]
+
+#[path = "../etl/encode.rs"]
+mod encode;
+#[path = "../etl/machine.rs"]
+mod machine;
+#[path = "../etl/pack.rs"]
+mod pack;
+#[path = "../etl/writer.rs"]
+mod writer;
+
+use anyhow::{Result, bail};
+use encode::Release;
+use machine::Machine;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+use tracer::engine::Config;
+use tracer::engine::report::{Finding, Progress, Summary};
+use tracer::output::{Output, OutputError};
+use tracer::run::replay;
+use tracer::source::windows::etl::Trace;
+use writer::Form;
+
+const MEGABYTE: u64 = 1_000_000;
+/// Connections open at once, and how many a second.
+const OPEN: usize = 2_000;
+const PER_SECOND: f64 = 1_000.0;
+
+fn main() -> Result<()> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["write", file, "--megabytes", megabytes, rest @ ..] => {
+            write(Path::new(file), megabytes.parse()?, rest.contains(&"--packed"))
+        }
+        ["judge", file] => judge(Path::new(file)),
+        _ => bail!("etl write FILE --megabytes N [--packed] | etl judge FILE"),
+    }
+}
+
+fn write(path: &Path, megabytes: u64, compressed: bool) -> Result<()> {
+    let form = Form { buffer_bytes: 1 << 16, compressed, ..Form::default() };
+    let file = BufWriter::new(File::create(path)?);
+    let mut machine = Machine::into(file, Release::Win11V23H2, form);
+    let mut open = VecDeque::new();
+    let mut connections = 0_u32;
+    while std::fs::metadata(path)?.len() < megabytes * MEGABYTE {
+        for _ in 0..1_000 {
+            machine.at(f64::from(connections) / PER_SECOND);
+            open.push_back(machine.connected(1_000 + connections % 50));
+            connections += 1;
+            if open.len() > OPEN
+                && let Some(socket) = open.pop_front()
+            {
+                machine.close_to_time_wait(socket);
+                machine.time_wait_ends(socket);
+            }
+        }
+    }
+    machine.finish();
+    Ok(())
+}
+
+/// Says nothing.
+#[derive(Default)]
+struct Silent {
+    events: u64,
+}
+
+impl Output for Silent {
+    fn start(&mut self, _: u64) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    fn finding(&mut self, _: &Finding) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    fn progress(&mut self, _: &Progress, _: u64) {}
+
+    fn summary(&mut self, summary: &Summary) -> Result<(), OutputError> {
+        self.events = summary.events;
+        Ok(())
+    }
+}
+
+fn judge(path: &Path) -> Result<()> {
+    let mut trace = Trace::open(path)?;
+    let mut silent = Silent::default();
+    replay::trace(&mut trace, Config::default(), &mut silent)?;
+    let cpu_s = cpu_s();
+    let megabytes = std::fs::metadata(path)?.len() as f64 / MEGABYTE as f64;
+    let said = serde_json::json!({
+        "events": silent.events, "cpu_s": cpu_s, "megabytes": megabytes,
+        "megabytes_per_s": megabytes / cpu_s, "peak_bytes": peak_bytes(),
+    });
+    println!("{said}");
+    Ok(())
+}
+
+/// What this process has used of a CPU, in seconds.
+#[cfg(unix)]
+fn cpu_s() -> f64 {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
+}
+
+/// There is no portable CPU time.
+#[cfg(not(unix))]
+fn cpu_s() -> f64 {
+    f64::NAN
+}
+
+/// The most memory that was resident at once, as far as the system tells.
+fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
+}
