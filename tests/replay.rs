@@ -103,7 +103,7 @@ fn what_is_no_recording_is_called_by_its_name() {
         (b"{\"schema\":1,\"type\":\"start\"}\n", "it is the output of --format json"),
         (b"\x7fELF\x02\x01\x01\x00", "it is no recording of portleak"),
         (b"\xd4\xc3\xb2\xa1\x02\x00", "it contains captured packets"),
-        (&etl, "event trace log of Windows"),
+        (&etl, "it does not begin with the header of an event trace"),
         (&later, "format 7, and this portleak reads formats up to 1\n  remedy: update portleak"),
     ];
     for (bytes, says) in files {

@@ -33,10 +33,10 @@
 //!   tells failures for want of ports from others (`binds`, `crowded`), follows the pools' settings
 //!   (`settings`), and from time to time compares all with the kernel's
 //!   own list of sockets (`reconcile`). `picture` is who holds what now, without probes.
-//! - [`recording`]: events in a file, and back; `source::replay` opens one, whatever it is, and
-//!   `run::replay` judges it.
 //!   `source::windows` reads event traces (`etl`), decodes them (`fact`, `layout`) and makes holds
 //!   of them (`model`), on every system.
+//! - [`recording`]: events in a file, and back; `source::replay` opens one, whatever it is, and
+//!   `run::replay` judges it.
 //! - [`symbols`]: the frames of a call site in people's words, from the files that they lie in.
 //! - [`output`]: findings and summary for people and for programs.
 //! - [`run`]: the loop, and the command that `portleak run` runs. [`cli`], [`exit`]: the outside.

@@ -86,12 +86,10 @@ impl Kind {
 }
 
 /// Whether these are the first bytes of a Windows event trace log: a buffer that has 72 bytes of
-/// header, and then a system record of a machine of 32 or 64 bits (kind 1 or 2, marker 0xC0) that
-/// belongs to the trace's own group.
+/// header, and then a system record of a machine of 32 or 64 bits (kind 1 or 2, marker 0xC0).
 fn is_etl(head: &[u8]) -> bool {
     let size = head.first_chunk().copied().map(u32::from_le_bytes);
-    let marked = matches!(head.get(74..76), Some([1 | 2, 0xc0])) && head.get(79) == Some(&0);
-    marked && size.is_some_and(|size| size > 72)
+    size.is_some_and(|size| size > 72) && matches!(head.get(74..76), Some([1 | 2, 0xc0]))
 }
 
 /// A file that can be replayed.
