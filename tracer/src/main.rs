@@ -141,7 +141,7 @@ fn replay(args: &Replay) -> anyhow::Result<u8> {
 }
 
 fn replay_trace(args: &Replay, mut trace: EventTrace, sink: Sink) -> anyhow::Result<u8> {
-    let profile = args.profile.map_or_else(Profile::default, ProfileArg::profile);
+    let profile = args.profile.map(ProfileArg::profile).unwrap_or_default();
     let config = Config { profile, ..Config::default() };
     let capture = trace.capture().clone();
     let told = Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: None };
