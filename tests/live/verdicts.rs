@@ -74,6 +74,7 @@ fn healthy_programs_are_left_alone() {
     let healthy = [
         "steady --per-second 50 --hold-ms 200 --seconds 30",
         "pool --size 50 --per-second 20 --seconds 30",
+        "grow --per-second 20 --seconds 30",
         "burst --size 100 --every-s 5 --hold-s 2 --seconds 30",
     ];
     let tracer = Tracer::start(&[]);

@@ -78,6 +78,11 @@ enum Command {
         #[command(flatten)]
         pace: Pace,
     },
+    /// Healthy: connect so many a second, and use all of them every second.
+    Grow {
+        #[command(flatten)]
+        pace: Pace,
+    },
     /// Healthy: many connections at once, all closed after a while, again and again.
     Burst {
         #[arg(long)]
@@ -213,6 +218,7 @@ fn run(command: Command) -> Result<()> {
         Command::Steady { pace, hold_ms } => paced::steady(pace, Duration::from_millis(hold_ms)),
         Command::Leak { pace } => paced::leak(pace),
         Command::Pool { size, pace } => paced::pool(size, pace),
+        Command::Grow { pace } => paced::grow(pace),
         Command::Burst { size, every_s, hold_s, seconds } => paced::burst(
             size,
             Duration::from_secs(every_s),

@@ -100,6 +100,20 @@ pub(super) fn pool(size: u32, pace: Pace) -> Result<()> {
     stay(&connections)
 }
 
+/// A pool that grows with its load: opens so many a second, and uses all that it has every second.
+pub(super) fn grow(pace: Pace) -> Result<()> {
+    start_server()?;
+    let mut connections = Connections::default();
+    for (turn, due) in (1..).zip(pace.schedule()) {
+        wait_until(due);
+        connections.open()?;
+        if turn % pace.per_second == 0 {
+            connections.open.iter().try_for_each(round_trip)?;
+        }
+    }
+    stay(&connections)
+}
+
 /// A job every so often that needs many connections for a while.
 pub(super) fn burst(size: u32, every: Duration, hold: Duration, total: Duration) -> Result<()> {
     start_server()?;

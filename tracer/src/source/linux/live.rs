@@ -4,6 +4,7 @@ use super::binds::Binds;
 use super::clock;
 use super::crowded::Crowded;
 use super::functions::UDP_UNHASH;
+use super::idle::Idle;
 use super::layout::KernelLayout;
 use super::ledger::{Ledger, Losses};
 use super::platform::Platform;
@@ -70,6 +71,7 @@ pub struct Live {
     /// Owners whose name was told.
     named: FxHashSet<OwnerKey>,
     reconcile: Reconcile,
+    idle: Idle,
 }
 
 impl Live {
@@ -129,6 +131,7 @@ impl Live {
             named: FxHashSet::default(),
             retired: Retired::default(),
             reconcile,
+            idle: Idle::default(),
         })
     }
 
@@ -356,6 +359,7 @@ impl Source for Live {
             self.crowded.look(now_ns, &mut self.ledger, probes);
         }
         self.reconcile.turn(now_ns, &mut self.ledger, events);
+        self.idle.turn(now_ns, &self.ledger, events);
         if self.resync_due && now_ns >= self.resynced_ns + RESYNC_EVERY_NS {
             self.resync(now_ns, events);
         }
@@ -364,6 +368,10 @@ impl Source for Live {
             log.flush();
         }
         Ok(())
+    }
+
+    fn ask(&mut self, holds: &[HoldId]) {
+        self.idle.ask(holds);
     }
 
     fn stop(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod crowded;
 pub mod functions;
+pub mod idle;
 pub mod kernel_symbols;
 pub mod layout;
 pub mod ledger;

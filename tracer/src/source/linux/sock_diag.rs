@@ -5,6 +5,10 @@
 //!
 //! Formats: include/uapi/linux/{netlink,sock_diag,inet_diag}.h.
 
+mod idle;
+
+pub use idle::Inquiry;
+
 use crate::event::Protocol;
 use crate::source::SourceError;
 use std::io;

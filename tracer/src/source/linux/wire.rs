@@ -235,8 +235,14 @@ fn address(family: u8, words: [u64; 2]) -> IpAddr {
     }
 }
 
-fn remote(hold: &Hold) -> Option<SocketAddr> {
+/// Where a hold goes.
+pub(super) fn remote(hold: &Hold) -> Option<SocketAddr> {
     (hold.remote_port != 0).then(|| SocketAddr::new(address(hold.family, hold.remote), hold.remote_port))
+}
+
+/// Where a hold is; the address is unspecified if it was bound to none.
+pub(super) fn local(hold: &Hold) -> SocketAddr {
+    SocketAddr::new(address(hold.family, hold.local), hold.port)
 }
 
 fn until_nul(bytes: &[u8]) -> &[u8] {
