@@ -28,7 +28,10 @@ struct Load {
 const STORM: Load =
     Load { unit: "connection", arguments: &["storm", "--connections", "20000", "--destinations", "64"] };
 /// What a host does that opens no ports: none of it is the tracer's business.
-const TRAFFIC: [Load; 2] = [
+/// First as much as a busy host does, 200,000 datagrams and 1 Gbit a second, then as much as it can.
+const TRAFFIC: [Load; 4] = [
+    Load { unit: "datagram", arguments: &["datagrams", "--count", "400000", "--per-second", "200000"] },
+    Load { unit: "megabyte", arguments: &["stream", "--megabytes", "250", "--per-second", "125"] },
     Load { unit: "datagram", arguments: &["datagrams", "--count", "400000"] },
     Load { unit: "megabyte", arguments: &["stream", "--megabytes", "2000"] },
 ];

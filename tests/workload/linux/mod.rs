@@ -49,15 +49,21 @@ enum Command {
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
         destinations: u32,
     },
-    /// Send datagrams as fast as possible over one socket; both ends in this process.
+    /// Send datagrams over one socket; both ends in this process.
     Datagrams {
         #[arg(long)]
         count: u32,
+        /// Otherwise as fast as possible.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        per_second: Option<u32>,
     },
-    /// Move bytes as fast as possible over one connection; both ends in this process.
+    /// Move bytes over one connection; both ends in this process.
     Stream {
         #[arg(long)]
         megabytes: u32,
+        /// Otherwise as fast as possible.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        per_second: Option<u32>,
     },
     /// Healthy: connect, say a byte, close after a while.
     Steady {
@@ -213,8 +219,8 @@ fn prepare_netns(cli: &Cli) -> Result<()> {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Storm { connections, destinations } => storm::run(connections, destinations),
-        Command::Datagrams { count } => traffic::datagrams(count),
-        Command::Stream { megabytes } => traffic::stream(megabytes),
+        Command::Datagrams { count, per_second } => traffic::datagrams(count, per_second),
+        Command::Stream { megabytes, per_second } => traffic::stream(megabytes, per_second),
         Command::Steady { pace, hold_ms } => paced::steady(pace, Duration::from_millis(hold_ms)),
         Command::Leak { pace } => paced::leak(pace),
         Command::Pool { size, pace } => paced::pool(size, pace),
