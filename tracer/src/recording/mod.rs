@@ -10,9 +10,9 @@
 //! ```
 //!
 //! All numbers are little-endian. Each block has a header with its length and two checksums
-//! ([`block`]), and refers to no other block, so a file that was cut or damaged still gives all
+//! (`block`), and refers to no other block, so a file that was cut or damaged still gives all
 //! blocks that are whole. Each record in a block has its length, so that a reader passes over
-//! kinds of events that are younger than itself ([`kinds`] has them all). A major version is a
+//! kinds of events that are younger than itself (`kinds` has them all). A major version is a
 //! change that older readers cannot pass over; they refuse it by name.
 //!
 //! The marks of time in between are the instants at which the engine was told the time. With them
