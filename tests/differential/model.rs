@@ -2,7 +2,7 @@
 
 use crate::kernel::Kernel;
 use std::collections::{HashMap, HashSet};
-use tracer::event::{Acquired, Event, EventKind, HoldId, OwnerId};
+use tracer::event::{Acquired, Event, EventKind, HoldId, LossStage, OwnerId};
 use tracer::source::linux::sock_diag::SocketRow;
 use tracer::source::{LiveSource, Source};
 
@@ -17,6 +17,8 @@ pub(crate) struct Model {
     events: Vec<Event>,
     /// What cannot be: a sentence each.
     faults: Vec<String>,
+    /// While the source lists all after a loss: since when, and what it has listed.
+    resync: Option<(u64, HashSet<HoldId>)>,
 }
 
 impl Model {
@@ -55,8 +57,35 @@ impl Model {
             EventKind::TimeWaitEnded { hold } => {
                 self.time_waits.remove(&hold);
             }
-            EventKind::Lost { .. } => panic!("events were lost"),
+            EventKind::Lost { count, stage } => self.lose(count, stage),
+            EventKind::ResyncBegan => self.resync = Some((event.at_ns, HashSet::new())),
+            EventKind::Confirmed(acquired) => self.confirm(event.at_ns, acquired),
+            EventKind::ResyncEnded => self.end_resync(),
             _ => {}
+        }
+    }
+
+    /// The kernel skips a probe that interrupts itself, and the source says so. What looked wrong
+    /// before it said so may come of that; after the list that follows nothing may.
+    #[expect(clippy::print_stdout, reason = "a loss is told, not hidden")]
+    fn lose(&mut self, count: u64, stage: LossStage) {
+        println!("{count} lost in {stage:?}");
+        self.faults.clear();
+    }
+
+    fn confirm(&mut self, at_ns: u64, acquired: Acquired) {
+        if let Some((_, confirmed)) = &mut self.resync {
+            confirmed.insert(acquired.hold);
+        }
+        self.known.insert(acquired.hold);
+        let since_ns = self.holds.get(&acquired.hold).map_or(at_ns, |(before_ns, _)| *before_ns);
+        self.holds.insert(acquired.hold, (since_ns, acquired));
+    }
+
+    fn end_resync(&mut self) {
+        if let Some((began_ns, confirmed)) = self.resync.take() {
+            self.holds.retain(|hold, (at_ns, _)| confirmed.contains(hold) || *at_ns >= began_ns);
+            self.faults.clear();
         }
     }
 
