@@ -28,11 +28,12 @@
 //! - [`engine`]: what it means. Hold table, owners, pools, lifetimes; the leak detector is a room
 //!   of its own (`engine::detector`) that can be replaced.
 //! - [`source`]: where events come from. `source::linux` loads the probes (`probes`, and `functions`
-//!   where the kernel permits them), gives them the kernel's layout (`layout`, `btf`), enters what was held before (`snapshot`, `sock_diag`,
-//!   `processes`, `place`), reads their ledger (`ledger`), drains their records (`wire`, `live`),
-//!   tells failures for want of ports from others (`binds`, `crowded`), follows the pools' settings
-//!   (`settings`), and from time to time compares all with the kernel's
-//!   own list of sockets (`reconcile`). `picture` is who holds what now, without probes.
+//!   where the kernel permits them), gives them the kernel's layout (`layout`, `btf`), enters what
+//!   was held before (`snapshot`, `sock_diag`, `processes`, `place`), reads their ledger (`ledger`),
+//!   drains their records (`wire`, `live`), tells failures for want of ports from others (`binds`,
+//!   `crowded`), follows the pools' settings (`settings`), answers what the engine asks about single
+//!   holds (`idle`), and from time to time compares all with the kernel's own list of sockets
+//!   (`reconcile`). `picture` is who holds what now, without probes; `advice` is about the pool.
 //!   `source::windows` reads event traces (`etl`), decodes them (`fact`, `layout`) and makes holds
 //!   of them (`model`), on every system.
 //! - [`recording`]: events in a file, and back; `source::replay` opens one, whatever it is, and
