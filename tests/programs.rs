@@ -6,7 +6,7 @@
 
 #![cfg_attr(
     target_os = "linux",
-    expect(clippy::print_stdout, reason = "it says of each program how it came out, as libtest does")
+    expect(clippy::print_stdout, reason = "it says of each program what was said of it")
 )]
 
 #[cfg(target_os = "linux")]
@@ -32,43 +32,33 @@ mod linux {
     use crate::crew::Crew;
     use crate::table::{Needs, ROWS, Row};
     use crate::verdict;
+    use libtest_mimic::{Arguments, Completion, Failed, Trial};
     use serde_json::Value;
     use std::fs;
     use std::process::ExitCode;
-    use std::time::Instant;
 
     /// How a program came out.
-    enum Outcome {
-        Passed(String),
-        Failed(String),
-        Ignored(String),
-    }
+    type Outcome = Result<Completion, Failed>;
 
     pub(crate) fn main() -> ExitCode {
-        let arguments: Vec<_> = std::env::args().skip(1).collect();
-        let asked = |option: &str| arguments.iter().any(|argument| argument == option);
-        let wanted: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-        let rows: Vec<_> = ROWS
-            .iter()
-            .filter(|row| wanted.is_empty() || wanted.iter().any(|name| row.name.contains(name.as_str())))
-            .collect();
-        if asked("--list") {
-            rows.iter().for_each(|row| println!("{}: test", row.name));
-            return ExitCode::SUCCESS;
-        }
-        println!("\nrunning {} tests", rows.len());
-        let started = Instant::now();
-        let outcomes = if asked("--include-ignored") || asked("--ignored") {
+        let arguments = Arguments::from_args();
+        let trial = |row: &Row, outcome: Outcome| {
+            // Needs root: `cargo xtask test`.
+            Trial::ignorable_test(row.name, move || outcome).with_ignored_flag(true)
+        };
+        let wanted = |row: &&Row| !arguments.is_filtered_out(&trial(row, Ok(Completion::Completed)));
+        let rows: Vec<_> = ROWS.iter().filter(wanted).collect();
+        let outcomes = if !arguments.list && (arguments.include_ignored || arguments.ignored) {
             run(&rows)
         } else {
-            let why = "needs root: cargo xtask test";
-            rows.iter().map(|_| Outcome::Ignored(why.to_owned())).collect()
+            rows.iter().map(|_| Ok(Completion::Completed)).collect()
         };
-        tell(&rows, &outcomes, started)
+        let trials = rows.into_iter().zip(outcomes).map(|(row, outcome)| trial(row, outcome));
+        libtest_mimic::run(&arguments, trials.collect()).exit_code()
     }
 
     fn run(rows: &[&Row]) -> Vec<Outcome> {
-        let all_failed = |why: String| rows.iter().map(|_| Outcome::Failed(why.clone())).collect();
+        let all_failed = |why: String| rows.iter().map(|_| Err(Failed::from(&why))).collect();
         let crew = match Crew::new() {
             Ok(crew) => crew,
             Err(error) => return all_failed(error.to_string()),
@@ -82,13 +72,14 @@ mod linux {
         };
         let outcome = |row: &&Row| {
             if let Some(why) = obstacle(row) {
-                return Outcome::Ignored(why);
+                return Ok(Completion::ignored_with(why));
             }
-            let checked = crew.said(row).and_then(|said| verdict::check(&lines, &said, row.expected));
-            checked.map_or_else(Outcome::Failed, Outcome::Passed)
+            let told = crew.said(row).and_then(|said| verdict::check(&lines, &said, row.expected))?;
+            println!("{}: {told}", row.name);
+            Ok(Completion::Completed)
         };
-        let outcomes: Vec<_> = rows.iter().map(outcome).collect();
-        if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Failed(_))) {
+        let outcomes: Vec<Outcome> = rows.iter().map(outcome).collect();
+        if outcomes.iter().any(Result::is_err) {
             println!("to look at it again: portleak replay {}", crew.recording().display());
         }
         outcomes
@@ -97,34 +88,5 @@ mod linux {
     fn lines(text: &std::io::Result<String>) -> Result<Vec<Value>, String> {
         let text = text.as_ref().map_err(ToString::to_string)?;
         text.lines().map(|line| serde_json::from_str(line).map_err(|error| error.to_string())).collect()
-    }
-
-    /// As libtest says it, so that whoever counts tests counts these.
-    fn tell(rows: &[&Row], outcomes: &[Outcome], started: Instant) -> ExitCode {
-        let [mut passed, mut failed, mut ignored] = [0; 3];
-        for (row, outcome) in rows.iter().zip(outcomes) {
-            let said = match outcome {
-                Outcome::Passed(what) => {
-                    passed += 1;
-                    format!("ok: {what}")
-                }
-                Outcome::Failed(why) => {
-                    failed += 1;
-                    format!("FAILED: {why}")
-                }
-                Outcome::Ignored(why) => {
-                    ignored += 1;
-                    format!("ignored, {why}")
-                }
-            };
-            println!("test {} ... {said}", row.name);
-        }
-        let result = if failed == 0 { "ok" } else { "FAILED" };
-        let took = started.elapsed().as_secs_f64();
-        println!(
-            "\ntest result: {result}. {passed} passed; {failed} failed; {ignored} ignored; 0 measured; \
-             0 filtered out; finished in {took:.2}s\n"
-        );
-        ExitCode::from(u8::from(failed > 0))
     }
 }

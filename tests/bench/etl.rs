@@ -17,6 +17,7 @@
 mod encode;
 #[path = "../etl/machine.rs"]
 mod machine;
+mod meter;
 #[path = "../etl/pack.rs"]
 mod pack;
 #[path = "../etl/writer.rs"]
@@ -103,32 +104,12 @@ fn judge(path: &Path) -> Result<()> {
     let mut trace = Trace::open(path)?;
     let mut silent = Silent::default();
     replay::trace(&mut trace, Config::default(), &mut silent)?;
-    let cpu_s = cpu_s();
+    let cpu_s = meter::cpu_s();
     let megabytes = std::fs::metadata(path)?.len() as f64 / MEGABYTE as f64;
     let said = serde_json::json!({
         "events": silent.events, "cpu_s": cpu_s, "megabytes": megabytes,
-        "megabytes_per_s": megabytes / cpu_s, "peak_bytes": peak_bytes(),
+        "megabytes_per_s": megabytes / cpu_s, "peak_bytes": meter::memory("VmHWM"),
     });
     println!("{said}");
     Ok(())
-}
-
-/// What this process has used of a CPU, in seconds.
-#[cfg(unix)]
-fn cpu_s() -> f64 {
-    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
-}
-
-/// There is no portable CPU time.
-#[cfg(not(unix))]
-fn cpu_s() -> f64 {
-    f64::NAN
-}
-
-/// The most memory that was resident at once, as far as the system tells.
-fn peak_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
 }

@@ -13,7 +13,9 @@
 
 #![expect(clippy::print_stdout, reason = "a program, not the library")]
 
-use anyhow::{Context, Result, bail};
+mod meter;
+
+use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -152,7 +154,7 @@ fn connection(number: u64, held: bool) -> Vec<Event> {
 }
 
 fn decode(path: &Path) -> Result<()> {
-    let start = cpu_s();
+    let start = meter::cpu_s();
     let mut reader = Reader::open(File::open(path)?)?;
     let (mut events, mut count) = (Vec::new(), 0_u64);
     while !matches!(reader.turn(&mut events)?, Turn::End(_)) {
@@ -173,7 +175,7 @@ struct Silent {
 
 impl Output for Silent {
     fn start(&mut self, _: u64) -> Result<(), OutputError> {
-        self.before = resident();
+        self.before = meter::memory("VmRSS").unwrap_or_default();
         Ok(())
     }
 
@@ -184,7 +186,7 @@ impl Output for Silent {
     fn progress(&mut self, _: &Progress, _: u64) {}
 
     fn summary(&mut self, summary: &Summary) -> Result<(), OutputError> {
-        self.after = resident();
+        self.after = meter::memory("VmRSS").unwrap_or_default();
         self.events = summary.events;
         self.held = summary.owners.iter().map(|owner| owner.tcp.held).sum();
         Ok(())
@@ -192,7 +194,7 @@ impl Output for Silent {
 }
 
 fn judge(path: &Path) -> Result<()> {
-    let start = cpu_s();
+    let start = meter::cpu_s();
     let mut reader = Reader::open(File::open(path)?)?;
     let mut silent = Silent::default();
     replay(&mut reader, Config::default(), &mut silent)?;
@@ -202,32 +204,11 @@ fn judge(path: &Path) -> Result<()> {
 }
 
 fn say(events: u64, start: f64, path: &Path, bytes_per_hold: Option<f64>) -> Result<()> {
-    let cpu_s = cpu_s() - start;
+    let cpu_s = meter::cpu_s() - start;
     let file_bytes = std::fs::metadata(path)?.len();
     let said = serde_json::json!({
         "events": events, "cpu_s": cpu_s, "file_bytes": file_bytes, "bytes_per_hold": bytes_per_hold,
     });
     println!("{said}");
     Ok(())
-}
-
-/// What this process has used of a CPU, in seconds.
-#[cfg(unix)]
-fn cpu_s() -> f64 {
-    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
-}
-
-/// Seconds; there is no portable CPU time.
-#[cfg(not(unix))]
-fn cpu_s() -> f64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.unwrap_or_default().as_secs_f64()
-}
-
-/// Resident memory in bytes, as far as the system tells.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    kib.context("no VmRSS").and_then(|kib| Ok(kib.trim().parse::<u64>()? * 1024)).unwrap_or_default()
 }

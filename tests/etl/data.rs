@@ -1,24 +1,22 @@
 //! Data that is not part of the repository.
 
 use flate2::read::{DeflateDecoder, GzDecoder};
+use libtest_mimic::{Completion, Failed};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The folder `name` of the data, if there is one; otherwise says that the test is skipped.
-pub(crate) fn folder(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let root = std::env::var_os("PORTLEAK_DATA").map_or_else(beside, PathBuf::from);
-    Some(root.join(name)).filter(|folder| exists(folder))
-}
+/// What became of a test: completed, or ignored because its data is not there.
+pub(crate) type Outcome = Result<Completion, Failed>;
 
-/// Whether it is there; otherwise says that the test is skipped.
-#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-pub(crate) fn exists(path: &Path) -> bool {
-    let exists = path.exists();
-    if !exists {
-        eprintln!("SKIPPED: {} is not there", path.display());
+/// Runs `test` on the file or folder `name` of the data, if that is there.
+pub(crate) fn with(name: &str, test: impl FnOnce(&Path)) -> Outcome {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let path = std::env::var_os("PORTLEAK_DATA").map_or_else(beside, PathBuf::from).join(name);
+    if !path.exists() {
+        return Ok(Completion::ignored_with(format!("{} is not there", path.display())));
     }
-    exists
+    test(&path);
+    Ok(Completion::Completed)
 }
 
 pub(crate) fn text(path: &Path) -> String {

@@ -1,8 +1,7 @@
 //! The layouts against Microsoft's manifests of five releases of Windows, from 7 to 11 26H1.
 
-use crate::data;
+use crate::data::{self, Outcome};
 use std::collections::BTreeMap;
-use std::path::Path;
 use tracer::source::windows::guid::{self, Guid};
 use tracer::source::windows::layout::{Field, Kind, Layout, layouts};
 
@@ -88,35 +87,27 @@ fn compare(file: &str, provider: Guid, manifest: &Manifest) -> Vec<Layout> {
     ours
 }
 
-#[test]
-fn layouts_are_those_of_the_manifests() {
-    let Some(folder) = data::folder("etw-manifests") else {
-        return;
-    };
-    for (provider, name) in [(guid::TCPIP, "TCPIP"), (guid::AFD, "Winsock-AFD")] {
-        let releases = ["Win7-7600", "Win10-10240", "Win10-17134", "Win10-18990"];
-        let xml_of = |release| folder.join(format!("Manifests-{release}-{name}.xml.gz"));
-        let mut seen = Vec::new();
-        for release in releases {
-            let path: &Path = &xml_of(release);
-            seen.extend(compare(release, provider, &xml(&data::text(path))));
+pub(crate) fn layouts_are_those_of_the_manifests() -> Outcome {
+    data::with("etw-manifests", |folder| {
+        for (provider, name) in [(guid::TCPIP, "TCPIP"), (guid::AFD, "Winsock-AFD")] {
+            let releases = ["Win7-7600", "Win10-10240", "Win10-17134", "Win10-18990"];
+            let xml_of = |release| folder.join(format!("Manifests-{release}-{name}.xml.gz"));
+            let mut seen = Vec::new();
+            for release in releases {
+                seen.extend(compare(release, provider, &xml(&data::text(&xml_of(release)))));
+            }
+            let newest = if provider == guid::AFD { "afd-26h1.tsv" } else { "tcpip-26h1.tsv" };
+            seen.extend(compare(newest, provider, &table(&data::text(&folder.join(newest)))));
+            all_seen(provider, &seen);
         }
-        let newest = if provider == guid::AFD { "afd-26h1.tsv" } else { "tcpip-26h1.tsv" };
-        seen.extend(compare(newest, provider, &table(&data::text(&folder.join(newest)))));
-        all_seen(provider, &seen);
-    }
+    })
 }
 
-#[test]
-fn layouts_of_processes_are_those_of_the_manifest() {
-    let Some(path) = data::folder("etw-manifests").map(|folder| folder.join("kernel-process-26h1.tsv"))
-    else {
-        return;
-    };
-    if data::exists(&path) {
-        let seen = compare("26h1", guid::KERNEL_PROCESS, &table(&data::text(&path)));
+pub(crate) fn layouts_of_processes_are_those_of_the_manifest() -> Outcome {
+    data::with("etw-manifests/kernel-process-26h1.tsv", |path| {
+        let seen = compare("26h1", guid::KERNEL_PROCESS, &table(&data::text(path)));
         all_seen(guid::KERNEL_PROCESS, &seen);
-    }
+    })
 }
 
 fn all_seen(provider: Guid, seen: &[Layout]) {

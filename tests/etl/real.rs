@@ -1,6 +1,6 @@
 //! A real trace against Microsoft's decode of it: `net.4.5.2.x64.etl` of PerfView's tests.
 
-use crate::data;
+use crate::data::{self, Outcome};
 use crate::story::replay;
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -85,32 +85,29 @@ fn agrees(told: &Told, at_ms: f64, traffic: &Traffic) {
 }
 
 /// The kernel's SMB client holds ports of the pool, and each svchost has its services' names.
-#[test]
-fn system_holds_its_ports_in_a_real_trace() {
-    let Some(folder) = data::folder("etl") else {
-        return;
-    };
-    let outcome = replay(data::unzip(&folder.join("net.4.5.2.x64.etl.zip"), "net.4.5.2.x64.etl"));
-    assert_eq!(outcome.system(), [(None, 4)], "64,022 to 64,025, to port 445");
-    assert_eq!(outcome.capture.kernel, "6.2.9200");
-    let told = outcome.capture.degraded.iter().find(|degraded| degraded.feature == "ports");
-    assert!(told.expect("traffic alone is not enough").remedy.contains("netsh trace start"));
+pub(crate) fn system_holds_its_ports_in_a_real_trace() -> Outcome {
+    data::with("etl/net.4.5.2.x64.etl.zip", |zip| {
+        let outcome = replay(data::unzip(zip, "net.4.5.2.x64.etl"));
+        assert_eq!(outcome.system(), [(None, 4)], "64,022 to 64,025, to port 445");
+        assert_eq!(outcome.capture.kernel, "6.2.9200");
+        let told = outcome.capture.degraded.iter().find(|degraded| degraded.feature == "ports");
+        assert!(told.expect("traffic alone is not enough").remedy.contains("netsh trace start"));
+    })
 }
 
-#[test]
-fn every_record_of_traffic_is_what_microsoft_says() {
-    let Some(folder) = data::folder("etl") else {
-        return;
-    };
-    for (trace, baseline) in [("net.4.5.2.x64", true), ("net.4.5.2.x86", false)] {
-        let zip = folder.join(format!("{trace}.etl.zip"));
-        if zip.exists() || baseline {
-            compare(
-                &data::unzip(&zip, &format!("{trace}.etl")),
-                &data::text(&folder.join(format!("{trace}.baseline.txt"))),
-            );
-        }
-    }
+pub(crate) fn traffic_of_x64_is_as_microsoft_counts_and_prints_it() -> Outcome {
+    is_as_told("net.4.5.2.x64")
+}
+
+pub(crate) fn traffic_of_x86_is_as_microsoft_counts_and_prints_it() -> Outcome {
+    is_as_told("net.4.5.2.x86")
+}
+
+fn is_as_told(trace: &str) -> Outcome {
+    data::with(&format!("etl/{trace}.etl.zip"), |zip| {
+        let baseline = zip.with_file_name(format!("{trace}.baseline.txt"));
+        compare(&data::unzip(zip, &format!("{trace}.etl")), &data::text(&baseline));
+    })
 }
 
 fn compare(etl: &[u8], baseline: &str) {

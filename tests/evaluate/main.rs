@@ -41,9 +41,6 @@ struct Cli {
     /// Threads
     #[arg(long, default_value_t = 1)]
     threads: usize,
-    /// Only measure how fast the engine is
-    #[arg(long)]
-    speed: bool,
     /// Tell each wrong verdict and each leak that was not found
     #[arg(long, short)]
     verbose: bool,
@@ -51,10 +48,6 @@ struct Cli {
 
 fn main() {
     let cli = Cli::parse();
-    if cli.speed {
-        println!("{}", evaluate::speed::measure());
-        return;
-    }
     for (profile, name) in [(Profile::Production, "production"), (Profile::Session, "session")] {
         if cli.profile.as_ref().is_some_and(|only| only != name) {
             continue;

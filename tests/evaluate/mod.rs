@@ -6,6 +6,5 @@ pub(crate) mod dice;
 pub(crate) mod judge;
 pub(crate) mod kinds;
 pub(crate) mod play;
-pub(crate) mod speed;
 pub(crate) mod table;
 pub(crate) mod traffic;
