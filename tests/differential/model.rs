@@ -15,6 +15,8 @@ pub(crate) struct Model {
     /// Sockets that ever held a port.
     known: HashSet<HoldId>,
     events: Vec<Event>,
+    /// How often a loss was told.
+    pub(crate) losses: u64,
     /// What cannot be: a sentence each.
     faults: Vec<String>,
     /// While the source lists all after a loss: since when, and what it has listed.
@@ -70,6 +72,7 @@ impl Model {
     #[expect(clippy::print_stdout, reason = "a loss is told, not hidden")]
     fn lose(&mut self, count: u64, stage: LossStage) {
         println!("{count} lost in {stage:?}");
+        self.losses += 1;
         self.faults.clear();
     }
 

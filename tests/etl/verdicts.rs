@@ -134,19 +134,39 @@ fn traffic_alone_shows_connections() {
     assert!(outcome.capture.degraded.iter().any(|degraded| degraded.feature == "ports"));
 }
 
+/// One process leaks ten a second for a minute.
+fn leaky(form: Form) -> Vec<u8> {
+    let mut machine = Machine::with(WIN11, form);
+    machine.process(100, "leaky.exe");
+    (0..600_u32).for_each(|n| _ = machine.at(f64::from(n) / 10.0).connected(100));
+    machine.end()
+}
+
+/// What `portleak replay` says of a trace, on standard output and standard error, and its status.
+fn portleak_replay(trace: &[u8]) -> (String, String, Option<i32>) {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), trace).expect("room for a trace");
+    let output = Command::new(env!("CARGO_BIN_EXE_portleak")).arg("replay").arg(file.path()).output();
+    let output = output.expect("portleak runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr), output.status.code())
+}
+
+#[test]
+fn a_trace_that_was_cut_gives_what_is_whole_and_fails() {
+    let trace = leaky(Form::default());
+    let (text, errors, status) = portleak_replay(&trace[..trace.len() - 100]);
+    assert!(text.contains("leaky.exe") && text.contains("limited: replay it with -v"), "{text}");
+    assert!(errors.contains("1 of its"), "{errors}");
+    assert_eq!(status, Some(1));
+}
+
 /// The whole way: a file, told by its first bytes, judged, and in words.
 #[test]
 fn a_trace_file_is_replayed_as_a_recording_is() {
     for compressed in [false, true] {
-        let mut machine = Machine::with(WIN11, Form { compressed, ..Form::default() });
-        machine.process(100, "leaky.exe");
-        (0..600_u32).for_each(|n| _ = machine.at(f64::from(n) / 10.0).connected(100));
-        let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(file.path(), machine.end()).expect("room for a trace");
-        let output = Command::new(env!("CARGO_BIN_EXE_portleak")).arg("replay").arg(file.path()).output();
-        let output = output.expect("portleak runs");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let (text, errors, status) = portleak_replay(&leaky(Form { compressed, ..Form::default() }));
+        assert_eq!(status, Some(0), "{errors}");
         assert!(text.contains("LEAK") && text.contains("leaky.exe"), "{text}");
         assert!(text.contains("10.0.0.9:443"), "{text}");
     }

@@ -78,8 +78,12 @@ async fn run_command(args: Run) -> anyhow::Result<u8> {
     let mut source = open_source(&args.capture, Stacks::All)?;
     let capture = in_scope(source.capture(), &config.scope);
     // The terminal is the command's: no progress line.
-    let told =
-        Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: Some(args.capture.buffer) };
+    let told = Told {
+        capture: &capture,
+        symbols: Symbols::default(),
+        buffer_bytes: Some(args.capture.buffer),
+        limits_by: BY_DOCTOR,
+    };
     let mut output = open_output(&args.output, sink, told, None);
     let recording = recording.map(|file| (file, head(&source, &args.capture, &args.command)));
     let plan = Plan { command: args.command, linger: args.linger, duration: args.capture.duration };
@@ -96,8 +100,12 @@ async fn trace_machine(args: &Trace) -> anyhow::Result<u8> {
     let config = config(&args.capture)?;
     let mut source = open_source(&args.capture, Stacks::Kernel)?;
     let capture = in_scope(source.capture(), &config.scope);
-    let told =
-        Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: Some(args.capture.buffer) };
+    let told = Told {
+        capture: &capture,
+        symbols: Symbols::default(),
+        buffer_bytes: Some(args.capture.buffer),
+        limits_by: BY_DOCTOR,
+    };
     let mut output = open_output(&args.output, sink, told, progress_line(&args.output));
     let recording = recording.map(|file| (file, head(&source, &args.capture, &[])));
     let duration = args.capture.duration;
@@ -111,7 +119,12 @@ fn snapshot(args: &Snapshot) -> anyhow::Result<u8> {
     let config = Config { scope: scope(&args.filter)?, ..Config::default() };
     let picture = source::picture()?;
     let capture = in_scope(&picture.capture, &config.scope);
-    let told = Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: Some(page_bytes()) };
+    let told = Told {
+        capture: &capture,
+        symbols: Symbols::default(),
+        buffer_bytes: Some(page_bytes()),
+        limits_by: BY_DOCTOR,
+    };
     let mut output = open_output(&args.output, sink, told, None);
     session::tell_picture(&picture, config, &mut *output)?;
     Ok(exit::OK)
@@ -130,7 +143,8 @@ fn replay(args: &Replay) -> anyhow::Result<u8> {
     };
     let capture = in_scope(&head.capture, &config.scope);
     let symbols = Symbols::Recorded(reader.take_names());
-    let told = Told { capture: &capture, symbols, buffer_bytes: Some(head.buffer_bytes) };
+    let told =
+        Told { capture: &capture, symbols, buffer_bytes: Some(head.buffer_bytes), limits_by: BY_VERBOSE };
     let mut output = open_output(&args.output, sink, told, None);
     let summary = replay::replay(&mut reader, config, &mut *output)?;
     for flaw in reader.flaws().to_string().lines() {
@@ -144,10 +158,16 @@ fn replay_trace(args: &Replay, mut trace: EventTrace, sink: Sink) -> anyhow::Res
     let profile = args.profile.map(ProfileArg::profile).unwrap_or_default();
     let config = Config { profile, ..Config::default() };
     let capture = trace.capture().clone();
-    let told = Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: None };
+    let told =
+        Told { capture: &capture, symbols: Symbols::default(), buffer_bytes: None, limits_by: BY_VERBOSE };
     let mut output = open_output(&args.output, sink, told, None);
     let summary = replay::trace(&mut trace, config, &mut *output)?;
-    Ok(leak_or(&args.output, &summary, exit::OK))
+    let damage = trace.damage();
+    if let Some(damage) = &damage {
+        log::warn!("{}: {damage}", args.file.display());
+    }
+    let code = if damage.is_some() { exit::FAILURE } else { exit::OK };
+    Ok(leak_or(&args.output, &summary, code))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -227,7 +247,13 @@ struct Told<'a> {
     capture: &'a Capture,
     symbols: Symbols,
     buffer_bytes: Option<u32>,
+    /// What tells more of what is limited.
+    limits_by: &'static str,
 }
+
+/// Of this machine, and of what was recorded elsewhere.
+const BY_DOCTOR: &str = "portleak doctor";
+const BY_VERBOSE: &str = "replay it with -v";
 
 fn open_output(
     args: &OutputArgs,
@@ -244,6 +270,7 @@ fn open_output(
         summary_only: args.quiet,
         verbose: args.verbose,
         buffer_bytes: told.buffer_bytes,
+        limits_by: told.limits_by,
         zone: TimeZone::system(),
     };
     Box::new(TextOutput::new(sink, progress, told.capture, told.symbols, options))

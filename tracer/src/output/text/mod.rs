@@ -37,6 +37,8 @@ pub struct TextOptions {
     pub verbose: bool,
     /// The buffer that was used, to advise a larger one; `None` when it was not portleak's.
     pub buffer_bytes: Option<u32>,
+    /// What to do to be told of what is limited, such as `portleak doctor`.
+    pub limits_by: &'static str,
     /// For times of day.
     pub zone: TimeZone,
 }

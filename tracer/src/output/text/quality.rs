@@ -36,7 +36,7 @@ pub(super) fn text(
         text.extend(degraded.iter().map(limited));
     } else if !degraded.is_empty() {
         let features = counted(degraded.len() as u64, "feature");
-        text += &format!("{features} limited here: portleak doctor\n");
+        text += &format!("{features} limited: {}\n", options.limits_by);
     }
     text
 }

@@ -11,6 +11,7 @@ fn options() -> TextOptions {
         summary_only: false,
         verbose: false,
         buffer_bytes: Some(4 << 20),
+        limits_by: "portleak doctor",
         zone: TimeZone::UTC,
     }
 }

@@ -42,6 +42,22 @@ pub struct Integrity {
     pub truncated: bool,
 }
 
+impl Integrity {
+    /// What is wrong with it, in a few words; `None` if it is whole.
+    #[must_use]
+    pub fn damage(self) -> Option<String> {
+        let Self { buffers, damaged_buffers, misdated_records, truncated } = self;
+        let damaged = damaged_buffers > 0 || misdated_records > 0 || truncated;
+        damaged.then(|| {
+            format!(
+                "{damaged_buffers} of its {buffers} buffers could not be read to their end, {misdated_records} \
+                 records have a time that cannot be{}",
+                if truncated { ", and it ends within a buffer" } else { "" }
+            )
+        })
+    }
+}
+
 /// When a buffer begins, and where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Dated {

@@ -175,13 +175,7 @@ impl Survey {
             format!("a trace does not have it; Windows' default {}-{} is assumed", range.low, range.high);
         let remedy = "compare with: netsh int ipv4 show dynamicport tcp";
         limit("the range of ephemeral ports", why, remedy.to_owned());
-        let Integrity { buffers, damaged_buffers, misdated_records, truncated } = integrity;
-        if damaged_buffers > 0 || misdated_records > 0 || truncated {
-            let why = format!(
-                "{damaged_buffers} of its {buffers} buffers could not be read to their end, {misdated_records} \
-                 records have a time that cannot be{}",
-                if truncated { ", and it ends within a buffer" } else { "" }
-            );
+        if let Some(why) = integrity.damage() {
             limit("the file", why, "end the recording before copying it, and copy it again".to_owned());
         }
         degraded

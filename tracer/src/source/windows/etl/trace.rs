@@ -54,6 +54,12 @@ impl<R: Read + Seek> Trace<R> {
         Ok(Self { name, reader, model, capture, now_ns, lost, over: false })
     }
 
+    /// What is wrong with the file; `None` if it is whole.
+    #[must_use]
+    pub fn damage(&self) -> Option<String> {
+        self.reader.integrity().damage()
+    }
+
     /// Whether all of it has been read.
     #[must_use]
     pub fn is_over(&self) -> bool {
