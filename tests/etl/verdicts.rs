@@ -155,7 +155,7 @@ fn portleak_replay(trace: &[u8]) -> (String, String, Option<i32>) {
 #[test]
 fn a_trace_that_was_cut_gives_what_is_whole_and_fails() {
     let trace = leaky(Form::default());
-    let (text, errors, status) = portleak_replay(&trace[..trace.len() - 100]);
+    let (text, errors, status) = portleak_replay(&trace[..trace.len() / 2 + 100]);
     assert!(text.contains("leaky.exe") && text.contains("limited: replay it with -v"), "{text}");
     assert!(errors.contains("1 of its"), "{errors}");
     assert_eq!(status, Some(1));
