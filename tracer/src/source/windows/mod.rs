@@ -29,5 +29,6 @@ pub mod etl;
 pub mod fact;
 pub mod guid;
 pub mod layout;
+pub mod listing;
 pub mod model;
 pub mod record;

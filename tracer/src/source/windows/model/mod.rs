@@ -53,6 +53,8 @@ pub struct Background {
     pub services: Vec<Service>,
     /// Whether the stack's own events are in it: traffic is then of no use.
     pub has_tcpip: bool,
+    /// The pools' ranges; a pool that is not in it has Windows' default.
+    pub ranges: BTreeMap<PoolId, PortRange>,
 }
 
 /// A connection's destination, until its port is known.
@@ -115,7 +117,7 @@ impl Model {
             destinations: FxHashMap::default(),
             ports: Ports::default(),
             traffic: Connections::default(),
-            ranges: [Protocol::Tcp, Protocol::Udp].map(|protocol| (pool(protocol), DEFAULT_RANGE)).into(),
+            ranges: background.ranges.clone(),
             next_hold: 1,
             unreadable: BTreeMap::new(),
         }
