@@ -71,9 +71,28 @@ fn a_full_disk_is_told_before_tracing() {
 
 #[test]
 fn help_and_version_are_no_mistakes() {
-    for line in ["--help", "run --help", "trace --help", "replay --help", "doctor --help", "--version"] {
+    for line in [
+        "--help",
+        "run --help",
+        "trace --help",
+        "replay --help",
+        "doctor --help",
+        "explain --help",
+        "explain",
+        "--version",
+    ] {
         let output = portleak(line);
         assert_eq!(output.status.code(), Some(0), "{line}");
         assert!(!output.stdout.is_empty(), "{line}");
     }
+}
+
+#[test]
+fn a_code_is_explained_or_named() {
+    let output = portleak("explain Cannot assign requested address");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.starts_with("EADDRNOTAVAIL on Linux"), "{text}");
+    let output = portleak("explain -1073741303");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("STATUS_TOO_MANY_ADDRESSES"));
+    refused("explain nothing", 1, &["\"nothing\"", "remedy: portleak explain"]);
 }

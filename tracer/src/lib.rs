@@ -41,6 +41,7 @@
 //! - [`symbols`]: the frames of a call site in people's words, from the files that they lie in.
 //! - [`output`]: findings and summary for people and for programs.
 //! - [`run`]: the loop, and the command that `portleak run` runs. [`cli`], [`exit`]: the outside.
+//! - [`explain`]: the codes that people meet, in plain words.
 //! - `tracer-ebpf`: the probes (bin) and the wire format that both sides share (lib).
 //!
 //! # Invariants
@@ -64,6 +65,7 @@ pub mod cli;
 pub mod engine;
 pub mod event;
 pub mod exit;
+pub mod explain;
 pub mod output;
 pub mod recording;
 pub mod run;

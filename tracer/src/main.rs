@@ -6,14 +6,15 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use tracer::cli::{
-    CaptureArgs, Cli, Command, Doctor, FilterArgs, Format, NetnsArg, OutputArgs, ProfileArg, RecordArgs,
-    Replay, Run, Snapshot, Trace, thresholds,
+    CaptureArgs, Cli, Command, Doctor, Explain, FilterArgs, Format, NetnsArg, OutputArgs, ProfileArg,
+    RecordArgs, Replay, Run, Snapshot, Trace, thresholds,
 };
 use tracer::engine::Config;
 use tracer::engine::report::Summary;
 use tracer::engine::scope::Scope;
 use tracer::event::Capture;
 use tracer::exit;
+use tracer::explain;
 use tracer::output::json::JsonOutput;
 use tracer::output::text::{Paint, ProgressLine, TextOptions, TextOutput};
 use tracer::output::{Output, Sink, doctor};
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Command::Snapshot(args) => (snapshot(&args), exit::FAILURE),
         Command::Replay(args) => (replay(&args), exit::FAILURE),
         Command::Doctor(args) => (examine(&args), exit::FAILURE),
+        Command::Explain(args) => (explain_code(&args), exit::FAILURE),
     };
     ended
         .unwrap_or_else(|error| {
@@ -181,6 +183,16 @@ async fn examine(args: &Doctor) -> anyhow::Result<u8> {
         Format::Json => doctor::json(source.capture(), &advice, now_ns, &mut sink)?,
     }
     source.stop(&mut Vec::new())?;
+    Ok(exit::OK)
+}
+
+fn explain_code(args: &Explain) -> anyhow::Result<u8> {
+    let text = if args.code.is_empty() {
+        explain::contents()
+    } else {
+        explain::look_up(&args.code.join(" "))?.to_string()
+    };
+    Sink::open(None)?.write(text.as_bytes())?;
     Ok(exit::OK)
 }
 

@@ -12,7 +12,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use usage::{EXAMPLES, REPLAY_EXAMPLES, RUN_EXAMPLES, RUN_USAGE, SNAPSHOT_EXAMPLES, TRACE_EXAMPLES};
+use usage::{
+    EXAMPLES, EXPLAIN_EXAMPLES, REPLAY_EXAMPLES, RUN_EXAMPLES, RUN_USAGE, SNAPSHOT_EXAMPLES, TRACE_EXAMPLES,
+};
 
 /// Names the process that leaks ephemeral ports, while it leaks.
 #[derive(Debug, Parser)]
@@ -56,6 +58,9 @@ pub enum Command {
     Replay(Replay),
     /// Say what works on this machine, what does not, why, and the remedy
     Doctor(Doctor),
+    /// Say in plain words what a code means, such as EADDRNOTAVAIL, 10055 or 0xC0000209
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(Explain),
 }
 
 /// `portleak run`.
@@ -125,6 +130,14 @@ pub struct Doctor {
     #[arg(long, value_enum, value_name = "text|json", hide_possible_values = true)]
     #[arg(default_value_t)]
     pub format: Format,
+}
+
+/// `portleak explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Its name, its number, or words of the message; without it, all that are known are listed
+    #[arg(value_name = "CODE", allow_negative_numbers = true)]
+    pub code: Vec<String>,
 }
 
 /// Whose ports to report.

@@ -11,7 +11,8 @@ Examples:
   portleak trace --pid 4711            trace one process until Ctrl-C
   portleak snapshot                    who holds which ports now, without tracing
   portleak replay leak.plk             judge again what --record leak.plk kept
-  portleak doctor                      what works on this machine, and what does not";
+  portleak doctor                      what works on this machine, and what does not
+  portleak explain EADDRNOTAVAIL       what a code means that you have met";
 
 pub(super) const RUN_EXAMPLES: &str = "\
 CMD writes to the same standard output; --output FILE keeps the two apart.
@@ -55,6 +56,14 @@ Examples:
   portleak replay leak.plk --profile production
   portleak replay trace.etl            what netsh trace, wpr or logman recorded on Windows
   portleak replay leak.plk --format json | jq 'select(.type == \"finding\")'";
+
+pub(super) const EXPLAIN_EXAMPLES: &str = "\
+Exit status: 0; 1 when the code is not known; 2 on wrong usage.
+
+Examples:
+  portleak explain                     all codes
+  portleak explain 0xC0000209
+  portleak explain Cannot assign requested address";
 
 /// `portleak run foo` lacks only the dashes: shows where they go.
 pub(super) fn show_the_dashes(mut error: clap::Error) -> clap::Error {

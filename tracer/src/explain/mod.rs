@@ -1,0 +1,159 @@
+//! `portleak explain`: what the codes mean that people meet when ports run out.
+//!
+//! Nothing is asked here, of a machine or of a trace: it is a small book, the same everywhere.
+
+mod book;
+
+use book::BOOK;
+use std::fmt;
+
+/// One code, or several that mean the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its names, the usual one first.
+    names: &'static [&'static str],
+    /// Its numbers: errno, Winsock error, NTSTATUS or event id.
+    numbers: &'static [u32],
+    /// Where it is met.
+    system: &'static str,
+    /// What the system itself says with it.
+    message: &'static str,
+    /// What it means, by the call that it came from, or by its cause.
+    means: &'static [(&'static str, &'static str)],
+    /// What to do.
+    todo: &'static [(&'static str, &'static str)],
+}
+
+/// A code that is not in the book.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{code:?} is no code that is known here\n  remedy: portleak explain, without a code, lists those \
+     that have to do with ports"
+)]
+pub struct Unknown {
+    code: String,
+}
+
+/// Looks up a code: a name, a number in decimal or hexadecimal (also as an HRESULT), or words of the
+/// system's message.
+///
+/// # Errors
+/// When it is not in the book.
+pub fn look_up(code: &str) -> Result<&'static Entry, Unknown> {
+    let words = code.trim().trim_matches(['"', '\'', '.']).to_lowercase();
+    let by_name = || BOOK.iter().find(|entry| entry.names.iter().any(|name| name.to_lowercase() == words));
+    let by_number = || number(&words).and_then(|n| BOOK.iter().find(|entry| entry.numbers.contains(&n)));
+    let by_message = || {
+        let has_words = words.contains(' ');
+        BOOK.iter().find(|entry| has_words && entry.message_in_one_line().to_lowercase().contains(&words))
+    };
+    by_name().or_else(by_number).or_else(by_message).ok_or_else(|| Unknown { code: code.to_owned() })
+}
+
+/// All codes, one on a line.
+#[must_use]
+pub fn contents() -> String {
+    let line = |entry: &Entry| {
+        let (first, more) =
+            entry.message.split_once('\n').map_or((entry.message, ""), |(line, _)| (line, " …"));
+        format!("  {:<31}{:<9}{first}{more}\n", entry.names.join(", "), entry.system)
+    };
+    let all: String = BOOK.iter().map(line).collect();
+    format!("Codes that have to do with ports; portleak explain CODE says more of one:\n{all}")
+}
+
+/// A number as people copy it: `10055`, `0xC0000209`, `c0000209`, `-1073741303`, `0x80072747`.
+fn number(words: &str) -> Option<u32> {
+    let signed = || words.parse::<i32>().ok().map(i32::cast_unsigned);
+    let hexadecimal = || {
+        let digits = words.strip_prefix("0x").or_else(|| Some(words).filter(|words| words.len() == 8))?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let number = words.parse().ok().or_else(signed).or_else(hexadecimal)?;
+    // HRESULT_FROM_WIN32 (winerror.h).
+    Some(if number >> 16 == 0x8007 { number & 0xffff } else { number })
+}
+
+impl Entry {
+    fn message_in_one_line(&self) -> String {
+        self.message.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} on {}", self.names.join(", "), self.system)?;
+        writeln!(f, "  \"{}\"", self.message)?;
+        for (when, what) in self.means {
+            writeln!(f, "\n{when}\n  {what}")?;
+        }
+        writeln!(f, "\nWhat to do")?;
+        let width = self.todo.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+        self.todo.iter().try_for_each(|(command, why)| writeln!(f, "  {command:<width$}  {why}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(code: &str) -> &'static str {
+        look_up(code).unwrap().names[0]
+    }
+
+    #[test]
+    fn a_code_is_found_however_it_was_copied() {
+        for code in ["EADDRNOTAVAIL", "eaddrnotavail", "99", "Cannot assign requested address"] {
+            assert_eq!(name(code), "EADDRNOTAVAIL", "{code}");
+        }
+        for code in ["0xC0000209", "c0000209", "-1073741303", "3221225993"] {
+            assert_eq!(name(code), "STATUS_TOO_MANY_ADDRESSES", "{code}");
+        }
+        for code in ["10055", "WSAENOBUFS", "0x80072747", "-2147014841", "lacked sufficient buffer space"] {
+            assert_eq!(name(code), "WSAENOBUFS", "{code}");
+        }
+        assert_eq!(name("EWOULDBLOCK"), "EAGAIN");
+        assert_eq!(name(" 'time_wait' "), "TIME_WAIT");
+    }
+
+    #[test]
+    fn all_that_the_contract_names_is_there() {
+        for code in
+            ["EADDRNOTAVAIL", "EADDRINUSE", "EAGAIN", "0xC0000209", "10055", "10048", "4227", "4231", "4266"]
+        {
+            assert!(look_up(code).is_ok(), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_with_a_remedy() {
+        let said = look_up("0x5").unwrap_err().to_string();
+        assert!(said.contains("\"0x5\"") && said.contains("remedy: portleak explain"), "{said}");
+        assert!(look_up("").is_err());
+        assert!(look_up("a").is_err(), "a letter is no message");
+    }
+
+    #[test]
+    fn names_and_numbers_are_of_one_entry_only() {
+        let mut names: Vec<_> = BOOK.iter().flat_map(|entry| entry.names).collect();
+        let mut numbers: Vec<_> = BOOK.iter().flat_map(|entry| entry.numbers).collect();
+        let counts = (names.len(), numbers.len());
+        names.sort_unstable();
+        names.dedup();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!((names.len(), numbers.len()), counts);
+    }
+
+    #[test]
+    fn the_book_fits_a_terminal() {
+        for entry in BOOK {
+            let text = entry.to_string();
+            for line in text.lines() {
+                assert!(line.len() <= 100, "{line}");
+            }
+            assert!(!entry.todo.is_empty(), "{}", entry.names[0]);
+        }
+        assert!(contents().lines().all(|line| line.len() <= 140));
+    }
+}
