@@ -14,6 +14,8 @@ mod machine;
 mod pack;
 #[path = "etl/roundtrip.rs"]
 mod roundtrip;
+#[path = "etl/selftest.rs"]
+mod selftest;
 #[path = "etl/story.rs"]
 mod story;
 #[path = "etl/verdicts.rs"]

@@ -183,10 +183,10 @@ fn perform(case: &Case) -> Result<u64, Outcome> {
 
 fn judge(case: &Case, netns: u64, trace: &Trace) -> Outcome {
     let owners = trace.summary()["owners"].as_array().expect("owners");
-    let took = |owner: &&Value| {
-        owner["owner"]["netns"] == netns && owner[case.protocol]["acquired"].as_u64() >= Some(case.ports)
-    };
-    let takers: Vec<_> = owners.iter().filter(took).map(|owner| &owner["owner"]).collect();
+    let acquired = |owner: &Value| owner[case.protocol]["acquired"].as_u64().unwrap_or(0);
+    let there = || owners.iter().filter(|owner| owner["owner"]["netns"] == netns && acquired(owner) > 0);
+    let takers: Vec<_> =
+        there().filter(|owner| acquired(owner) >= case.ports).map(|owner| &owner["owner"]).collect();
     let is_module = |owner: &&Value| {
         let module = owner["module"].as_str();
         owner["kind"] == "system" && module.is_some_and(|module| case.modules.contains(&module))
@@ -199,7 +199,11 @@ fn judge(case: &Case, netns: u64, trace: &Trace) -> Outcome {
         Some(limit) if running < limit.before && is_charged(limit.charged, &takers) => {
             Outcome::Inexact(limit.why.to_owned())
         }
-        _ => Outcome::Wrong(format!("{} ports or more were taken by {takers:?}", case.ports)),
+        _ => {
+            let all: Vec<_> = there().map(|owner| (acquired(owner), owner["owner"].to_string())).collect();
+            let lost = &trace.summary()["capture"]["lost"];
+            Outcome::Wrong(format!("{} ports were to be one owner's: {all:?}, {lost} lost", case.ports))
+        }
     }
 }
 

@@ -499,6 +499,15 @@ pub struct Advice {
     pub remedy: String,
 }
 
+/// A question that only a machine itself can answer, and what it answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The question.
+    pub question: String,
+    /// What was observed; `None` when nothing was.
+    pub observed: Option<String>,
+}
+
 /// What a source can see, told before its first event. Recordings begin with it: what is added later
 /// needs a default, so that older ones can still be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! `portleak`: parse, choose the source, run, exit code.
 
 use anyhow::{Context, bail};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Command::Trace(trace) => (trace_machine(&trace), exit::FAILURE),
         Command::Snapshot(args) => (snapshot(&args), exit::FAILURE),
         Command::Replay(args) => (replay(&args), exit::FAILURE),
+        Command::Doctor(args) if args.self_test => (test_oneself(&args), exit::FAILURE),
         Command::Doctor(args) => (examine(&args), exit::FAILURE),
         Command::Explain(args) => (explain_code(&args), exit::FAILURE),
     };
@@ -183,6 +185,16 @@ async fn examine(args: &Doctor) -> anyhow::Result<u8> {
         Format::Json => doctor::json(source.capture(), &advice, now_ns, &mut sink)?,
     }
     source.stop(&mut Vec::new())?;
+    Ok(exit::OK)
+}
+
+fn test_oneself(args: &Doctor) -> anyhow::Result<u8> {
+    let mut sink = Sink::open(None)?;
+    let answers = source::self_test(args.save.as_deref(), args.wait)?;
+    match args.format {
+        Format::Text => doctor::answers_text(&answers, &mut sink)?,
+        Format::Json => doctor::answers_json(&answers, Timestamp::now(), &mut sink)?,
+    }
     Ok(exit::OK)
 }
 

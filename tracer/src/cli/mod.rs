@@ -130,6 +130,16 @@ pub struct Doctor {
     #[arg(long, value_enum, value_name = "text|json", hide_possible_values = true)]
     #[arg(default_value_t)]
     pub format: Format,
+    /// Windows: take ports every way there is, on loopback, and say what its tracing tells of them
+    #[arg(long)]
+    pub self_test: bool,
+    /// Keep the events of the self-test in this file (.etl), to send it
+    #[arg(long, value_name = "FILE", requires = "self_test")]
+    pub save: Option<PathBuf>,
+    /// How long the self-test waits for a TIME_WAIT to end
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = values::duration)]
+    #[arg(requires = "self_test")]
+    pub wait: Duration,
 }
 
 /// `portleak explain`.

@@ -93,7 +93,7 @@ fn a_snapshot_takes_filters_and_nothing_of_tracing() {
 fn doctor_and_help() {
     assert!(matches!(
         parse("portleak doctor --format json"),
-        Ok(Command::Doctor(Doctor { format: Format::Json }))
+        Ok(Command::Doctor(Doctor { format: Format::Json, .. }))
     ));
     let help = parse("portleak run --help").unwrap_err();
     assert_eq!(help.kind(), ErrorKind::DisplayHelp);

@@ -1,11 +1,12 @@
 //! What works on this machine, what does not, why, and the remedy.
 
 use super::json::{DegradationJson, HookJson, PoolJson, write_line};
-use super::setting::Setting;
+use super::setting::{Setting, rfc3339};
 use super::sink::{OutputError, Sink};
 use super::text::{limited, pool_line, several};
-use crate::event::{Advice, Capture, Hook};
+use crate::event::{Advice, Answer, Capture, Hook};
 use crate::symbols::Symbols;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -24,6 +25,17 @@ struct DoctorJson<'a> {
 struct AdviceJson<'a> {
     says: &'a str,
     remedy: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct SelfTestJson<'a> {
+    answers: Vec<AnswerJson<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct AnswerJson<'a> {
+    question: &'a str,
+    observed: Option<&'a str>,
 }
 
 /// One JSON object.
@@ -69,6 +81,30 @@ pub fn text(capture: &Capture, advice: &[Advice], sink: &mut Sink) -> Result<(),
         text.extend(advice.iter().map(|it| format!("  {}\n    remedy: {}\n", it.says, it.remedy)));
     }
     sink.write(text.as_bytes())
+}
+
+/// The answers of the self-test, had at `at`, as one JSON object.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn answers_json(answers: &[Answer], at: Timestamp, sink: &mut Sink) -> Result<(), OutputError> {
+    let answers = answers.iter();
+    let answers =
+        answers.map(|it| AnswerJson { question: &it.question, observed: it.observed.as_deref() }).collect();
+    let body = SelfTestJson { answers };
+    write_line(sink, "self_test", rfc3339(at), body)
+}
+
+/// The answers of the self-test for a person.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn answers_text(answers: &[Answer], sink: &mut Sink) -> Result<(), OutputError> {
+    let shown = |it: &Answer| {
+        let observed = it.observed.as_deref().unwrap_or("not observed");
+        format!("{}\n  {observed}\n", it.question)
+    };
+    sink.write(answers.iter().map(shown).collect::<String>().as_bytes())
 }
 
 fn hook(hook: &Hook) -> String {
@@ -123,5 +159,26 @@ mod tests {
         assert_eq!(object["pools"][0]["low"], 32768);
         assert!(object["pools"][0]["used"].is_null());
         assert_eq!(object["advice"][0]["remedy"], "widen it");
+    }
+
+    #[test]
+    fn answers_are_told_and_so_is_that_there_was_none() {
+        let answer = |question: &str, observed: Option<&str>| Answer {
+            question: question.to_owned(),
+            observed: observed.map(str::to_owned),
+        };
+        let answers = [answer("in which order?", Some("the machine's")), answer("how long?", None)];
+        let written = Written::default();
+        answers_text(&answers, &mut written.sink()).unwrap();
+        assert_eq!(written.text(), "in which order?\n  the machine's\nhow long?\n  not observed\n");
+        let written = Written::default();
+        answers_json(&answers, Timestamp::UNIX_EPOCH, &mut written.sink()).unwrap();
+        let object: serde_json::Value = serde_json::from_str(&written.text()).unwrap();
+        assert_eq!(
+            (&object["type"], &object["at"]),
+            (&"self_test".into(), &"1970-01-01T00:00:00.000Z".into())
+        );
+        assert_eq!(object["answers"][0]["observed"], "the machine's");
+        assert!(object["answers"][1]["observed"].is_null());
     }
 }

@@ -34,8 +34,7 @@ impl Setting {
     /// An instant in UTC, to the millisecond.
     #[must_use]
     pub fn rfc3339(&self, at_ns: u64) -> String {
-        let at = self.zoned(at_ns).timestamp();
-        at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+        rfc3339(self.zoned(at_ns).timestamp())
     }
 
     /// When a process started, from its ticks since boot; `None` when the source has no ticks.
@@ -75,6 +74,11 @@ impl Setting {
     fn zoned(&self, at_ns: u64) -> Zoned {
         Timestamp::from_nanosecond(self.clock.unix_ns(at_ns)).unwrap_or_default().to_zoned(self.zone.clone())
     }
+}
+
+/// An instant in UTC, to the millisecond.
+pub(super) fn rfc3339(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 #[cfg(test)]

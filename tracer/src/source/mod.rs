@@ -1,7 +1,9 @@
 //! Where events come from. `cfg(target_os)` is written here and nowhere else.
 
-use crate::event::{Capture, Event, HoldId};
+use crate::event::{Answer, Capture, Event, HoldId};
 use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 pub mod linux;
@@ -47,6 +49,26 @@ pub fn picture() -> Result<Picture, SourceError> {
 #[cfg(not(target_os = "linux"))]
 pub fn picture() -> Result<Picture, SourceError> {
     Err(unsupported::refusal("a snapshot"))
+}
+
+/// Takes ports every way there is and says what this system's tracing tells of them.
+///
+/// # Errors
+/// Where there is no such test.
+#[cfg(windows)]
+pub fn self_test(save: Option<&Path>, patience: Duration) -> Result<Vec<Answer>, SourceError> {
+    windows::selftest::walk::run(save, patience)
+}
+/// Takes ports every way there is and says what this system's tracing tells of them.
+///
+/// # Errors
+/// Where there is no such test.
+#[cfg(not(windows))]
+pub fn self_test(_save: Option<&Path>, _patience: Duration) -> Result<Vec<Answer>, SourceError> {
+    Err(SourceError {
+        what: "--self-test answers what is not known of Windows; there is nothing like that here".to_owned(),
+        remedy: "portleak doctor: on Linux every start tests its probes".to_owned(),
+    })
 }
 
 /// What was held at one instant.

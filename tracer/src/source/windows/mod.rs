@@ -32,3 +32,4 @@ pub mod layout;
 pub mod listing;
 pub mod model;
 pub mod record;
+pub mod selftest;

@@ -1,0 +1,75 @@
+//! What is kept of the tracing while the walk is examined.
+
+use crate::source::windows::fact::{self, Fact};
+use crate::source::windows::guid;
+use crate::source::windows::record::Record;
+
+/// More records than a walk of a few seconds makes on a busy machine.
+const KEPT_MAX: usize = 1 << 19;
+/// The bytes of an event's header (`EVENT_HEADER`, evntcons.h).
+const HEADER_BYTES: u64 = 80;
+/// The ids that AFD had before Windows 8.
+const LEGACY: std::ops::RangeInclusive<u16> = 1..=41;
+
+/// One record of the two providers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    /// When, as FILETIME.
+    pub(super) at: u64,
+    pub(super) id: u16,
+    /// The process and thread on which it was written.
+    pub(super) pid: u32,
+    pub(super) tid: Option<u32>,
+    /// How many bytes it took.
+    pub(super) bytes: u64,
+    /// The frames of its stack: how many, and how many of them are the kernel's.
+    pub(super) frames: (usize, usize),
+    pub(super) fact: Fact,
+}
+
+/// What the tracing said.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    pub(super) said: Vec<Said>,
+    /// Records of AFD with an id of old.
+    pub(super) legacy: u64,
+    /// Losses that the session told.
+    pub(super) losses: u64,
+    /// Records that could not be read.
+    pub(super) unreadable: u64,
+    /// Records beyond what is kept.
+    pub(super) beyond: u64,
+}
+
+impl Heard {
+    /// Takes in a record.
+    pub fn hear(&mut self, record: &Record<'_>) {
+        self.legacy += u64::from(record.provider == guid::AFD && LEGACY.contains(&record.id));
+        let fact = match fact::decode(record) {
+            Some(Ok(fact @ (Fact::Tcpip(_) | Fact::Afd(_)))) => fact,
+            Some(Ok(Fact::Lost { count })) => {
+                self.losses += count;
+                return;
+            }
+            Some(Err(_)) => {
+                self.unreadable += 1;
+                return;
+            }
+            _ => return,
+        };
+        if self.said.len() >= KEPT_MAX {
+            self.beyond += 1;
+            return;
+        }
+        let stack = || record.stack();
+        self.said.push(Said {
+            at: record.time,
+            id: record.id,
+            pid: record.pid.unwrap_or(0),
+            tid: record.tid,
+            bytes: HEADER_BYTES + record.extended.len() as u64 + record.payload.len() as u64,
+            frames: (stack().count(), stack().filter(|address| address >> 63 == 1).count()),
+            fact,
+        });
+    }
+}
