@@ -8,6 +8,10 @@ mod encode;
 mod fuzz;
 #[path = "etl/holds.rs"]
 mod holds;
+#[path = "etl/ledger.rs"]
+mod ledger;
+#[path = "etl/lists.rs"]
+mod lists;
 #[path = "etl/machine.rs"]
 mod machine;
 #[path = "etl/pack.rs"]

@@ -123,6 +123,7 @@ fn connections_from_before_are_found_and_end() {
     machine.found(100, 50_001, 7);
     machine.found(0, 50_002, 10);
     machine.found(100, 80, 4); // Its port is not of the pool.
+    machine.close_to_time_wait(closes);
     machine.time_wait_ends(closes);
     let outcome = replay(machine.end());
     let tcp = &outcome.process(100).tcp;

@@ -25,7 +25,7 @@ pub(crate) struct Socket {
     endpoint: u64,
     tcb: u64,
     pub(crate) port: u16,
-    remote: SocketAddr,
+    pub(crate) remote: SocketAddr,
 }
 
 pub(crate) struct Machine<W = Cursor<Vec<u8>>> {
@@ -34,6 +34,8 @@ pub(crate) struct Machine<W = Cursor<Vec<u8>>> {
     now_ns: u64,
     next_port: u16,
     next_pointer: u64,
+    /// How many records there are.
+    pub(crate) written: usize,
     /// Whether AFD's events are recorded.
     pub(crate) afd: bool,
     /// Ports are acquired under another name than their endpoint's, so far away from it.
@@ -42,6 +44,11 @@ pub(crate) struct Machine<W = Cursor<Vec<u8>>> {
     pub(crate) network_order: bool,
     /// What is attached to the events of sockets' creation.
     pub(crate) extended: Vec<u8>,
+}
+
+/// No address, and this port.
+pub(crate) fn anywhere(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
 }
 
 pub(crate) fn server() -> SocketAddr {
@@ -72,6 +79,7 @@ impl<W: Write + Seek> Machine<W> {
             now_ns: 0,
             next_port: 49_152,
             next_pointer: 0xffff_8d00_0000_1000,
+            written: 0,
             afd: true,
             acquirer_offset: 0,
             network_order: false,
@@ -111,6 +119,7 @@ impl<W: Write + Seek> Machine<W> {
             extended: &extended,
             payload: &payload,
         };
+        self.written += 1;
         self.writer.record(pid as usize % 4, &record);
     }
 
@@ -129,6 +138,7 @@ impl<W: Write + Seek> Machine<W> {
             extended: &[],
             payload,
         };
+        self.written += 1;
         self.writer.record(0, &record);
     }
 
@@ -210,16 +220,12 @@ impl<W: Write + Seek> Machine<W> {
         self.tcpip(id, pid, &values);
     }
 
-    fn any(port: u16) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
-    }
-
     /// `bind()` to port 0 of a TCP socket that exists.
     fn bind(&mut self, pid: u32, endpoint: u64, port: u16) {
-        self.afd(1030, pid, ENTER, 0, &[(Field::Remote, Self::any(0).into())]);
+        self.afd(1030, pid, ENTER, 0, &[(Field::Remote, anywhere(0).into())]);
         self.port(1191, pid, endpoint + self.acquirer_offset, port, false, 0);
-        self.tcpip(1008, pid, &[(Field::Endpoint, endpoint.into()), (Field::Local, Self::any(port).into())]);
-        self.afd(1030, pid, EXIT, 0, &[(Field::Remote, Self::any(port).into())]);
+        self.tcpip(1008, pid, &[(Field::Endpoint, endpoint.into()), (Field::Local, anywhere(port).into())]);
+        self.afd(1030, pid, EXIT, 0, &[(Field::Remote, anywhere(port).into())]);
     }
 
     /// A TCP socket bound to a port that Windows has chosen.
@@ -247,7 +253,7 @@ impl<W: Write + Seek> Machine<W> {
         let Socket { pid, endpoint, tcb, port, remote } = socket;
         self.afd(1018, pid, ENTER, 0, &[(Field::Remote, remote.into())]);
         self.port(1192, pid, tcb, port, true, endpoint);
-        let ends = [(Field::Local, Self::any(port).into()), (Field::Remote, remote.into())];
+        let ends = [(Field::Local, anywhere(port).into()), (Field::Remote, remote.into())];
         self.tcpip(
             1002,
             pid,
@@ -266,7 +272,7 @@ impl<W: Write + Seek> Machine<W> {
 
     fn ended(&mut self, id: u16, socket: Socket, status: u32) {
         let values = [
-            (Field::Local, Self::any(socket.port).into()),
+            (Field::Local, anywhere(socket.port).into()),
             (Field::Remote, socket.remote.into()),
             (Field::Status, status.into()),
             (Field::ProcessId, socket.pid.into()),
@@ -290,7 +296,7 @@ impl<W: Write + Seek> Machine<W> {
     pub(crate) fn close(&mut self, socket: Socket) {
         let Socket { pid, endpoint, port, .. } = socket;
         self.afd(1001, 4, ENTER, 0, &[]);
-        self.tcpip(1009, pid, &[(Field::Endpoint, endpoint.into()), (Field::Local, Self::any(port).into())]);
+        self.tcpip(1009, pid, &[(Field::Endpoint, endpoint.into()), (Field::Local, anywhere(port).into())]);
         self.port(1193, pid, endpoint + self.acquirer_offset, port, false, 0);
         self.afd(1001, 4, EXIT, 0, &[]);
     }
@@ -318,10 +324,10 @@ impl<W: Write + Seek> Machine<W> {
     pub(crate) fn exhausted(&mut self, pid: u32) {
         let endpoint = self.create(1001, pid, pid);
         self.afd(1018, pid, ENTER, 0, &[(Field::Remote, server().into())]);
-        self.afd(1030, pid, ENTER, 0, &[(Field::Remote, Self::any(0).into())]);
+        self.afd(1030, pid, ENTER, 0, &[(Field::Remote, anywhere(0).into())]);
         let refused = [
             (Field::Endpoint, endpoint.into()),
-            (Field::Local, Self::any(0).into()),
+            (Field::Local, anywhere(0).into()),
             (Field::Status, TOO_MANY.into()),
         ];
         self.tcpip(1006, pid, &refused);
@@ -338,28 +344,28 @@ impl<W: Write + Seek> Machine<W> {
         let endpoint = self.create(1391, pid, pid);
         let port = self.next_port;
         self.next_port += 1;
-        self.afd(1030, pid, ENTER, 0, &[(Field::Remote, Self::any(0).into())]);
+        self.afd(1030, pid, ENTER, 0, &[(Field::Remote, anywhere(0).into())]);
         let bound = [
-            (Field::Local, Self::any(port).into()),
+            (Field::Local, anywhere(port).into()),
             (Field::Endpoint, endpoint.into()),
             (Field::ProcessId, pid.into()),
             Self::start_key(pid),
         ];
         self.tcpip(1396, pid, &bound);
-        self.afd(1030, pid, EXIT, 0, &[(Field::Remote, Self::any(port).into())]);
+        self.afd(1030, pid, EXIT, 0, &[(Field::Remote, anywhere(port).into())]);
         Socket { pid, endpoint, tcb: 0, port, remote: server() }
     }
 
     pub(crate) fn close_udp(&mut self, socket: Socket) {
         let closed =
-            [(Field::Local, Self::any(socket.port).into()), (Field::Endpoint, socket.endpoint.into())];
+            [(Field::Local, anywhere(socket.port).into()), (Field::Endpoint, socket.endpoint.into())];
         self.tcpip(1397, 4, &closed);
     }
 
     pub(crate) fn udp_exhausted(&mut self, pid: u32) {
         let endpoint = self.create(1391, pid, pid);
         let refused = [
-            (Field::Local, Self::any(0).into()),
+            (Field::Local, anywhere(0).into()),
             (Field::Status, TOO_MANY.into()),
             (Field::Endpoint, endpoint.into()),
         ];
@@ -369,16 +375,21 @@ impl<W: Write + Seek> Machine<W> {
     /// A connection that was there before, as the trace lists it.
     pub(crate) fn found(&mut self, pid: u32, port: u16, state: u32) -> Socket {
         let socket = Socket { pid, endpoint: self.pointer(), tcb: self.pointer(), port, remote: server() };
+        self.exists(socket, state);
+        socket
+    }
+
+    /// A socket's connection is there, in this state.
+    pub(crate) fn exists(&mut self, socket: Socket, state: u32) {
         let values = [
             (Field::Tcb, socket.tcb.into()),
-            (Field::Local, Self::any(port).into()),
-            (Field::Remote, server().into()),
+            (Field::Local, anywhere(socket.port).into()),
+            (Field::Remote, socket.remote.into()),
             (Field::State, state.into()),
-            (Field::ProcessId, pid.into()),
-            Self::start_key(pid),
+            (Field::ProcessId, socket.pid.into()),
+            Self::start_key(socket.pid),
         ];
         self.tcpip(1300, 1_000, &values);
-        socket
     }
 
     /// A socket whose endpoint has the address of another's before it.

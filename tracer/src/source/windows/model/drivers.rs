@@ -1,6 +1,8 @@
 //! The kernel's images: which driver an address lies in, and which one asked for a socket.
 
 use crate::source::windows::fact::Image;
+use rustc_hash::FxHashSet;
+use std::mem;
 use std::sync::Arc;
 
 /// Images that stand between every driver and its sockets.
@@ -10,6 +12,9 @@ const PLUMBING: [&str; 15] = [
 ];
 /// More images than any kernel has loaded.
 const DRIVERS_MAX: usize = 4_096;
+
+/// More addresses than a kernel has that are in no image.
+const STRANGERS_MAX: usize = 4_096;
 
 /// An image's place and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,10 +50,38 @@ impl Drivers {
         names.find(|name| !PLUMBING.contains(&name.to_ascii_lowercase().as_str())).cloned()
     }
 
+    /// The addresses of a stack that are the kernel's, but in no image that is known.
+    pub(super) fn strangers(&self, stack: impl Iterator<Item = u64>) -> impl Iterator<Item = u64> {
+        stack.filter(|&address| is_kernel_address(address) && self.at(address).is_none())
+    }
+
     fn at(&self, address: u64) -> Option<&Arc<str>> {
         let after = self.0.partition_point(|driver| driver.base <= address);
         let driver = self.0.get(after.checked_sub(1)?)?;
         (address < driver.end).then_some(&driver.name)
+    }
+}
+
+/// Addresses of the kernel in no image that is known: a driver was loaded since, or they are nobody's.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Strangers {
+    seen: FxHashSet<u64>,
+    /// There are some that were not asked about.
+    new: bool,
+}
+
+impl Strangers {
+    pub(super) fn meet(&mut self, addresses: impl Iterator<Item = u64>) {
+        for address in addresses {
+            if self.seen.len() >= STRANGERS_MAX {
+                return;
+            }
+            self.new |= self.seen.insert(address);
+        }
+    }
+
+    pub(super) fn take(&mut self) -> bool {
+        mem::take(&mut self.new)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Endpoints: who created each, and the ports of UDP, which are theirs from bind to close.
 
-use super::ports::{Claim, Trust};
+use super::ports::{Claim, Held, Holders, Out, Trust};
 use super::{Model, Told};
-use crate::event::{EventKind, HoldId, OwnerId, Protocol};
+use crate::event::{OwnerId, Protocol};
 use crate::source::windows::fact;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ const ENDPOINTS_MAX: usize = 1 << 22;
 #[derive(Clone, Debug)]
 struct Endpoint {
     claim: Claim,
-    /// Its port and hold.
-    bound: Option<(u16, HoldId)>,
+    /// Its port.
+    bound: Option<u16>,
 }
 
 /// The endpoints, by their addresses in memory, which are used again.
@@ -23,9 +23,9 @@ struct Endpoint {
 pub(super) struct Endpoints(FxHashMap<u64, Endpoint>);
 
 impl Endpoints {
-    pub(super) fn bind(&mut self, endpoint: u64, port: u16, hold: HoldId) {
+    pub(super) fn bind(&mut self, endpoint: u64, port: u16) {
         if let Some(endpoint) = self.0.get_mut(&endpoint) {
-            endpoint.bound = Some((port, hold));
+            endpoint.bound = Some(port);
         }
     }
 
@@ -47,10 +47,10 @@ impl Model {
         let Some(endpoint) = created.endpoint.filter(|_| created.status == 0) else {
             return;
         };
-        let module = self.drivers.of_stack(told.record.stack());
+        let module = self.module_of(told.record);
         let claim = match created.pid {
             0 => self.claim_of_thread(module, told),
-            pid => self.named(pid, created.start_key, Trust::Field, module, told),
+            pid => self.named(pid, created.start_key, Trust::Field, module, &mut told.out),
         };
         if told.record.id == 1013
             && let Some(known) = self.endpoints.0.get_mut(&endpoint)
@@ -65,14 +65,8 @@ impl Model {
 
     /// An endpoint's address is another's now: its port's release was not seen.
     fn forget(&mut self, protocol: Protocol, endpoint: u64, told: &mut Told<'_, '_>) {
-        let Some((port, hold)) = self.endpoints.0.remove(&endpoint).and_then(|before| before.bound) else {
-            return;
-        };
-        match protocol {
-            Protocol::Tcp => {
-                self.ports.release(endpoint, port, &mut told.out);
-            }
-            Protocol::Udp => told.out.push(EventKind::Released { hold }),
+        if let Some(port) = self.endpoints.0.remove(&endpoint).and_then(|before| before.bound) {
+            self.ports_mut(protocol).release(endpoint, port, &mut told.out);
         }
     }
 
@@ -83,24 +77,35 @@ impl Model {
         };
         let asked = self.threads.get(told.record.tid).and_then(super::threads::Request::local);
         let chosen = asked.is_some_and(|asked| asked.port() == 0);
-        if !self.is_dynamic(Protocol::Udp, local.port(), chosen, told) {
+        if !self.is_dynamic(Protocol::Udp, local.port(), chosen, &mut told.out) {
             return;
         }
         let claim = match bound.pid {
             0 => self.claim_of(endpoint, told),
-            pid => self.named(pid, bound.start_key, Trust::Field, None, told),
+            pid => self.named(pid, bound.start_key, Trust::Field, None, &mut told.out),
         };
         self.forget(Protocol::Udp, endpoint, told);
+        let trust = claim.trust;
         let acquired = self.hold(Protocol::Udp, &claim.owner, local);
         self.endpoints.enter(endpoint, claim);
-        self.endpoints.bind(endpoint, local.port(), acquired.hold);
-        told.out.push(EventKind::Acquired(acquired));
+        self.endpoints.bind(endpoint, local.port());
+        if self.udp.recognise(endpoint, local.port(), told.out.at_ns).is_none() {
+            let holders = Holders { strong: Some(endpoint), weak: None };
+            self.begin(acquired, holders, trust, &mut told.out);
+        }
     }
 
     /// 1397: a UDP endpoint gave its port back.
     pub(super) fn close_udp(&mut self, closed: &fact::Endpoint, told: &mut Told<'_, '_>) {
-        if let Some(endpoint) = closed.endpoint {
-            self.forget(Protocol::Udp, endpoint, told);
+        let Some(endpoint) = closed.endpoint else {
+            return;
+        };
+        match (self.endpoints.0.contains_key(&endpoint), closed.local) {
+            (false, Some(local)) => {
+                let is_there = |held: &Held| held.local.ip() == local.ip();
+                self.udp.release_unnamed(local.port(), false, is_there, &mut told.out);
+            }
+            _ => self.forget(Protocol::Udp, endpoint, told),
         }
     }
 
@@ -110,7 +115,7 @@ impl Model {
             return;
         };
         match self.endpoints.0.get(&endpoint).map(|known| known.bound) {
-            Some(Some((port, _))) => self.ports.close(endpoint, port, &mut told.out),
+            Some(Some(port)) => self.tcp.close(endpoint, port, &mut told.out),
             Some(None) => self.endpoints.remove(endpoint),
             None => {}
         }
@@ -118,7 +123,7 @@ impl Model {
 
     /// Whose endpoint it is: as it was created, or else as the request that its thread is in.
     pub(super) fn claim_of(&mut self, endpoint: u64, told: &mut Told<'_, '_>) -> Claim {
-        let module = self.drivers.of_stack(told.record.stack());
+        let module = self.module_of(told.record);
         if let Some(known) = self.endpoints.0.get_mut(&endpoint) {
             if let (OwnerId::System { module: none @ None, .. }, Some(_)) = (&mut known.claim.owner, &module)
             {
@@ -135,10 +140,10 @@ impl Model {
     pub(super) fn claim_of_thread(&mut self, module: Option<Arc<str>>, told: &mut Told<'_, '_>) -> Claim {
         let object = self.threads.get(told.record.tid).map(|request| request.process);
         match object.and_then(|object| self.people.pid_of(object)) {
-            Some(pid) => self.named(pid, None, Trust::Object, module, told),
+            Some(pid) => self.named(pid, None, Trust::Object, module, &mut told.out),
             None => {
                 let (pid, key) = (told.record.pid.unwrap_or(0), told.record.start_key());
-                self.named(pid, key, Trust::Thread, module, told)
+                self.named(pid, key, Trust::Thread, module, &mut told.out)
             }
         }
     }
@@ -150,9 +155,9 @@ impl Model {
         start_key: Option<u64>,
         trust: Trust,
         module: Option<Arc<str>>,
-        told: &mut Told<'_, '_>,
+        out: &mut Out<'_>,
     ) -> Claim {
-        let owner = self.people.owner(told.out.at_ns, pid, start_key, module, told.out.events);
+        let owner = self.people.owner(out.at_ns, pid, start_key, module, out.events);
         Claim { owner, trust: if pid == 0 { Trust::None } else { trust } }
     }
 }

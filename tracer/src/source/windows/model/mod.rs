@@ -4,8 +4,10 @@
 //! Everything else names: endpoints have owners (1001, 1391), connections have destinations (1002,
 //! 1033) and states (1051), AFD has the requests that the stack's events lie in (`threads`).
 
+mod connections;
 mod drivers;
 mod endpoints;
+mod listed;
 mod order;
 mod people;
 mod ports;
@@ -17,18 +19,20 @@ pub use drivers::Drivers;
 pub use order::{PortOrder, Votes};
 
 use super::etl::Header;
-use super::fact::{self, Afd, Connection, Fact, PortFact, Process, Service, Tcpip, Unreadable};
+use super::fact::{self, Afd, Fact, PortFact, Process, Service, Tcpip, Unreadable};
 use super::record::Record;
 use crate::event::{
     Acquired, Event, EventKind, HoldId, LossStage, NetNs, OwnerId, PoolId, PortRange, Protocol, SocketState,
-    TimeWaitFound,
 };
+use connections::Destination;
+use drivers::Strangers;
 use endpoints::Endpoints;
 use people::People;
-use ports::{Holder, Out, Ports, Trust};
+use ports::{Held, Holders, Out, Ports, Trust};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use threads::Threads;
 use traffic::Connections;
 
@@ -37,8 +41,6 @@ use traffic::Connections;
 pub const DEFAULT_RANGE: PortRange = PortRange { low: 49_152, high: 65_535, reserved: 0 };
 /// The longest that Windows lets TIME_WAIT last (`TcpTimedWaitDelay`).
 const TIME_WAIT_MAX_NS: u64 = 300_000_000_000;
-/// More connections than a machine has at once.
-const CONNECTIONS_MAX: usize = 1 << 22;
 
 /// What is known of a trace before its first record is told.
 #[derive(Clone, Debug, Default)]
@@ -57,28 +59,22 @@ pub struct Background {
     pub ranges: BTreeMap<PoolId, PortRange>,
 }
 
-/// A connection's destination, until its port is known.
-#[derive(Clone, Copy, Debug, Default)]
-struct Destination {
-    remote: Option<SocketAddr>,
-    port: Option<u16>,
-    /// The endpoint and port that it has a reference from, when that endpoint is not known.
-    inherited: Option<(u64, u16)>,
-}
-
 /// The model.
 #[derive(Debug)]
 pub struct Model {
     order: PortOrder,
     drivers: Drivers,
+    strangers: Strangers,
     has_tcpip: bool,
     people: People,
     threads: Threads,
     endpoints: Endpoints,
     destinations: FxHashMap<u64, Destination>,
-    ports: Ports,
+    tcp: Ports,
+    udp: Ports,
     traffic: Connections,
     ranges: BTreeMap<PoolId, PortRange>,
+    lists: listed::Lists,
     next_hold: u64,
     unreadable: BTreeMap<(Unreadable, u16, u8), u64>,
 }
@@ -110,17 +106,42 @@ impl Model {
         Self {
             order: background.order,
             drivers: background.drivers.clone(),
+            strangers: Strangers::default(),
             has_tcpip: background.has_tcpip,
             people,
             threads: Threads::default(),
             endpoints: Endpoints::default(),
             destinations: FxHashMap::default(),
-            ports: Ports::default(),
+            tcp: Ports::default(),
+            udp: Ports::default(),
             traffic: Connections::default(),
             ranges: background.ranges.clone(),
+            lists: listed::Lists::default(),
             next_hold: 1,
             unreadable: BTreeMap::new(),
         }
+    }
+
+    /// The byte order of ports in events 1191 to 1195 has been found out.
+    pub fn set_order(&mut self, order: PortOrder) {
+        self.order = order;
+    }
+
+    /// The kernel's images have been listed again.
+    pub fn set_drivers(&mut self, drivers: Drivers) {
+        self.drivers = drivers;
+    }
+
+    /// Whether a stack had an address of the kernel in no image that is known, since this was last
+    /// asked: then a driver may have been loaded. Says so once of each address.
+    pub fn take_strangers(&mut self) -> bool {
+        self.strangers.take()
+    }
+
+    /// The driver that a record's stack comes from.
+    fn module_of(&mut self, record: &Record<'_>) -> Option<Arc<str>> {
+        self.strangers.meet(self.drivers.strangers(record.stack()));
+        self.drivers.of_stack(record.stack())
     }
 
     /// What could not be read so far: why, which event, which version, and how often.
@@ -154,6 +175,20 @@ impl Model {
         }
     }
 
+    fn ports(&self, protocol: Protocol) -> &Ports {
+        match protocol {
+            Protocol::Tcp => &self.tcp,
+            Protocol::Udp => &self.udp,
+        }
+    }
+
+    fn ports_mut(&mut self, protocol: Protocol) -> &mut Ports {
+        match protocol {
+            Protocol::Tcp => &mut self.tcp,
+            Protocol::Udp => &mut self.udp,
+        }
+    }
+
     fn stack(&mut self, tcpip: Tcpip, told: &mut Told<'_, '_>) {
         match tcpip {
             Tcpip::Created(protocol, endpoint) => self.create(protocol, &endpoint, told),
@@ -173,7 +208,7 @@ impl Model {
             Tcpip::Inherited(port) => self.inherit(port, told),
             Tcpip::Released(port) => self.release(port, told),
             Tcpip::Replaced(port) => {
-                self.ports.replace(port.original, port.acquirer, self.order.read(port.port));
+                self.tcp.replace(port.original, port.acquirer, self.order.read(port.port));
             }
             Tcpip::Shared(port) => self.share(port, told),
             Tcpip::Reserved { status: 0, transport, start, count } => {
@@ -186,62 +221,28 @@ impl Model {
     /// 1191: an endpoint has a port from now on.
     fn acquire(&mut self, fact: PortFact, told: &mut Told<'_, '_>) {
         let port = self.order.read(fact.port);
-        if self.ports.is_held_by(fact.acquirer, port) {
+        if self.tcp.is_held_by(fact.acquirer, port) {
             return; // Of a dual-mode socket, once for each family.
         }
         let asked = self.threads.get(told.record.tid).and_then(threads::Request::local);
         let chosen = asked.is_some_and(|asked| asked.port() == 0);
-        if !self.is_dynamic(Protocol::Tcp, port, chosen, told) {
+        if !self.is_dynamic(Protocol::Tcp, port, chosen, &mut told.out) {
             return;
         }
         let claim = self.claim_of(fact.acquirer, told);
+        self.endpoints.bind(fact.acquirer, port);
+        if self.tcp.recognise(fact.acquirer, port, told.out.at_ns).is_some() {
+            return;
+        }
         let local = asked.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |asked| asked.ip());
         let acquired = self.hold(Protocol::Tcp, &claim.owner, SocketAddr::new(local, port));
-        self.endpoints.bind(fact.acquirer, port, acquired.hold);
-        let holder =
-            if fact.weak { Holder::Connection(fact.acquirer) } else { Holder::Endpoint(fact.acquirer) };
-        self.begin(acquired, holder, claim.trust, told);
-    }
-
-    /// 1192: a connection has its endpoint's port, too, or did not get it.
-    fn inherit(&mut self, fact: PortFact, told: &mut Told<'_, '_>) {
-        if !fact.weak {
-            return;
-        }
-        let port = self.order.read(fact.port);
-        let (tcb, endpoint) = (fact.acquirer, fact.original);
-        if self.ports.inherit(tcb, endpoint, port).is_some() {
-            let destination = self.destination(tcb);
-            destination.port = Some(port);
-            if let Some(remote) = destination.remote {
-                self.ports.change(tcb, SocketState::SynSent, Some(remote), &mut told.out);
-            }
-            return;
-        }
-        self.destination(tcb).inherited = Some((endpoint, port));
-        self.adopt(tcb, told);
-    }
-
-    /// A connection from an endpoint that was bound before the trace began: it is met now. One that
-    /// was accepted is not, for it takes no port of its own.
-    fn adopt(&mut self, tcb: u64, told: &mut Told<'_, '_>) {
-        let Some(&Destination { remote: Some(remote), inherited: Some((endpoint, port)), .. }) =
-            self.destinations.get(&tcb)
-        else {
-            return;
+        let holder = Some(fact.acquirer);
+        let holders = if fact.weak {
+            Holders { strong: None, weak: holder }
+        } else {
+            Holders { strong: holder, weak: None }
         };
-        if !self.is_dynamic(Protocol::Tcp, port, false, told) {
-            return;
-        }
-        let claim = self.claim_of(endpoint, told);
-        let local = SocketAddr::new(unspecified(remote), port);
-        let acquired = Acquired { pre_existing: true, ..self.hold(Protocol::Tcp, &claim.owner, local) };
-        self.endpoints.bind(endpoint, port, acquired.hold);
-        self.begin(acquired, Holder::Endpoint(endpoint), claim.trust, told);
-        self.ports.inherit(tcb, endpoint, port);
-        let destination = self.destination(tcb);
-        (destination.port, destination.inherited) = (Some(port), None);
-        self.ports.change(tcb, SocketState::SynSent, Some(remote), &mut told.out);
+        self.begin(acquired, holders, claim.trust, &mut told.out);
     }
 
     /// A new hold of `owner`, bound to `local` and nothing else.
@@ -262,111 +263,39 @@ impl Model {
         }
     }
 
-    /// A TCP port is held from now on, as far as is known by `holder`.
-    fn begin(&mut self, acquired: Acquired, holder: Holder, trust: Trust, told: &mut Told<'_, '_>) {
-        if self.ports.has_room() {
-            self.ports.enter(&acquired, holder, trust);
-            told.out.push(EventKind::Acquired(acquired));
+    /// A port is held from now on, as far as is known by these.
+    fn begin(&mut self, acquired: Acquired, holders: Holders, trust: Trust, out: &mut Out<'_>) {
+        let at_ns = out.at_ns;
+        let ports = self.ports_mut(acquired.pool.protocol);
+        if ports.has_room() {
+            ports.enter(&acquired, holders, trust, at_ns);
+            out.push(EventKind::Acquired(acquired));
         } else {
-            told.out.push(EventKind::Lost { count: 1, stage: LossStage::Queue });
+            out.push(EventKind::Lost { count: 1, stage: LossStage::Table });
         }
     }
 
     /// 1193: an endpoint or connection gave its reference back, and is done with.
     fn release(&mut self, fact: PortFact, told: &mut Told<'_, '_>) {
-        self.ports.release(fact.acquirer, self.order.read(fact.port), &mut told.out);
+        let port = self.order.read(fact.port);
+        if !self.tcp.release(fact.acquirer, port, &mut told.out) {
+            let remote = self.destination_of(fact.acquirer);
+            let goes_there = |held: &Held| remote.is_some() && held.remote == remote;
+            self.tcp.release_unnamed(port, fact.weak, goes_there, &mut told.out);
+        }
         self.destinations.remove(&fact.acquirer);
         self.endpoints.remove(fact.acquirer);
     }
 
     /// 1195: ports have become so few that one with closing connections was given out again.
     fn share(&mut self, fact: PortFact, told: &mut Told<'_, '_>) {
-        if self.is_dynamic(Protocol::Tcp, self.order.read(fact.port), false, told) {
+        if self.is_dynamic(Protocol::Tcp, self.order.read(fact.port), false, &mut told.out) {
             told.out.push(EventKind::Scarce { pool: pool(Protocol::Tcp) });
         }
     }
 
-    /// 1002: a connection is asked for.
-    fn connect(&mut self, connection: &Connection, told: &mut Told<'_, '_>) {
-        let tcb = connection.tcb;
-        if let Some(before) = self.destinations.get(&tcb)
-            && before.remote.is_some()
-            && let Some(port) = before.port
-        {
-            // Its block was another connection's, whose release was not seen.
-            self.ports.release(tcb, port, &mut told.out);
-            self.destinations.remove(&tcb);
-        }
-        self.destination(tcb).remote = connection.remote;
-        self.ports.change(tcb, SocketState::SynSent, connection.remote, &mut told.out);
-        self.adopt(tcb, told);
-    }
-
-    /// 1033: a connection was made.
-    fn connected(&mut self, connection: &Connection, told: &mut Told<'_, '_>) {
-        self.claim(connection, told);
-        self.ports.change(connection.tcb, SocketState::Connected, connection.remote, &mut told.out);
-    }
-
-    /// 1034: a connection was refused, or got no answer. The socket keeps its port.
-    fn fail(&mut self, connection: &Connection, told: &mut Told<'_, '_>) {
-        self.claim(connection, told);
-        self.ports.change(connection.tcb, SocketState::Bound, None, &mut told.out);
-        self.destinations.remove(&connection.tcb);
-    }
-
-    fn claim(&mut self, connection: &Connection, told: &mut Told<'_, '_>) {
-        if connection.pid != 0 {
-            let claim = self.named(connection.pid, connection.start_key, Trust::Field, None, told);
-            self.ports.claim(connection.tcb, claim, &mut told.out);
-        }
-    }
-
-    /// 1051: the states of RFC 9293, with Windows' numbers.
-    fn change(&mut self, tcb: u64, state: u32, told: &mut Told<'_, '_>) {
-        let state = match state {
-            4 => SocketState::Connected,
-            7 => SocketState::CloseWait,
-            5 | 6 | 8 | 9 => SocketState::Closing,
-            10 => return self.ports.wait(tcb, &mut told.out),
-            // 0, 1: nothing that its holders do not say. 2: 1002 has said so. 3: it was accepted.
-            _ => return,
-        };
-        self.ports.change(tcb, state, None, &mut told.out);
-    }
-
-    /// 1300: a connection that was there before.
-    fn find(&mut self, connection: &Connection, state: u32, told: &mut Told<'_, '_>) {
-        let Some((local, remote)) = connection.local.zip(connection.remote) else {
-            return;
-        };
-        let is_known = self.ports.of_connection(connection.tcb).is_some();
-        if is_known || !self.is_dynamic(Protocol::Tcp, local.port(), false, told) {
-            return;
-        }
-        let state = match state {
-            2 => SocketState::SynSent,
-            4 => SocketState::Connected,
-            7 => SocketState::CloseWait,
-            5 | 6 | 8 | 9 => SocketState::Closing,
-            10 => {
-                let Acquired { hold, pool, .. } = self.hold(Protocol::Tcp, &OwnerId::Unowned, local);
-                let ends_ns = told.out.at_ns.saturating_add(TIME_WAIT_MAX_NS);
-                let found = TimeWaitFound { hold, pool, remote: Some(remote), ends_ns };
-                return told.out.push(EventKind::TimeWaitFound(found));
-            }
-            _ => return,
-        };
-        let claim = self.named(connection.pid, connection.start_key, Trust::Field, None, told);
-        let acquired = self.hold(Protocol::Tcp, &claim.owner, local);
-        let acquired = Acquired { pre_existing: true, remote: Some(remote), state, ..acquired };
-        self.begin(acquired, Holder::Connection(connection.tcb), claim.trust, told);
-        *self.destination(connection.tcb) =
-            Destination { remote: Some(remote), port: Some(local.port()), inherited: None };
-    }
-
     /// Whether a port is of the pool. One that Windows has chosen is, and the pool as large as that.
-    fn is_dynamic(&mut self, protocol: Protocol, port: u16, chosen: bool, told: &mut Told<'_, '_>) -> bool {
+    fn is_dynamic(&mut self, protocol: Protocol, port: u16, chosen: bool, out: &mut Out<'_>) -> bool {
         let pool = pool(protocol);
         let range = self.ranges.entry(pool).or_insert(DEFAULT_RANGE);
         if (range.low..=range.high).contains(&port) {
@@ -375,7 +304,7 @@ impl Model {
         if chosen {
             (range.low, range.high) = (range.low.min(port), range.high.max(port));
             let range = *range;
-            told.out.push(EventKind::Pool { pool, range });
+            out.push(EventKind::Pool { pool, range });
         }
         chosen
     }
@@ -410,17 +339,4 @@ impl Model {
             self.threads.enter(tid, afd);
         }
     }
-
-    fn destination(&mut self, tcb: u64) -> &mut Destination {
-        if self.destinations.len() >= CONNECTIONS_MAX {
-            let ports = &self.ports;
-            self.destinations.retain(|tcb, _| ports.of_connection(*tcb).is_some());
-        }
-        self.destinations.entry(tcb).or_default()
-    }
-}
-
-/// The unspecified address of the same family.
-fn unspecified(address: SocketAddr) -> IpAddr {
-    if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }

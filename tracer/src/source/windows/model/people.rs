@@ -58,9 +58,20 @@ impl People {
             return;
         };
         describe(&mut person.facts, process);
+        let child = person.id;
         if person.told {
             events.push(told(at_ns, person));
         }
+        if started && let Some(parent) = process.parent.filter(|&parent| parent != 0) {
+            let kind = EventKind::Forked { parent: self.alive(parent), child };
+            events.push(Event { at_ns, kind });
+        }
+    }
+
+    /// The process that has this pid now.
+    fn alive(&self, pid: u32) -> ProcessId {
+        let known = self.by_pid.get(&pid).filter(|known| !known.ended);
+        known.map_or(ProcessId { pid, started_ticks: 0 }, |known| known.id)
     }
 
     /// A service runs in a process.

@@ -3,13 +3,20 @@
 //! An endpoint that was bound refers to its port strongly, and a connection that was made from it
 //! weakly. What remains after `closesocket()` is weak: the connection's way out, and TIME_WAIT. Such
 //! a port can be given out again when others have run out, and it is no handle that leaks.
+//!
+//! A holder may have no name: of a socket that was only listed, it is known that it refers to its port,
+//! but not what it is called. Events that follow give it one, or end it.
 
-use crate::event::{Acquired, Event, EventKind, HoldId, OwnerId, SocketState};
+use crate::event::{Acquired, Event, EventKind, HoldId, OwnerId, SocketState, TimeWaitFound};
 use rustc_hash::FxHashMap;
 use std::net::SocketAddr;
 
 /// More ports than a machine can hold, with many addresses and compartments.
 const HOLDS_MAX: usize = 1 << 22;
+/// A holder whose name is not known; no kernel has anything at this address.
+pub(super) const UNNAMED: u64 = 0;
+/// Events and lists are not of the same instant: within this time, they are taken to mean one socket.
+const RACE_NS: u64 = 1_000_000_000;
 
 /// How an owner became known; ordered by how far it is to be trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,13 +32,26 @@ pub(super) enum Trust {
     Field,
 }
 
-/// Who is known to refer to a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holder {
-    /// An endpoint, strongly.
-    Endpoint(u64),
-    /// A connection, weakly.
-    Connection(u64),
+/// Who refers to a port when it becomes known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Holders {
+    /// The endpoint.
+    pub(super) strong: Option<u64>,
+    /// The connection.
+    pub(super) weak: Option<u64>,
+}
+
+impl Holders {
+    /// Who refers to the port of a socket that was met in this state; `tcb` is its connection, if it
+    /// has one.
+    pub(super) fn met(state: SocketState, tcb: u64) -> Self {
+        let is_connected = !matches!(state, SocketState::Bound | SocketState::Listen);
+        Self {
+            // What is on its way out has been closed, as a rule.
+            strong: (state != SocketState::Closing).then_some(UNNAMED),
+            weak: is_connected.then_some(tcb),
+        }
+    }
 }
 
 /// An owner and how far that is to be trusted.
@@ -43,21 +63,24 @@ pub(super) struct Claim {
 
 /// A hold and who refers to its port.
 #[derive(Clone, Debug)]
-struct Held {
-    port: u16,
-    claim: Claim,
+pub(super) struct Held {
+    pub(super) local: SocketAddr,
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) claim: Claim,
     /// The endpoint, while it refers to the port.
-    strong: Option<u64>,
+    pub(super) strong: Option<u64>,
     /// The connections that refer to it.
     weak: Vec<u64>,
-    state: SocketState,
+    pub(super) state: SocketState,
     /// The connection that is in TIME_WAIT.
-    time_wait: Option<u64>,
+    pub(super) time_wait: Option<u64>,
     /// Its release has been told: only TIME_WAIT is left.
-    released: bool,
+    pub(super) released: bool,
+    /// When it was last heard of.
+    pub(super) heard_ns: u64,
 }
 
-/// All holds of TCP ports, by those who refer to them.
+/// All holds of one protocol's ports, by those who refer to them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ports {
     holds: FxHashMap<HoldId, Held>,
@@ -65,8 +88,10 @@ pub(super) struct Ports {
     holders: FxHashMap<(u64, u16), HoldId>,
     /// Connections, whatever their port.
     connections: FxHashMap<u64, HoldId>,
-    /// The last hold of each port.
-    latest: FxHashMap<u16, HoldId>,
+    /// The holds of each port, oldest first.
+    by_port: FxHashMap<u16, Vec<HoldId>>,
+    /// When a hold of each port last ended.
+    freed_ns: FxHashMap<u16, u64>,
 }
 
 /// Where events go, and when they happened.
@@ -95,49 +120,156 @@ impl Ports {
         self.connections.get(&tcb).copied()
     }
 
+    pub(super) fn get(&self, id: HoldId) -> Option<&Held> {
+        self.holds.get(&id)
+    }
+
+    /// The holds of a port, oldest first.
+    pub(super) fn of_port(&self, port: u16) -> &[HoldId] {
+        self.by_port.get(&port).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether connections are accepted on a port: theirs is their listener's.
+    pub(super) fn is_listening(&self, port: u16) -> bool {
+        self.find(port, |held| held.state == SocketState::Listen).is_some()
+    }
+
+    /// All ports that are held.
+    pub(super) fn all(&self) -> impl Iterator<Item = u16> {
+        self.by_port.keys().copied()
+    }
+
+    /// Whether a hold of this port has ended at `since_ns` or later.
+    pub(super) fn was_freed(&self, port: u16, since_ns: u64) -> bool {
+        self.freed_ns.get(&port).is_some_and(|&at_ns| at_ns >= since_ns)
+    }
+
     /// A port is held from now on.
-    pub(super) fn enter(&mut self, acquired: &Acquired, holder: Holder, trust: Trust) {
-        let (id, port) = (acquired.hold, acquired.port.unwrap_or_default());
-        let claim = Claim { owner: acquired.owner.clone(), trust };
-        let (strong, holder, weak) = match holder {
-            Holder::Endpoint(endpoint) => (Some(endpoint), endpoint, Vec::new()),
-            Holder::Connection(tcb) => (None, tcb, vec![tcb]),
+    pub(super) fn enter(&mut self, acquired: &Acquired, holders: Holders, trust: Trust, at_ns: u64) {
+        let held = Held {
+            local: SocketAddr::new(acquired.local, acquired.port.unwrap_or_default()),
+            remote: acquired.remote,
+            claim: Claim { owner: acquired.owner.clone(), trust },
+            strong: holders.strong,
+            weak: holders.weak.into_iter().collect(),
+            state: acquired.state,
+            time_wait: None,
+            released: false,
+            heard_ns: at_ns,
         };
-        if strong.is_none() {
-            self.connections.insert(holder, id);
+        self.insert(acquired.hold, held);
+    }
+
+    /// A TIME_WAIT was met that nothing was known of.
+    pub(super) fn enter_time_wait(&mut self, local: SocketAddr, tcb: u64, found: &TimeWaitFound, at_ns: u64) {
+        let held = Held {
+            local,
+            remote: found.remote,
+            claim: Claim { owner: OwnerId::Unowned, trust: Trust::None },
+            strong: None,
+            weak: vec![tcb],
+            state: SocketState::Closing,
+            time_wait: Some(tcb),
+            released: true,
+            heard_ns: at_ns,
+        };
+        self.insert(found.hold, held);
+    }
+
+    fn insert(&mut self, id: HoldId, held: Held) {
+        let port = held.local.port();
+        for &holder in held.strong.iter().chain(&held.weak).filter(|&&holder| holder != UNNAMED) {
+            self.holders.insert((holder, port), id);
         }
-        self.holders.insert((holder, port), id);
-        self.latest.insert(port, id);
-        let state = acquired.state;
-        self.holds.insert(id, Held { port, claim, strong, weak, state, time_wait: None, released: false });
+        for &tcb in held.weak.iter().filter(|&&tcb| tcb != UNNAMED) {
+            self.connections.insert(tcb, id);
+        }
+        self.by_port.entry(port).or_default().push(id);
+        self.holds.insert(id, held);
     }
 
     /// A connection refers to its endpoint's port. Says which hold that is.
     ///
     /// Nobody says that an endpoint has one name only (`PortAcquirer`, `Endpoint`), so one that is
     /// not known is taken for the one that holds the port.
-    pub(super) fn inherit(&mut self, tcb: u64, endpoint: u64, port: u16) -> Option<HoldId> {
-        let of_port = || {
-            self.latest.get(&port).filter(|id| self.holds.get(id).is_some_and(|held| held.strong.is_some()))
+    pub(super) fn inherit(&mut self, tcb: u64, endpoint: u64, port: u16, at_ns: u64) -> Option<HoldId> {
+        let unnamed = || {
+            let is_idle = |held: &Held| matches!(held.state, SocketState::Bound | SocketState::Listen);
+            self.find(port, |held| held.strong == Some(UNNAMED) && is_idle(held))
         };
-        let id = *self.holders.get(&(endpoint, port)).or_else(of_port)?;
-        self.attach(id, tcb);
+        let id = match self.holders.get(&(endpoint, port)) {
+            Some(&id) => id,
+            None => match unnamed() {
+                Some(id) => {
+                    self.name(id, endpoint);
+                    id
+                }
+                None => {
+                    let mut latest = self.of_port(port).iter().rev();
+                    *latest.find(|id| self.holds.get(id).is_some_and(|held| held.strong.is_some()))?
+                }
+            },
+        };
+        self.attach(id, tcb, at_ns);
         Some(id)
     }
 
-    fn attach(&mut self, id: HoldId, tcb: u64) {
-        if let Some(held) = self.holds.get_mut(&id)
-            && !held.weak.contains(&tcb)
-        {
-            held.weak.push(tcb);
-            self.holders.insert((tcb, held.port), id);
-            self.connections.insert(tcb, id);
+    fn attach(&mut self, id: HoldId, tcb: u64, at_ns: u64) {
+        let Some(held) = self.holds.get_mut(&id).filter(|held| !held.weak.contains(&tcb)) else {
+            return;
+        };
+        held.heard_ns = at_ns;
+        match held.weak.iter_mut().find(|weak| **weak == UNNAMED) {
+            Some(unnamed) => *unnamed = tcb,
+            None => held.weak.push(tcb),
+        }
+        if held.time_wait == Some(UNNAMED) {
+            held.time_wait = Some(tcb);
+        }
+        self.holders.insert((tcb, held.local.port()), id);
+        self.connections.insert(tcb, id);
+    }
+
+    /// The endpoint that refers to a listed socket's port has this name.
+    fn name(&mut self, id: HoldId, endpoint: u64) {
+        if let Some(held) = self.holds.get_mut(&id) {
+            held.strong = Some(endpoint);
+            self.holders.insert((endpoint, held.local.port()), id);
+        }
+    }
+
+    /// The oldest hold of a port that is `wanted`.
+    pub(super) fn find(&self, port: u16, wanted: impl Fn(&Held) -> bool) -> Option<HoldId> {
+        self.of_port(port).iter().copied().find(|id| self.holds.get(id).is_some_and(&wanted))
+    }
+
+    /// An endpoint has acquired a port that a list has just shown to be held: they are the same. Says
+    /// which hold it is.
+    pub(super) fn recognise(&mut self, endpoint: u64, port: u16, at_ns: u64) -> Option<HoldId> {
+        let is_new = |held: &Held| at_ns <= held.heard_ns.saturating_add(RACE_NS);
+        let id = self.find(port, |held| held.strong == Some(UNNAMED) && is_new(held))?;
+        self.name(id, endpoint);
+        Some(id)
+    }
+
+    /// A connection between these ends is called `tcb`, if it is one that was only listed.
+    pub(super) fn recognise_connection(&mut self, tcb: u64, local: SocketAddr, remote: SocketAddr) {
+        if self.connections.contains_key(&tcb) {
+            return;
+        }
+        let is_it = |held: &Held| held.remote == Some(remote) && held.weak.contains(&UNNAMED);
+        if let Some(id) = self.find(local.port(), is_it) {
+            let heard_ns = self.holds.get(&id).map_or(0, |held| held.heard_ns);
+            self.attach(id, tcb, heard_ns);
         }
     }
 
     /// Another refers to the port in the place of `before`.
     pub(super) fn replace(&mut self, before: u64, after: u64, port: u16) {
         let Some(id) = self.holders.remove(&(before, port)) else {
+            if let Some(id) = self.find(port, |held| held.strong == Some(UNNAMED)) {
+                self.name(id, after);
+            }
             return;
         };
         self.holders.insert((after, port), id);
@@ -155,23 +287,62 @@ impl Ports {
 
     /// An endpoint or connection no longer refers to the port. Says whether it was known to.
     pub(super) fn release(&mut self, holder: u64, port: u16, out: &mut Out<'_>) -> bool {
-        let Some(id) = self.holders.remove(&(holder, port)) else {
+        let Some(id) = self.holders.get(&(holder, port)).copied() else {
             return false;
         };
-        self.connections.remove(&holder);
+        self.let_go(id, holder, out);
+        true
+    }
+
+    /// One that was never seen no longer refers to the port: a hold that was only listed has one
+    /// holder less. Where there are several, it is the oldest that is `preferred`, or the oldest.
+    ///
+    /// Nobody says that events 1193 always tell weak references from strong ones, so where none of
+    /// the one kind is left, it was of the other.
+    pub(super) fn release_unnamed(
+        &mut self,
+        port: u16,
+        weak: bool,
+        preferred: impl Fn(&Held) -> bool,
+        out: &mut Out<'_>,
+    ) {
+        let has = |held: &Held, weak: bool| {
+            if weak { held.weak.contains(&UNNAMED) } else { held.strong == Some(UNNAMED) }
+        };
+        let best = |weak: bool| {
+            let of_kind = self.find(port, |held| has(held, weak) && preferred(held));
+            let of_kind = of_kind.or_else(|| self.find(port, |held| has(held, weak)));
+            of_kind.map(|id| (id, weak))
+        };
+        match best(weak).or_else(|| best(!weak)) {
+            Some((id, weak)) => self.let_go_as(id, UNNAMED, weak, out),
+            // It may be listed nevertheless, by a list that was begun before.
+            None => _ = self.freed_ns.insert(port, out.at_ns),
+        }
+    }
+
+    fn let_go(&mut self, id: HoldId, holder: u64, out: &mut Out<'_>) {
+        let weak = self.holds.get(&id).is_some_and(|held| held.strong != Some(holder));
+        self.let_go_as(id, holder, weak, out);
+    }
+
+    fn let_go_as(&mut self, id: HoldId, holder: u64, weak: bool, out: &mut Out<'_>) {
         let Some(held) = self.holds.get_mut(&id) else {
-            return false;
+            return;
         };
-        if held.strong == Some(holder) {
+        self.holders.remove(&(holder, held.local.port()));
+        held.heard_ns = out.at_ns;
+        if weak {
+            self.connections.remove(&holder);
+            held.weak.retain(|&weak| weak != holder);
+            if held.time_wait == Some(holder) {
+                held.time_wait = None;
+                out.push(EventKind::TimeWaitEnded { hold: id });
+            }
+        } else {
             held.strong = None;
         }
-        held.weak.retain(|&weak| weak != holder);
-        if held.time_wait == Some(holder) {
-            held.time_wait = None;
-            out.push(EventKind::TimeWaitEnded { hold: id });
-        }
         self.settle(id, out);
-        true
     }
 
     /// What the holder set means now.
@@ -185,16 +356,13 @@ impl Ports {
                 if !held.released {
                     out.push(EventKind::Released { hold: id });
                 }
-                let port = held.port;
-                self.holds.remove(&id);
-                if self.latest.get(&port) == Some(&id) {
-                    self.latest.remove(&port);
-                }
+                self.forget(id, out.at_ns);
             }
             // All that is left is TIME_WAIT, which is no hold.
             (None, weak) if weak.iter().all(|&weak| held.time_wait == Some(weak)) => {
                 if !held.released {
                     held.released = true;
+                    self.freed_ns.insert(held.local.port(), out.at_ns);
                     out.push(EventKind::Released { hold: id });
                 }
             }
@@ -202,9 +370,28 @@ impl Ports {
             (None, _) => held.go(id, SocketState::Closing, None, out),
             // The connection is gone and the socket still there: a failed connect, or one never closed.
             (Some(_), []) if held.state != SocketState::Listen => {
+                held.remote = None;
                 held.go(id, SocketState::Bound, None, out);
             }
             (Some(_), _) => {}
+        }
+    }
+
+    fn forget(&mut self, id: HoldId, at_ns: u64) {
+        let Some(held) = self.holds.remove(&id) else {
+            return;
+        };
+        let port = held.local.port();
+        for holder in held.strong.into_iter().chain(held.weak) {
+            self.holders.remove(&(holder, port));
+            self.connections.remove(&holder);
+        }
+        self.freed_ns.insert(port, at_ns);
+        if let Some(holds) = self.by_port.get_mut(&port) {
+            holds.retain(|&hold| hold != id);
+            if holds.is_empty() {
+                self.by_port.remove(&port);
+            }
         }
     }
 
@@ -218,19 +405,26 @@ impl Ports {
     ) {
         if let Some(id) = self.of_connection(tcb)
             && let Some(held) = self.holds.get_mut(&id)
+            && held.state != SocketState::Listen
         {
+            held.heard_ns = out.at_ns;
             held.go(id, state, remote, out);
         }
     }
 
     /// A connection went into TIME_WAIT.
     pub(super) fn wait(&mut self, tcb: u64, out: &mut Out<'_>) {
-        let Some(id) = self.of_connection(tcb) else {
+        if let Some(id) = self.of_connection(tcb) {
+            self.wait_as(id, tcb, out);
+        }
+    }
+
+    fn wait_as(&mut self, id: HoldId, tcb: u64, out: &mut Out<'_>) {
+        let waits = |held: &&mut Held| held.time_wait.is_none() && held.state != SocketState::Listen;
+        let Some(held) = self.holds.get_mut(&id).filter(waits) else {
             return;
         };
-        let Some(held) = self.holds.get_mut(&id).filter(|held| held.time_wait.is_none()) else {
-            return;
-        };
+        held.heard_ns = out.at_ns;
         held.time_wait = Some(tcb);
         out.push(EventKind::TimeWaitBegan { hold: id });
         if held.strong.is_some() {
@@ -245,6 +439,7 @@ impl Ports {
             && let Some(held) = self.holds.get_mut(&id)
             && matches!(held.state, SocketState::Connected | SocketState::CloseWait)
         {
+            held.heard_ns = out.at_ns;
             held.go(id, SocketState::Closing, None, out);
         }
     }
@@ -252,18 +447,93 @@ impl Ports {
     /// More is known of who owns the hold of a connection.
     pub(super) fn claim(&mut self, tcb: u64, claim: Claim, out: &mut Out<'_>) {
         if let Some(id) = self.of_connection(tcb)
-            && let Some(held) = self.holds.get_mut(&id)
-            && claim.trust > held.claim.trust
+            && self.holds.get(&id).is_some_and(|held| claim.trust > held.claim.trust)
         {
-            let moved = !same(&held.claim.owner, &claim.owner);
-            if moved && !held.released {
+            self.give(id, claim, out);
+        }
+    }
+
+    /// A hold is this owner's.
+    pub(super) fn give(&mut self, id: HoldId, claim: Claim, out: &mut Out<'_>) {
+        let Some(held) = self.holds.get_mut(&id) else {
+            return;
+        };
+        held.claim.trust = claim.trust;
+        if !same(&held.claim.owner, &claim.owner) {
+            if !held.released {
                 out.push(EventKind::Moved { hold: id, owner: claim.owner.clone() });
             }
-            held.claim.trust = claim.trust;
-            if moved {
-                held.claim.owner = claim.owner;
-            }
+            held.claim.owner = claim.owner;
         }
+    }
+
+    /// A list shows a hold that is in this state, and whose connection is `remote`.
+    pub(super) fn amend(
+        &mut self,
+        id: HoldId,
+        state: SocketState,
+        remote: Option<SocketAddr>,
+        out: &mut Out<'_>,
+    ) {
+        let Some(held) = self.holds.get_mut(&id) else {
+            return;
+        };
+        let port = held.local.port();
+        if remote.is_none() {
+            let waits = held.time_wait;
+            let gone: Vec<_> = held.weak.extract_if(.., |weak| Some(*weak) != waits).collect();
+            held.remote = held.remote.filter(|_| waits.is_some());
+            for tcb in gone {
+                self.holders.remove(&(tcb, port));
+                self.connections.remove(&tcb);
+            }
+        } else if held.weak.is_empty() {
+            held.weak.push(UNNAMED);
+        }
+        // A socket that is in TIME_WAIT and was not closed is listed as bound.
+        if held.state != state && held.time_wait.is_none() {
+            held.go(id, state, remote, out);
+        } else if remote.is_some() && held.remote != remote {
+            held.go(id, held.state, remote, out);
+        }
+    }
+
+    /// A list shows a hold's connection in TIME_WAIT; `is_open` when it shows its socket as well.
+    pub(super) fn amend_time_wait(&mut self, id: HoldId, is_open: bool, out: &mut Out<'_>) {
+        let Some(held) = self.holds.get_mut(&id) else {
+            return;
+        };
+        let tcb = held.time_wait.or(held.weak.first().copied()).unwrap_or(UNNAMED);
+        if held.weak.is_empty() {
+            held.weak.push(tcb);
+        }
+        let port = held.local.port();
+        if !is_open && let Some(endpoint) = held.strong.take() {
+            self.holders.remove(&(endpoint, port));
+        }
+        self.wait_as(id, tcb, out);
+        self.settle(id, out);
+    }
+
+    /// A list no longer shows a hold's TIME_WAIT.
+    pub(super) fn end_time_wait(&mut self, id: HoldId, out: &mut Out<'_>) {
+        if let Some(tcb) = self.holds.get(&id).and_then(|held| held.time_wait) {
+            self.let_go_as(id, tcb, true, out);
+        }
+    }
+
+    /// A list no longer shows a hold.
+    pub(super) fn end(&mut self, id: HoldId, out: &mut Out<'_>) {
+        let Some(held) = self.holds.get(&id) else {
+            return;
+        };
+        if held.time_wait.is_some() {
+            out.push(EventKind::TimeWaitEnded { hold: id });
+        }
+        if !held.released {
+            out.push(EventKind::Released { hold: id });
+        }
+        self.forget(id, out.at_ns);
     }
 }
 
@@ -278,6 +548,7 @@ impl Held {
             return;
         }
         self.state = state;
+        self.remote = remote.or(self.remote);
         out.push(EventKind::State { hold: id, state, remote });
     }
 }

@@ -22,7 +22,10 @@ impl Model {
         }
         let claim = match refused.endpoint {
             Some(endpoint) => self.claim_of(endpoint, told),
-            None => self.claim_of_thread(self.drivers.of_stack(told.record.stack()), told),
+            None => {
+                let module = self.module_of(told.record);
+                self.claim_of_thread(module, told)
+            }
         };
         let remote = self.threads.get(told.record.tid).and_then(Request::remote);
         self.refuse(claim, protocol, refused.local.map(|local| local.ip()), remote, told);
@@ -34,8 +37,11 @@ impl Model {
             return;
         }
         let claim = match refused.pid {
-            0 => self.claim_of_thread(self.drivers.of_stack(told.record.stack()), told),
-            pid => self.named(pid, refused.start_key, Trust::Field, None, told),
+            0 => {
+                let module = self.module_of(told.record);
+                self.claim_of_thread(module, told)
+            }
+            pid => self.named(pid, refused.start_key, Trust::Field, None, &mut told.out),
         };
         self.refuse(claim, Protocol::Tcp, refused.local.map(|local| local.ip()), refused.remote, told);
     }
@@ -47,7 +53,7 @@ impl Model {
             return;
         }
         let claim = match self.people.pid_of(afd.process) {
-            Some(pid) => self.named(pid, None, Trust::Object, None, told),
+            Some(pid) => self.named(pid, None, Trust::Object, None, &mut told.out),
             None => self.claim_of_thread(None, told),
         };
         // AFD does not say which protocol its socket has; a connect is TCP's, and so are most binds.

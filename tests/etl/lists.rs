@@ -1,0 +1,282 @@
+//! What Windows lists beside its events: sockets from before, and what lost events left behind.
+
+use crate::encode::Release;
+use crate::ledger::{Ledger, listed};
+use crate::machine::{Machine, Socket, anywhere};
+use crate::writer::Form;
+use proptest::prelude::*;
+use std::io::Cursor;
+use tracer::event::{Protocol, SocketState};
+use tracer::source::windows::etl::{Header, Reader};
+use tracer::source::windows::guid;
+use tracer::source::windows::listing::{Row, RowState};
+use tracer::source::windows::model::{Background, Model};
+use tracer::source::windows::record::Record;
+
+/// What happens to a machine's sockets.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Bind,
+    Connect,
+    BindUdp,
+    /// One of those that are there goes on its way.
+    Go(u8),
+    /// Another way to go: refused, aborted, never closed.
+    Stray(u8),
+}
+
+/// A socket as it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    Bound,
+    SynSent,
+    Connected,
+    CloseWait,
+    TimeWait,
+    Udp,
+}
+
+/// A machine with its sockets, and what it lists at each instant: a truth beside the trace.
+struct Scripted {
+    machine: Machine,
+    sockets: Vec<(Socket, Stands)>,
+    /// How many records there were, and the list at that instant.
+    lists: Vec<(usize, Vec<Row>)>,
+}
+
+impl Scripted {
+    fn new(release: Release) -> Self {
+        let machine = Machine::with(release, Form::default());
+        Self { machine, sockets: Vec::new(), lists: Vec::new() }
+    }
+
+    fn play(&mut self, deeds: &[Deed]) {
+        for (n, &deed) in deeds.iter().enumerate() {
+            let pid = [100, 200, 4][n % 3];
+            match deed {
+                Deed::Bind => {
+                    let socket = self.machine.bound(pid);
+                    self.sockets.push((socket, Stands::Bound));
+                }
+                Deed::Connect => {
+                    let socket = self.machine.connected(pid);
+                    self.sockets.push((socket, Stands::Connected));
+                }
+                Deed::BindUdp => {
+                    let socket = self.machine.udp(pid);
+                    self.sockets.push((socket, Stands::Udp));
+                }
+                Deed::Go(at) | Deed::Stray(at) if !self.sockets.is_empty() => {
+                    let at = usize::from(at) % self.sockets.len();
+                    let stray = matches!(deed, Deed::Stray(_));
+                    self.go(at, stray);
+                }
+                _ => {}
+            }
+            self.lists.push((self.machine.written, self.rows()));
+        }
+    }
+
+    fn go(&mut self, at: usize, stray: bool) {
+        let (socket, stands) = self.sockets[at];
+        let next = match (stands, stray) {
+            (Stands::Bound, false) => {
+                self.machine.connect(socket);
+                Some(Stands::SynSent)
+            }
+            (Stands::Bound, true) => {
+                self.machine.close(socket);
+                None
+            }
+            (Stands::SynSent, false) => {
+                self.machine.refused(socket);
+                Some(Stands::Bound)
+            }
+            (Stands::SynSent | Stands::Connected, true) => {
+                self.machine.abort(socket);
+                None
+            }
+            (Stands::Connected, false) if socket.port % 2 == 0 => {
+                self.machine.state(socket, 7);
+                Some(Stands::CloseWait)
+            }
+            (Stands::Connected, false) | (Stands::CloseWait, _) => {
+                self.machine.close_to_time_wait(socket);
+                Some(Stands::TimeWait)
+            }
+            (Stands::TimeWait, _) => {
+                self.machine.time_wait_ends(socket);
+                None
+            }
+            (Stands::Udp, _) => {
+                self.machine.close_udp(socket);
+                None
+            }
+        };
+        match next {
+            Some(next) => self.sockets[at].1 = next,
+            None => _ = self.sockets.remove(at),
+        }
+    }
+
+    /// The connections that are there, as events.
+    fn run_down(&mut self) {
+        for &(socket, stands) in &self.sockets {
+            let state = match stands {
+                Stands::SynSent => 2,
+                Stands::Connected => 4,
+                Stands::CloseWait => 7,
+                Stands::TimeWait => 10,
+                Stands::Bound | Stands::Udp => continue,
+            };
+            self.machine.exists(socket, state);
+        }
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        self.sockets.iter().map(|&(socket, stands)| row(socket, stands)).collect()
+    }
+}
+
+fn row(socket: Socket, stands: Stands) -> Row {
+    let (state, remote) = match stands {
+        Stands::Bound | Stands::Udp => (RowState::Held(SocketState::Bound), None),
+        Stands::SynSent => (RowState::Held(SocketState::SynSent), Some(socket.remote)),
+        Stands::Connected => (RowState::Held(SocketState::Connected), Some(socket.remote)),
+        Stands::CloseWait => (RowState::Held(SocketState::CloseWait), Some(socket.remote)),
+        Stands::TimeWait => (RowState::TimeWait, Some(socket.remote)),
+    };
+    let protocol = if stands == Stands::Udp { Protocol::Udp } else { Protocol::Tcp };
+    let pid = if stands == Stands::TimeWait { 0 } else { socket.pid };
+    Row { protocol, local: anywhere(socket.port), remote, state, pid, since: None }
+}
+
+/// A list that was begun after so many records, and was told after so many.
+#[derive(Clone, Debug)]
+struct Listing {
+    begun: usize,
+    told: usize,
+    rows: Vec<Row>,
+}
+
+/// A live session that begins after `from` records and loses those that `is_lost`.
+fn session(file: Vec<u8>, from: usize, is_lost: impl Fn(usize) -> bool, lists: &[Listing]) -> Ledger {
+    let mut times = Vec::new();
+    let is_told = |record: &Record<'_>| record.provider != guid::TRACE_HEADER;
+    let survey = |_: &Header, at_ns, record: &Record<'_>| times.extend(is_told(record).then_some(at_ns));
+    let mut reader = Reader::open(Cursor::new(file), survey).expect("a trace");
+    times.sort_unstable();
+    let background = Background { has_tcpip: true, ..Background::default() };
+    let mut model = Model::new(reader.header(), &background);
+    let mut ledger = Ledger::default();
+    let mut events = Vec::new();
+    let list = |model: &mut Model, at: usize, ledger: &mut Ledger| {
+        for listing in lists.iter().filter(|listing| listing.told == at) {
+            let last_ns = listing.begun.checked_sub(1).map_or(0, |last| times[last]);
+            let mut events = Vec::new();
+            model.list(last_ns + 1, &listing.rows, &mut events);
+            ledger.take(&mut events);
+        }
+    };
+    let mut at = 0;
+    list(&mut model, 0, &mut ledger);
+    while reader
+        .read(1, |header, at_ns, record| {
+            if !is_told(record) {
+                return;
+            }
+            if at >= from && !is_lost(at) {
+                model.tell(header, at_ns, record, &mut events);
+                ledger.take(&mut events);
+            }
+            at += 1;
+            list(&mut model, at, &mut ledger);
+        })
+        .expect("a whole trace")
+    {}
+    ledger
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        2 => Just(Deed::Bind),
+        2 => Just(Deed::Connect),
+        1 => Just(Deed::BindUdp),
+        4 => any::<u8>().prop_map(Deed::Go),
+        2 => any::<u8>().prop_map(Deed::Stray),
+    ]
+}
+
+fn at_once((begun, rows): &(usize, Vec<Row>)) -> Listing {
+    Listing { begun: *begun, told: *begun, rows: rows.clone() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// Whenever the session begins and whenever it lists, nothing is held but what is; whether the
+    /// events that list the connections come before the list, or after.
+    #[test]
+    fn lists_and_events_agree(
+        before in prop::collection::vec(deed(), 0..40),
+        deeds in prop::collection::vec(deed(), 1..40),
+        again in any::<prop::sample::Index>(),
+        is_late in any::<bool>(),
+    ) {
+        let mut script = Scripted::new(Release::Win11V23H2);
+        script.play(&before);
+        let begun = script.machine.written;
+        script.run_down();
+        let listed_at = if is_late { begun } else { script.machine.written };
+        let first = Listing { begun: listed_at, told: listed_at, rows: script.rows() };
+        script.lists.clear();
+        script.play(&deeds);
+        let again = at_once(&script.lists[again.index(script.lists.len())]);
+        let truth = listed(&script.rows());
+        let ledger = session(script.machine.end(), begun, |_| false, &[first, again]);
+        prop_assert_eq!((ledger.holds(), ledger.time_waits()), truth);
+        prop_assert_eq!(ledger.corrected, 0);
+    }
+
+    /// Events that happen while Windows lists are told before the list is.
+    #[test]
+    fn what_happens_while_listing_is_not_undone(
+        deeds in prop::collection::vec(deed(), 1..60),
+        begin in any::<prop::sample::Index>(),
+        later in 0..4_usize,
+    ) {
+        let mut script = Scripted::new(Release::Win11V23H2);
+        script.play(&deeds);
+        let first = begin.index(script.lists.len());
+        let last = (first + later).min(script.lists.len() - 1);
+        let told = script.lists[last].0;
+        let from_start = Listing { begun: 0, told: 0, rows: Vec::new() };
+        let listing = Listing { told, ..at_once(&script.lists[first]) };
+        let truth = listed(&script.rows());
+        let ledger = session(script.machine.end(), 0, |_| false, &[from_start, listing]);
+        prop_assert_eq!((ledger.holds(), ledger.time_waits()), truth);
+        prop_assert_eq!(ledger.corrected, 0);
+    }
+
+    /// Whatever was lost, the next list sets it right.
+    #[test]
+    fn a_list_mends_what_was_lost(
+        deeds in prop::collection::vec(deed(), 1..60),
+        lost in prop::collection::vec(prop::bool::weighted(0.3), 600),
+    ) {
+        let mut script = Scripted::new(Release::Win11V23H2);
+        // One that is only bound shows that such sockets are listed.
+        script.play(&[Deed::Bind]);
+        script.sockets.clear();
+        let keep = script.machine.bound(300);
+        script.play(&deeds);
+        let mut rows = script.rows();
+        rows.extend([row(keep, Stands::Bound)]);
+        let bound = script.lists[0].1.clone();
+        let first = Listing { begun: script.lists[0].0, told: script.lists[0].0, rows: bound };
+        let end = script.machine.written;
+        let last = Listing { begun: end, told: end, rows: rows.clone() };
+        let ledger = session(script.machine.end(), 0, |at| lost.get(at) == Some(&true), &[first, last]);
+        prop_assert_eq!((ledger.holds(), ledger.time_waits()), listed(&rows));
+    }
+}

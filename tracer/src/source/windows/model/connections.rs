@@ -1,0 +1,184 @@
+//! Connections: where each goes, which port it has from its endpoint, and the states that it passes.
+
+use super::ports::{Holders, Out, Trust};
+use super::{Model, TIME_WAIT_MAX_NS, Told};
+use crate::event::{Acquired, EventKind, LossStage, OwnerId, Protocol, SocketState, TimeWaitFound};
+use crate::source::windows::fact::{Connection, PortFact};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// More connections than a machine has at once.
+const CONNECTIONS_MAX: usize = 1 << 22;
+
+/// A connection's destination, until its port is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Destination {
+    remote: Option<SocketAddr>,
+    port: Option<u16>,
+    /// The endpoint and port that it has a reference from, when that endpoint is not known.
+    inherited: Option<(u64, u16)>,
+}
+
+impl Model {
+    /// 1192: a connection has its endpoint's port, too, or did not get it.
+    pub(super) fn inherit(&mut self, fact: PortFact, told: &mut Told<'_, '_>) {
+        if !fact.weak {
+            return;
+        }
+        let port = self.order.read(fact.port);
+        let (tcb, endpoint) = (fact.acquirer, fact.original);
+        if self.tcp.inherit(tcb, endpoint, port, told.out.at_ns).is_some() {
+            let destination = self.destination(tcb);
+            destination.port = Some(port);
+            if let Some(remote) = destination.remote {
+                self.tcp.change(tcb, SocketState::SynSent, Some(remote), &mut told.out);
+            }
+            return;
+        }
+        self.destination(tcb).inherited = Some((endpoint, port));
+        self.adopt(tcb, told);
+    }
+
+    /// A connection from an endpoint that was bound before the trace began: it is met now. One that
+    /// was accepted is not, for it takes no port of its own.
+    fn adopt(&mut self, tcb: u64, told: &mut Told<'_, '_>) {
+        let Some(&Destination { remote: Some(remote), inherited: Some((endpoint, port)), .. }) =
+            self.destinations.get(&tcb)
+        else {
+            return;
+        };
+        if !self.is_dynamic(Protocol::Tcp, port, false, &mut told.out) {
+            return;
+        }
+        let claim = self.claim_of(endpoint, told);
+        let local = SocketAddr::new(unspecified(remote), port);
+        let acquired = Acquired { pre_existing: true, ..self.hold(Protocol::Tcp, &claim.owner, local) };
+        self.endpoints.bind(endpoint, port);
+        let holders = Holders { strong: Some(endpoint), weak: None };
+        self.begin(acquired, holders, claim.trust, &mut told.out);
+        self.tcp.inherit(tcb, endpoint, port, told.out.at_ns);
+        let destination = self.destination(tcb);
+        (destination.port, destination.inherited) = (Some(port), None);
+        self.tcp.change(tcb, SocketState::SynSent, Some(remote), &mut told.out);
+    }
+
+    /// 1002: a connection is asked for.
+    pub(super) fn connect(&mut self, connection: &Connection, told: &mut Told<'_, '_>) {
+        let tcb = connection.tcb;
+        if let Some(before) = self.destinations.get(&tcb)
+            && before.remote.is_some()
+            && let Some(port) = before.port
+        {
+            // Its block was another connection's, whose release was not seen.
+            self.tcp.release(tcb, port, &mut told.out);
+            self.destinations.remove(&tcb);
+        }
+        self.recognise(connection);
+        self.destination(tcb).remote = connection.remote;
+        self.tcp.change(tcb, SocketState::SynSent, connection.remote, &mut told.out);
+        self.adopt(tcb, told);
+    }
+
+    /// 1033: a connection was made.
+    pub(super) fn connected(&mut self, connection: &Connection, told: &mut Told<'_, '_>) {
+        self.claim(connection, told);
+        self.tcp.change(connection.tcb, SocketState::Connected, connection.remote, &mut told.out);
+    }
+
+    /// 1034: a connection was refused, or got no answer. The socket keeps its port.
+    pub(super) fn fail(&mut self, connection: &Connection, told: &mut Told<'_, '_>) {
+        self.claim(connection, told);
+        self.tcp.change(connection.tcb, SocketState::Bound, None, &mut told.out);
+        self.destinations.remove(&connection.tcb);
+    }
+
+    /// It may be one that was only listed.
+    fn recognise(&mut self, connection: &Connection) {
+        if let Some((local, remote)) = connection.local.zip(connection.remote) {
+            self.tcp.recognise_connection(connection.tcb, local, remote);
+        }
+    }
+
+    pub(super) fn claim(&mut self, connection: &Connection, told: &mut Told<'_, '_>) {
+        self.recognise(connection);
+        if connection.pid != 0 {
+            let claim = self.named(connection.pid, connection.start_key, Trust::Field, None, &mut told.out);
+            self.tcp.claim(connection.tcb, claim, &mut told.out);
+        }
+    }
+
+    /// 1051: the states of RFC 9293, with Windows' numbers.
+    pub(super) fn change(&mut self, tcb: u64, state: u32, told: &mut Told<'_, '_>) {
+        let state = match state {
+            4 => SocketState::Connected,
+            7 => SocketState::CloseWait,
+            5 | 6 | 8 | 9 => SocketState::Closing,
+            10 => return self.tcp.wait(tcb, &mut told.out),
+            // 0, 1: nothing that its holders do not say. 2: 1002 has said so. 3: it was accepted.
+            _ => return,
+        };
+        self.tcp.change(tcb, state, None, &mut told.out);
+    }
+
+    /// 1300: a connection that was there before.
+    pub(super) fn find(&mut self, connection: &Connection, state: u32, told: &mut Told<'_, '_>) {
+        let Some((local, remote)) = connection.local.zip(connection.remote) else {
+            return;
+        };
+        self.recognise(connection);
+        let is_known = self.tcp.of_connection(connection.tcb).is_some();
+        let was_accepted = self.tcp.is_listening(local.port());
+        if is_known || was_accepted || !self.is_dynamic(Protocol::Tcp, local.port(), false, &mut told.out) {
+            return;
+        }
+        let state = match state {
+            2 => SocketState::SynSent,
+            4 => SocketState::Connected,
+            7 => SocketState::CloseWait,
+            5 | 6 | 8 | 9 => SocketState::Closing,
+            10 => return self.meet_time_wait(local, remote, connection.tcb, &mut told.out),
+            _ => return,
+        };
+        let claim = self.named(connection.pid, connection.start_key, Trust::Field, None, &mut told.out);
+        let acquired = self.hold(Protocol::Tcp, &claim.owner, local);
+        let acquired = Acquired { pre_existing: true, remote: Some(remote), state, ..acquired };
+        self.begin(acquired, Holders::met(state, connection.tcb), claim.trust, &mut told.out);
+        *self.destination(connection.tcb) =
+            Destination { remote: Some(remote), port: Some(local.port()), inherited: None };
+    }
+
+    /// A connection was met in TIME_WAIT.
+    pub(super) fn meet_time_wait(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        tcb: u64,
+        out: &mut Out<'_>,
+    ) {
+        if !self.tcp.has_room() {
+            return out.push(EventKind::Lost { count: 1, stage: LossStage::Table });
+        }
+        let Acquired { hold, pool, .. } = self.hold(Protocol::Tcp, &OwnerId::Unowned, local);
+        let ends_ns = out.at_ns.saturating_add(TIME_WAIT_MAX_NS);
+        let found = TimeWaitFound { hold, pool, remote: Some(remote), ends_ns };
+        self.tcp.enter_time_wait(local, tcb, &found, out.at_ns);
+        out.push(EventKind::TimeWaitFound(found));
+    }
+
+    /// Where a connection goes, as far as is known.
+    pub(super) fn destination_of(&self, tcb: u64) -> Option<SocketAddr> {
+        self.destinations.get(&tcb).and_then(|destination| destination.remote)
+    }
+
+    fn destination(&mut self, tcb: u64) -> &mut Destination {
+        if self.destinations.len() >= CONNECTIONS_MAX {
+            let ports = &self.tcp;
+            self.destinations.retain(|tcb, _| ports.of_connection(*tcb).is_some());
+        }
+        self.destinations.entry(tcb).or_default()
+    }
+}
+
+/// The unspecified address of the same family.
+fn unspecified(address: SocketAddr) -> IpAddr {
+    if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+}

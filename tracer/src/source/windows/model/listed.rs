@@ -1,0 +1,231 @@
+//! What Windows lists against what is known: sockets from before the trace are met, and what events
+//! that were lost have left behind is mended.
+//!
+//! ```text
+//! begins to list        ends        list() is told
+//! ─────┬──────────────────┬──────────────┬──────▶
+//!      at_ns      heard of since at_ns: what events said is newer than the list, and stays
+//! ```
+
+use super::Model;
+use super::people::SYSTEM;
+use super::ports::{Held, Holders, Out, Trust, UNNAMED};
+use crate::event::{Acquired, Event, EventKind, HoldId, OwnerId, Protocol, SocketState};
+use crate::source::windows::listing::{Row, RowState};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
+use std::mem;
+
+/// What the lists so far were like.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lists {
+    /// There was one.
+    begun: bool,
+    /// One had sockets that are bound and nothing else: Windows can list them.
+    has_bound: bool,
+}
+
+impl Model {
+    /// Takes in the sockets that Windows lists, each once; it began to list them at `at_ns`, and
+    /// events may have been told that are later than that.
+    ///
+    /// The first list is of what was there before. Later ones mend what is known, and
+    /// [`EventKind::Corrected`] says how many holds were wrong.
+    pub fn list(&mut self, at_ns: u64, rows: &[Row], events: &mut Vec<Event>) {
+        let is_bound = |row: &Row| row.state == RowState::Held(SocketState::Bound);
+        let is_first = !mem::replace(&mut self.lists.begun, true);
+        self.lists.has_bound |= rows.iter().any(|row| row.protocol == Protocol::Tcp && is_bound(row));
+        let mut out = Out { at_ns, events };
+        let mut count = 0;
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let mut by_port: FxHashMap<u16, Vec<&Row>> = FxHashMap::default();
+            for row in rows.iter().filter(|row| row.protocol == protocol) {
+                by_port.entry(row.local.port()).or_default().push(row);
+            }
+            by_port.retain(|&port, _| self.is_dynamic(protocol, port, false, &mut out));
+            let ports: BTreeSet<u16> = by_port.keys().copied().chain(self.ports(protocol).all()).collect();
+            for port in ports {
+                let rows = by_port.remove(&port).unwrap_or_default();
+                count += self.mend((protocol, port), rows, is_first, &mut out);
+            }
+        }
+        if count > 0 {
+            out.push(EventKind::Corrected { count });
+        }
+    }
+
+    /// Mends what is known of one port. Says how many holds were wrong.
+    fn mend(&mut self, port: (Protocol, u16), mut rows: Vec<&Row>, is_first: bool, out: &mut Out<'_>) -> u64 {
+        // Connections that were accepted have their listener's port, and none of their own.
+        if rows.iter().any(|row| row.state == RowState::Held(SocketState::Listen)) {
+            rows.retain(|row| row.remote.is_none());
+        }
+        let waits: Vec<_> = rows.extract_if(.., |row| row.state == RowState::TimeWait).collect();
+        let mut left = self.ports(port.0).of_port(port.1).to_vec();
+        let pairs = self.pair(port.0, &mut rows, &mut left);
+        if self.ports(port.0).was_freed(port.1, out.at_ns) {
+            // They may be of what has ended since.
+            rows.clear();
+        }
+        let open = |id: HoldId| pairs.iter().any(|pair| pair.1 == id);
+        let waiting = self.see_time_waits(port, &waits, open, out);
+        left.retain(|id| !waiting.contains(id));
+        let mut wrong = 0;
+        for &(row, id) in &pairs {
+            if !self.is_older(port.0, id, out) {
+                continue;
+            }
+            if !waiting.contains(&id) {
+                self.ports_mut(port.0).end_time_wait(id, out);
+            }
+            wrong += u64::from(self.amend(row, id, out));
+        }
+        for id in left {
+            wrong += u64::from(self.end(port.0, id, &pairs, out));
+        }
+        for row in rows {
+            let entered = self.find_socket(row, out);
+            wrong += u64::from(entered && !is_first);
+        }
+        wrong
+    }
+
+    /// Which rows and holds are the same sockets; takes them out of `rows` and `holds`.
+    fn pair<'a>(
+        &self,
+        protocol: Protocol,
+        rows: &mut Vec<&'a Row>,
+        holds: &mut Vec<HoldId>,
+    ) -> Vec<(&'a Row, HoldId)> {
+        let ports = self.ports(protocol);
+        let mut pairs = Vec::new();
+        for is_same in [has_ends, has_place_and_owner, has_owner, has_place] {
+            rows.retain(|row| {
+                let fits = |held: &Held| !held.released && is_same(held, row);
+                let at = holds.iter().position(|id| ports.get(*id).is_some_and(fits));
+                pairs.extend(at.map(|at| (*row, holds.remove(at))));
+                at.is_none()
+            });
+        }
+        pairs
+    }
+
+    /// The connections of a port that are listed in TIME_WAIT. Says which holds they are of.
+    fn see_time_waits(
+        &mut self,
+        (protocol, port): (Protocol, u16),
+        rows: &[&Row],
+        is_open: impl Fn(HoldId) -> bool,
+        out: &mut Out<'_>,
+    ) -> BTreeSet<HoldId> {
+        let mut waiting = BTreeSet::new();
+        for row in rows {
+            let Some(remote) = row.remote else {
+                continue;
+            };
+            let Some(id) = self.ports(protocol).find(port, |held| held.remote == Some(remote)) else {
+                if !self.ports(protocol).was_freed(port, out.at_ns) {
+                    self.meet_time_wait(row.local, remote, UNNAMED, out);
+                }
+                continue;
+            };
+            waiting.insert(id);
+            if self.is_older(protocol, id, out) {
+                self.ports_mut(protocol).amend_time_wait(id, is_open(id), out);
+            }
+        }
+        waiting
+    }
+
+    /// Nothing was heard of a hold since the list was begun.
+    fn is_older(&self, protocol: Protocol, id: HoldId, out: &Out<'_>) -> bool {
+        self.ports(protocol).get(id).is_some_and(|held| held.heard_ns < out.at_ns)
+    }
+
+    /// A hold is as `row` has it. Says whether its owner was wrong.
+    fn amend(&mut self, row: &Row, id: HoldId, out: &mut Out<'_>) -> bool {
+        let Some(held) = self.ports(row.protocol).get(id) else {
+            return false;
+        };
+        let is_wrong = row.pid != 0 && pid(&held.claim.owner) != row.pid;
+        if is_wrong {
+            let claim = self.named(row.pid, None, Trust::Field, None, out);
+            self.ports_mut(row.protocol).give(id, claim, out);
+        }
+        if let RowState::Held(state) = row.state {
+            self.ports_mut(row.protocol).amend(id, state, row.remote, out);
+        }
+        is_wrong
+    }
+
+    /// A hold is not listed. Says whether it was held all the same.
+    fn end(&mut self, protocol: Protocol, id: HoldId, pairs: &[(&Row, HoldId)], out: &mut Out<'_>) -> bool {
+        let has_bound = self.lists.has_bound;
+        let ports = self.ports_mut(protocol);
+        let Some(held) = ports.get(id).filter(|held| held.heard_ns < out.at_ns) else {
+            return false;
+        };
+        let is_hidden = protocol == Protocol::Tcp && held.state == SocketState::Bound && !has_bound;
+        if is_hidden || pairs.iter().any(|(row, _)| stands_for(row, held)) {
+            return false;
+        }
+        let was_held = !held.released;
+        ports.end(id, out);
+        was_held
+    }
+
+    /// A socket that nothing was known of. Says whether it is one that holds its port.
+    fn find_socket(&mut self, row: &Row, out: &mut Out<'_>) -> bool {
+        let RowState::Held(state) = row.state else {
+            return false;
+        };
+        let claim = self.named(row.pid, None, Trust::Field, None, out);
+        let acquired = self.hold(row.protocol, &claim.owner, row.local);
+        let acquired = Acquired { pre_existing: true, remote: row.remote, state, ..acquired };
+        let holders = match row.protocol {
+            Protocol::Tcp => Holders::met(state, UNNAMED),
+            Protocol::Udp => Holders { strong: Some(UNNAMED), weak: None },
+        };
+        self.begin(acquired, holders, claim.trust, out);
+        true
+    }
+}
+
+/// Both ends of a connection are the same.
+fn has_ends(held: &Held, row: &Row) -> bool {
+    row.remote.is_some() && held.remote == row.remote
+}
+
+/// The address and the process are the same, and so may the destination be.
+fn has_place_and_owner(held: &Held, row: &Row) -> bool {
+    held.local.ip() == row.local.ip() && has_owner(held, row)
+}
+
+fn has_owner(held: &Held, row: &Row) -> bool {
+    pid(&held.claim.owner) == row.pid && may_go_there(held, row)
+}
+
+fn has_place(held: &Held, row: &Row) -> bool {
+    let (a, b) = (held.local.ip(), row.local.ip());
+    (a == b || a.is_unspecified() || b.is_unspecified()) && may_go_there(held, row)
+}
+
+/// A connection to one destination is never the same as one to another.
+fn may_go_there(held: &Held, row: &Row) -> bool {
+    held.remote.is_none() || row.remote.is_none()
+}
+
+/// Two sockets of one process, one for each family, are listed as one of both.
+fn stands_for(row: &Row, held: &Held) -> bool {
+    let is_anywhere = row.local.ip().is_unspecified() && held.local.ip().is_unspecified();
+    is_anywhere && row.remote.is_none() && held.remote.is_none() && pid(&held.claim.owner) == row.pid
+}
+
+/// The pid as Windows lists it: 0 of nobody, 4 of System.
+fn pid(owner: &OwnerId) -> u32 {
+    match owner {
+        OwnerId::Process(id) => id.pid,
+        OwnerId::System { .. } => SYSTEM,
+        OwnerId::Unowned | OwnerId::Program(_) => 0,
+    }
+}
