@@ -2,10 +2,12 @@
 
 use crate::encode::{RELEASES, Release, wide};
 use crate::machine::Machine;
-use crate::story::replay;
+use crate::story::{replay, replay_with, session};
 use crate::writer::Form;
 use std::collections::BTreeMap;
-use tracer::engine::report::Finding;
+use tracer::engine::Config;
+use tracer::engine::report::{Finding, OwnerReport};
+use tracer::engine::scope::Scope;
 use tracer::event::{LossStage, OwnerId};
 use tracer::source::windows::guid;
 
@@ -267,4 +269,19 @@ fn a_process_has_its_name_and_when_it_started() {
             i128::from(clock.monotonic_ns)
         }
     );
+}
+
+/// Only the command that `portleak run` has started, and what came of it.
+#[test]
+fn descendants_are_followed() {
+    let mut machine = Machine::new(WIN11);
+    machine.starts(700, "command.exe", 0);
+    machine.starts(100, "child.exe", 0); // Of 700, as all that start here.
+    machine.bound(100);
+    machine.bound(200);
+    let scope = Scope { descendants_of: Some(700), ..Scope::default() };
+    let outcome = replay_with(machine.end(), Config { scope, ..session() });
+    assert_eq!(outcome.process(100).tcp.held, 1);
+    let others = |report: &OwnerReport| matches!(report.owner.id, OwnerId::Process(id) if id.pid == 200);
+    assert!(!outcome.summary.owners.iter().any(others));
 }

@@ -172,7 +172,10 @@ fn session(file: Vec<u8>, from: usize, is_lost: impl Fn(usize) -> bool, lists: &
     let mut events = Vec::new();
     let list = |model: &mut Model, at: usize, ledger: &mut Ledger| {
         for listing in lists.iter().filter(|listing| listing.told == at) {
-            let last_ns = listing.begun.checked_sub(1).map_or(0, |last| times[last]);
+            let last_ns = listing
+                .begun
+                .checked_sub(1)
+                .map_or(times.first().map_or(0, |first| first - 2), |last| times[last]);
             let mut events = Vec::new();
             model.list(last_ns + 1, &listing.rows, &mut events);
             ledger.take(&mut events);
@@ -279,4 +282,109 @@ proptest! {
         let ledger = session(script.machine.end(), 0, |at| lost.get(at) == Some(&true), &[first, last]);
         prop_assert_eq!((ledger.holds(), ledger.time_waits()), listed(&rows));
     }
+}
+
+fn bound(pid: u32, local: &str) -> Row {
+    let local = local.parse().expect("an address");
+    let state = RowState::Held(SocketState::Bound);
+    Row { protocol: Protocol::Tcp, local, remote: None, state, pid, since: None }
+}
+
+fn at(machine: &Machine, rows: &[Row]) -> Listing {
+    Listing { begun: machine.written, told: machine.written, rows: rows.to_vec() }
+}
+
+fn machine() -> Machine {
+    Machine::new(Release::Win11V23H2)
+}
+
+/// ```text
+/// listed with port P   1191 of P, a moment later than the list, for it was written before
+/// ```
+#[test]
+fn what_is_listed_and_acquired_at_once_is_one() {
+    let mut machine = machine();
+    let first = at(&machine, &[bound(100, "0.0.0.0:49152")]);
+    let socket = machine.bound(100);
+    let open = session(machine.end(), 0, |_| false, std::slice::from_ref(&first));
+    assert_eq!(open.holds(), [(Protocol::Tcp, socket.port, 100, true)]);
+
+    let mut machine = self::machine();
+    let socket = machine.bound(100);
+    machine.close(socket);
+    let closed = session(machine.end(), 0, |_| false, &[first]);
+    assert_eq!(closed.holds(), []);
+}
+
+#[test]
+fn a_hold_goes_to_the_owner_that_is_listed() {
+    let mut machine = machine();
+    let begun = at(&machine, &[]);
+    machine.bound(100);
+    let moved = at(&machine, &[bound(200, "0.0.0.0:49152")]);
+    let ledger = session(machine.end(), 0, |_| false, &[begun, moved]);
+    assert_eq!((ledger.holds(), ledger.corrected), (vec![(Protocol::Tcp, 49_152, 200, true)], 1));
+}
+
+/// Each family has its socket, or one socket has both: Windows' tables do not tell.
+#[test]
+fn a_row_for_both_families_stands_for_one_socket_or_two() {
+    let mut machine = machine();
+    let begun = at(&machine, &[]);
+    let socket = machine.bound(100);
+    machine.next_port = socket.port;
+    machine.bound(100);
+    let once = at(&machine, &[bound(100, "[::]:49152")]);
+    let ledger = session(machine.end(), 0, |_| false, &[begun, once]);
+    assert_eq!((ledger.holds().len(), ledger.corrected), (2, 0));
+}
+
+#[test]
+fn connections_that_were_accepted_hold_no_port() {
+    let mut machine = machine();
+    let listen = Row { state: RowState::Held(SocketState::Listen), ..bound(100, "0.0.0.0:50000") };
+    let accepted = Row {
+        local: "10.0.0.5:50000".parse().expect("an address"),
+        remote: Some("10.0.0.7:1024".parse().expect("an address")),
+        state: RowState::Held(SocketState::Connected),
+        ..listen.clone()
+    };
+    let rows = [listen, accepted];
+    let first = at(&machine, &rows);
+    machine.found(100, 50_000, 4);
+    let again = at(&machine, &rows);
+    let ledger = session(machine.end(), 0, |_| false, &[first, again]);
+    assert_eq!((ledger.holds(), ledger.corrected), (vec![(Protocol::Tcp, 50_000, 100, false)], 0));
+}
+
+/// `InternalGetBoundTcpEndpointTable` is not documented, and may be gone one day.
+#[test]
+fn sockets_that_windows_cannot_list_stay() {
+    let mut machine = machine();
+    let begun = at(&machine, &[]);
+    machine.bound(100);
+    let none = at(&machine, &[]);
+    let other = machine.bound(200);
+    let hidden = session(machine.end(), 0, |_| false, &[begun.clone(), none]);
+    assert_eq!((hidden.holds().len(), hidden.corrected), (2, 0));
+
+    let mut machine = self::machine();
+    machine.bound(100);
+    let shown = machine.bound(200);
+    let shown = at(&machine, &[row(shown, Stands::Bound)]);
+    let ledger = session(machine.end(), 0, |_| false, &[begun, shown]);
+    assert_eq!((ledger.holds(), ledger.corrected), (vec![(Protocol::Tcp, other.port, 200, true)], 1));
+}
+
+/// Two sockets of one port: the one whose address the event has is closed.
+#[test]
+fn of_several_the_one_at_that_address_is_closed() {
+    let udp = |pid, local| Row { protocol: Protocol::Udp, ..bound(pid, local) };
+    let mut before = machine();
+    let socket = before.udp(100);
+    let mut machine = machine();
+    let first = at(&machine, &[udp(200, "127.0.0.1:49152"), udp(100, "0.0.0.0:49152")]);
+    machine.close_udp(socket);
+    let ledger = session(machine.end(), 0, |_| false, &[first]);
+    assert_eq!(ledger.holds(), [(Protocol::Udp, 49_152, 200, true)]);
 }

@@ -32,7 +32,8 @@ pub(crate) struct Machine<W = Cursor<Vec<u8>>> {
     writer: Writer<W>,
     release: Release,
     now_ns: u64,
-    next_port: u16,
+    /// The port that is handed out next.
+    pub(crate) next_port: u16,
     next_pointer: u64,
     /// How many records there are.
     pub(crate) written: usize,

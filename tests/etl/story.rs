@@ -13,9 +13,17 @@ pub(crate) struct Outcome {
     pub(crate) summary: Summary,
 }
 
+/// How an engineer's session judges.
+pub(crate) fn session() -> Config {
+    Config { profile: Profile::Session, ..Config::default() }
+}
+
 pub(crate) fn replay(file: Vec<u8>) -> Outcome {
+    replay_with(file, session())
+}
+
+pub(crate) fn replay_with(file: Vec<u8>, config: Config) -> Outcome {
     let mut trace = Trace::of("test.etl".to_owned(), Cursor::new(file)).expect("a trace");
-    let config = Config { profile: Profile::Session, ..Config::default() };
     let mut engine = Engine::new(config, trace.now_ns());
     let mut events = Vec::new();
     let mut findings = Vec::new();

@@ -46,16 +46,16 @@ impl Model {
             let ports: BTreeSet<u16> = by_port.keys().copied().chain(self.ports(protocol).all()).collect();
             for port in ports {
                 let rows = by_port.remove(&port).unwrap_or_default();
-                count += self.mend((protocol, port), rows, is_first, &mut out);
+                count += self.mend((protocol, port), rows, &mut out);
             }
         }
-        if count > 0 {
+        if count > 0 && !is_first {
             out.push(EventKind::Corrected { count });
         }
     }
 
     /// Mends what is known of one port. Says how many holds were wrong.
-    fn mend(&mut self, port: (Protocol, u16), mut rows: Vec<&Row>, is_first: bool, out: &mut Out<'_>) -> u64 {
+    fn mend(&mut self, port: (Protocol, u16), mut rows: Vec<&Row>, out: &mut Out<'_>) -> u64 {
         // Connections that were accepted have their listener's port, and none of their own.
         if rows.iter().any(|row| row.state == RowState::Held(SocketState::Listen)) {
             rows.retain(|row| row.remote.is_none());
@@ -84,8 +84,7 @@ impl Model {
             wrong += u64::from(self.end(port.0, id, &pairs, out));
         }
         for row in rows {
-            let entered = self.find_socket(row, out);
-            wrong += u64::from(entered && !is_first);
+            wrong += u64::from(self.find_socket(row, out));
         }
         wrong
     }
