@@ -30,6 +30,8 @@ pub mod fact;
 pub mod guid;
 pub mod layout;
 pub mod listing;
+#[cfg(windows)]
+pub mod machine;
 pub mod model;
 pub mod record;
 pub mod selftest;

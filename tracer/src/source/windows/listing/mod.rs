@@ -1,4 +1,16 @@
-//! What Windows lists when it is asked, beside what its tracing tells: the sockets of this instant.
+//! What Windows lists when it is asked, beside what its tracing tells: the sockets of this instant,
+//! and the ports that it hands out.
+//!
+//! Everything here reads bytes and texts, wherever they come from; `machine` asks Windows for them.
+
+pub mod exclusions;
+pub mod merge;
+pub mod modules;
+pub mod netsh;
+pub mod ranges;
+pub mod tables;
+
+pub use merge::merge;
 
 use crate::event::{Protocol, SocketState};
 use std::net::SocketAddr;
@@ -21,7 +33,7 @@ pub struct Row {
 }
 
 /// The state of a listed socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RowState {
     /// It holds its port. A socket of UDP is [`SocketState::Bound`].
     Held(SocketState),

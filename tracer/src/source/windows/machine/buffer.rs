@@ -1,0 +1,64 @@
+//! Memory for answers whose size nobody knows before they are given.
+
+use std::ffi::c_void;
+
+/// How often an answer may have outgrown its buffer before it is given up: what is listed grows while
+/// it is asked for.
+const TRIES: usize = 16;
+/// More than any of these answers is long.
+const BYTES_MAX: u32 = 1 << 30;
+
+/// `ERROR_INSUFFICIENT_BUFFER` (winerror.h), and of the kernel `STATUS_INFO_LENGTH_MISMATCH`,
+/// `STATUS_BUFFER_OVERFLOW` and `STATUS_BUFFER_TOO_SMALL` (ntstatus.h).
+const TOO_SMALL: [u32; 4] = [122, 0xc000_0004, 0x8000_0005, 0xc000_0023];
+
+/// Bytes of a structure that says itself how long it is.
+#[expect(clippy::cast_possible_truncation, reason = "no structure of Windows' is that long")]
+pub(super) const fn bytes_of<T>() -> u32 {
+    size_of::<T>() as u32
+}
+
+/// Memory as aligned as any of the structures in it.
+pub(super) struct Buffer(Vec<u64>);
+
+impl Buffer {
+    pub(super) fn new(bytes: u32) -> Self {
+        Self(vec![0; bytes.div_ceil(8) as usize])
+    }
+
+    /// Has `ask` fill a buffer, each time a larger one, until it does not say that it is too small. It is
+    /// given where to write, how many bytes there are, and where to say how many it needs; it answers
+    /// with the number of its error, or 0.
+    ///
+    /// # Errors
+    /// With that number.
+    pub(super) fn fill(
+        first_bytes: u32,
+        mut ask: impl FnMut(*mut c_void, u32, &mut u32) -> u32,
+    ) -> Result<Self, u32> {
+        let mut bytes = first_bytes;
+        let mut code = 0;
+        for _ in 0..TRIES {
+            let mut buffer = Self::new(bytes);
+            let mut needed = bytes;
+            code = ask(buffer.pointer(), bytes, &mut needed);
+            if code == 0 {
+                return Ok(buffer);
+            }
+            if !TOO_SMALL.contains(&code) || bytes >= BYTES_MAX {
+                break;
+            }
+            bytes = bytes.saturating_mul(2).max(needed.saturating_add(4_096)).min(BYTES_MAX);
+        }
+        Err(code)
+    }
+
+    pub(super) fn pointer(&mut self) -> *mut c_void {
+        self.0.as_mut_ptr().cast()
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        // SAFETY: they are initialised, as many, and bytes need no alignment.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), size_of_val(&self.0[..])) }
+    }
+}

@@ -1,0 +1,59 @@
+//! Windows' own programs, asked for what no interface tells.
+
+use super::text;
+use std::io::Read;
+use std::os::windows::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+use windows_sys::Win32::System::SystemInformation::GetSystemDirectoryW;
+use windows_sys::Win32::System::Threading::CREATE_NO_WINDOW;
+
+/// The longest that a program may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What a program in the system directory printed. It gets no window.
+///
+/// # Errors
+/// When it cannot be run, says that it failed, or takes too long; with a sentence.
+pub(super) fn run(program: &str, arguments: &[String]) -> Result<Vec<u8>, String> {
+    let path = system_directory().ok_or("the system directory is not known")?.join(program);
+    let mut child = Command::new(&path)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .creation_flags(CREATE_NO_WINDOW)
+        .spawn()
+        .map_err(|error| format!("{} cannot be run: {error}", path.display()))?;
+    let (send, receive) = mpsc::channel();
+    if let Some(mut output) = child.stdout.take() {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let read = output.read_to_end(&mut bytes).map(|_| bytes);
+            // Nobody waits for it any more when it came too late.
+            drop(send.send(read));
+        });
+    }
+    let read = receive.recv_timeout(LIMIT);
+    if read.is_err() {
+        // Too late; an error says that it has just ended.
+        drop(child.kill());
+    }
+    let status = child.wait().map_err(|error| format!("{program} cannot be waited for: {error}"))?;
+    match read {
+        Err(_) => Err(format!("{program} took longer than {} s", LIMIT.as_secs())),
+        Ok(Err(error)) => Err(format!("what {program} prints cannot be read: {error}")),
+        Ok(Ok(_)) if !status.success() => Err(format!("{program} failed ({status})")),
+        Ok(Ok(output)) => Ok(output),
+    }
+}
+
+fn system_directory() -> Option<PathBuf> {
+    let mut path = [0; 1_024];
+    let room = u32::try_from(path.len()).ok()?;
+    // SAFETY: there is as much room as it is told.
+    let units = unsafe { GetSystemDirectoryW(path.as_mut_ptr(), room) };
+    (1..room).contains(&units).then(|| PathBuf::from(text::narrow(&path)))
+}

@@ -1,0 +1,55 @@
+//! What Windows says when it is asked: the edge to its interfaces, and nothing else.
+//!
+//! Everything that reads what it answers is in `listing`. What could not be asked is told, with the
+//! number of the error. What calls here have never been run on Windows by those who wrote them; under
+//! wine they have.
+
+mod bound;
+mod buffer;
+mod command;
+mod drivers;
+mod handle;
+mod processes;
+mod ranges;
+mod registry;
+mod services;
+mod sockets;
+mod system;
+mod text;
+
+pub use drivers::{drivers, enable_debug_privilege};
+pub use processes::{process, processes};
+pub use ranges::ranges;
+pub use registry::{max_user_port, time_wait_delay};
+pub use services::services;
+pub use sockets::{Sockets, sockets};
+pub use system::{boot_filetime, now_filetime, version};
+
+pub use super::listing::ranges::Ranges;
+
+use crate::source::SourceError;
+use std::io;
+
+/// `ERROR_ACCESS_DENIED` (winerror.h).
+const ACCESS_DENIED: u32 = 5;
+
+/// A question that Windows answered with the number of an error (winerror.h).
+fn failure(what: &str, code: u32) -> SourceError {
+    let remedy = match code {
+        ACCESS_DENIED => "run portleak as Administrator",
+        _ => "look the error up with: net helpmsg NUMBER; portleak doctor tells what works nevertheless",
+    };
+    let error = io::Error::from_raw_os_error(code.cast_signed());
+    SourceError { what: format!("{what}: {error}"), remedy: remedy.to_owned() }
+}
+
+/// A question that the kernel answered with an NTSTATUS (ntstatus.h).
+fn refused(what: &str, status: u32) -> SourceError {
+    let remedy = "run portleak as Administrator; portleak doctor tells what works nevertheless";
+    SourceError { what: format!("{what}: NTSTATUS {status:#010x}"), remedy: remedy.to_owned() }
+}
+
+/// The number of the error of the last call on this thread.
+fn last_error() -> u32 {
+    io::Error::last_os_error().raw_os_error().map_or(0, i32::cast_unsigned)
+}
