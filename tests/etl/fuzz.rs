@@ -3,11 +3,14 @@
 //! Traces of every release are damaged at random and read through the whole model, and payloads of
 //! every event are damaged and decoded. `cargo test` does a little of it, the same each time;
 //! `PORTLEAK_FUZZ_S` says for how many seconds each test goes on instead, with ever new damage.
+//! `tests/fuzz` does it guided by coverage, from the seeds that are kept here.
 
-use crate::encode::{RELEASES, Release};
+use crate::encode::{RELEASES, Release, payload};
 use crate::machine::Machine;
 use crate::writer::Form;
+use std::fs;
 use std::io::Cursor;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tracer::source::windows::etl::Reader;
 use tracer::source::windows::fact;
@@ -131,6 +134,37 @@ fn digest(file: &[u8]) -> usize {
         events.clear();
     }
     told + events.len()
+}
+
+/// The seeds of `tests/fuzz`: every release's trace, packed and not, and a payload of every event.
+#[test]
+fn seeds_are_up_to_date() {
+    for release in RELEASES {
+        for packed in [false, true] {
+            let name = format!("trace/{release:?}{}.etl", if packed { "-packed" } else { "" });
+            keep(&name, &everything(release, packed));
+        }
+    }
+    for (provider, guid) in [guid::TCPIP, guid::AFD, guid::KERNEL_PROCESS].into_iter().enumerate() {
+        for layout in layouts(guid) {
+            let provider = u8::try_from(provider).expect("few providers");
+            let [low, high] = layout.id.to_le_bytes();
+            let mut seed = vec![provider, low, high, layout.version, 0, 0];
+            seed.extend(payload(layout, &[]));
+            keep(&format!("payload/{provider}-{}-{}", layout.id, layout.version), &seed);
+        }
+    }
+}
+
+/// Compares with a seed, or writes it when `PORTLEAK_BLESS` is set.
+fn keep(name: &str, bytes: &[u8]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(name);
+    if std::env::var_os("PORTLEAK_BLESS").is_some() {
+        fs::create_dir_all(path.parent().expect("a folder")).expect("it can be made");
+        fs::write(&path, bytes).expect("the seed is writable");
+    }
+    let kept = fs::read(&path).unwrap_or_default();
+    assert!(kept == bytes, "{name} is not what is written now; PORTLEAK_BLESS=1 writes it anew");
 }
 
 #[test]
