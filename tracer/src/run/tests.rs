@@ -1,6 +1,6 @@
 //! The loop with a scripted source: time is tokio's, which stands still until awaited.
 
-use super::session::{Plan, run_command, trace_machine};
+use super::session::trace_machine;
 use super::signals::{Signal, Signals};
 use super::*;
 use crate::engine::Config;
@@ -144,10 +144,6 @@ impl Signals for Said {
     }
 }
 
-fn plan(line: &[&str]) -> Plan {
-    Plan { command: line.iter().map(Into::into).collect(), linger: Duration::ZERO, duration: None }
-}
-
 #[tokio::test(start_paused = true)]
 async fn duration_ends_the_trace_and_nothing_is_left_in_the_source() {
     let mut source = Script::new(&[0.5, 1.5, 1.5, 2.999]);
@@ -211,6 +207,11 @@ mod with_a_command {
     use super::super::os;
     use super::*;
     use crate::exit;
+    use crate::run::session::{Plan, run_command};
+
+    fn plan(line: &[&str]) -> Plan {
+        Plan { command: line.iter().map(Into::into).collect(), linger: Duration::ZERO, duration: None }
+    }
 
     async fn code(plan: &Plan, signals: &mut Said) -> u8 {
         let mut source = Script::new(&[0.0]);

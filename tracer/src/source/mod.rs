@@ -7,23 +7,35 @@ use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 pub mod linux;
+#[cfg(not(target_os = "linux"))]
+pub mod places;
 pub mod replay;
 #[cfg(not(target_os = "linux"))]
+mod unpictured;
+#[cfg(not(any(target_os = "linux", target_os = "windows")))]
 mod unsupported;
 pub mod windows;
+
+#[cfg(target_os = "linux")]
+use linux::picture::take as take_picture;
+#[cfg(not(target_os = "linux"))]
+use unpictured::take as take_picture;
 
 #[cfg(target_os = "linux")]
 pub use linux::advice::advice;
 #[cfg(target_os = "linux")]
 pub use linux::places;
 #[cfg(not(target_os = "linux"))]
-pub use unsupported::{advice, places};
+pub use unpictured::advice;
 
 /// The source that traces this machine.
 #[cfg(target_os = "linux")]
 pub type LiveSource = linux::live::Live;
 /// The source that traces this machine.
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_os = "windows")]
+pub type LiveSource = windows::live::Live;
+/// The source that traces this machine.
+#[cfg(not(any(target_os = "linux", target_os = "windows")))]
 pub type LiveSource = unsupported::Unsupported;
 
 /// Begins to trace this machine. Call it inside a tokio runtime.
@@ -38,17 +50,8 @@ pub fn open(options: &CaptureOptions) -> Result<LiveSource, SourceError> {
 ///
 /// # Errors
 /// When nothing can be seen.
-#[cfg(target_os = "linux")]
 pub fn picture() -> Result<Picture, SourceError> {
-    linux::picture::take()
-}
-/// Looks at who holds what on this machine now, without tracing it.
-///
-/// # Errors
-/// Always: it cannot yet.
-#[cfg(not(target_os = "linux"))]
-pub fn picture() -> Result<Picture, SourceError> {
-    Err(unsupported::refusal("a snapshot"))
+    take_picture()
 }
 
 /// Takes ports every way there is and says what this system's tracing tells of them.

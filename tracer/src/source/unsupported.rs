@@ -1,7 +1,7 @@
 //! The source of a platform that has none: it never exists.
 
 use super::{CaptureOptions, Source, SourceError};
-use crate::event::{Advice, Capture, Event};
+use crate::event::{Capture, Event};
 use std::future::Future;
 
 /// Has no values, so nothing below can ever be called.
@@ -14,15 +14,10 @@ impl Unsupported {
     /// # Errors
     /// Always.
     pub fn open(_options: &CaptureOptions) -> Result<Self, SourceError> {
-        Err(refusal("live tracing"))
-    }
-}
-
-/// It is not for this system.
-pub(super) fn refusal(feature: &str) -> SourceError {
-    SourceError {
-        what: format!("{feature} works on Linux; this is {}", std::env::consts::OS),
-        remedy: "run portleak on the Linux machine whose ports leak".to_owned(),
+        Err(SourceError {
+            what: format!("live tracing works on Linux and Windows; this is {}", std::env::consts::OS),
+            remedy: "run portleak on the machine whose ports leak".to_owned(),
+        })
     }
 }
 
@@ -45,48 +40,5 @@ impl Source for Unsupported {
 
     fn stop(&mut self, _events: &mut Vec<Event>) -> Result<(), SourceError> {
         match *self {}
-    }
-}
-
-/// There is none yet.
-#[must_use]
-pub fn advice() -> Vec<Advice> {
-    Vec::new()
-}
-
-/// Places that users name and that are not here.
-pub mod places {
-    use crate::event::NetNs;
-    use crate::source::SourceError;
-
-    /// There are none.
-    ///
-    /// # Errors
-    /// Always.
-    pub fn own_netns() -> Result<NetNs, SourceError> {
-        Err(unknown("network namespaces", "--netns all"))
-    }
-
-    /// There are none.
-    ///
-    /// # Errors
-    /// Always.
-    pub fn known_netns(_inode: u32) -> Result<NetNs, SourceError> {
-        own_netns()
-    }
-
-    /// There are none.
-    ///
-    /// # Errors
-    /// Always.
-    pub fn known_cgroup(_text: &str) -> Result<String, SourceError> {
-        Err(unknown("cgroups", "--pid or --comm"))
-    }
-
-    fn unknown(what: &str, instead: &str) -> SourceError {
-        SourceError {
-            what: format!("{} has no {what}", std::env::consts::OS),
-            remedy: format!("use {instead}"),
-        }
     }
 }

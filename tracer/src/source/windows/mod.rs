@@ -1,13 +1,15 @@
 //! Windows: what its tracing tells, live or from a file, as the same events that every source says.
 //!
-//! Everything here is portable: payloads are decoded from their bytes, nothing asks Windows.
+//! Payloads are decoded from their bytes: all but the edge of `live` is portable, and asks Windows nothing.
 //!
 //! ```text
-//! a file   etl::Reader   buffers → records in order of time ──┐
-//!                                                             ▼
-//!                        fact::decode   layout, classic: what a record says
-//!                                                             ▼
-//!                        model::Model   what that means: holds, owners, refusals ── Event
+//! a file    etl::Reader    buffers → records in order of time ──┐
+//! Windows   live::Session  records as they are delivered ───────┤
+//!           (Windows lists its sockets, processes, drivers) ──┐ │
+//!                                                             │ ▼
+//!                          fact::decode   layout, classic: what a record says
+//!                                                             │ ▼
+//!                          model::Model   what that means: holds, owners, refusals ── Event
 //! ```
 //!
 //! # What nobody could verify
@@ -30,6 +32,7 @@ pub mod fact;
 pub mod guid;
 pub mod layout;
 pub mod listing;
+pub mod live;
 #[cfg(windows)]
 pub mod machine;
 pub mod model;

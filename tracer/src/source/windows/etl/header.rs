@@ -6,7 +6,7 @@ use crate::source::windows::bytes::Bytes;
 use crate::source::windows::guid;
 
 /// 1601 to 1970, in the 100 ns of a FILETIME.
-const UNIX_EPOCH: u64 = 116_444_736_000_000_000;
+pub const UNIX_EPOCH: u64 = 116_444_736_000_000_000;
 /// A year: no trace is longer whose end is unknown.
 const YEAR_NS: u64 = 366 * 86_400 * 1_000_000_000;
 /// How far before its start, or after its end, a record of a trace may lie.
@@ -79,6 +79,15 @@ impl Header {
             buffers_lost: buffers_lost.into(),
             time: TimeBase { end_ns, ..time },
         })
+    }
+
+    /// Of a session that is followed while it runs, from the instant `now` on: its times are FILETIME, as
+    /// `boot` is, which is the zero of our clock. It has no end.
+    #[must_use]
+    pub fn of_session(version: (u8, u8), build: u32, buffer_bytes: u32, boot: u64, now: u64) -> Self {
+        let time =
+            TimeBase { frequency: 10_000_000, start_tick: now, start: now, boot, end_ns: Some(u64::MAX) };
+        Self { version, build, buffer_bytes, events_lost: 0, buffers_lost: 0, time }
     }
 
     /// When the trace began, in nanoseconds since the machine's boot.

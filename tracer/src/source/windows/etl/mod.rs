@@ -8,7 +8,7 @@ mod survey;
 mod trace;
 mod xpress;
 
-pub use header::Header;
+pub use header::{Header, UNIX_EPOCH};
 pub use reader::{Integrity, ReadError, Reader};
 pub use survey::RECORD_COMMAND;
 pub use trace::Trace;

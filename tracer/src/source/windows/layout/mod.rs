@@ -167,7 +167,7 @@ pub struct Layout {
 
 /// The layouts of a provider, ordered by event and version; those of an event stand together.
 #[must_use]
-pub fn layouts(provider: Guid) -> &'static [Layout] {
+pub const fn layouts(provider: Guid) -> &'static [Layout] {
     match provider {
         guid::TCPIP => tcpip::LAYOUTS,
         guid::AFD => afd::LAYOUTS,

@@ -66,6 +66,12 @@ impl Votes {
         }
     }
 
+    /// Whether any of them has said something.
+    #[must_use]
+    pub fn are_in(&self) -> bool {
+        self.host + self.network > 0
+    }
+
     /// What most of them say; the machine's order when they say nothing.
     #[must_use]
     pub fn order(&self) -> PortOrder {

@@ -1,0 +1,140 @@
+//! What a live trace sees, and what it does not, with the remedy.
+
+use super::providers::PROVIDERS;
+use crate::event::{Capture, Degradation, Hook, PoolId, PortRange, Protocol};
+use crate::source::Stacks;
+use crate::source::windows::etl::Header;
+use crate::source::windows::model::{DEFAULT_RANGE, pool};
+use std::collections::BTreeMap;
+
+/// The first build with events of UDP's ports: Windows 10 1607 and Server 2016.
+const UDP_BUILD: u32 = 14_393;
+
+/// What was found out when the trace began.
+#[derive(Debug)]
+pub struct Findings {
+    /// Of whose acquisitions the stack was asked for.
+    pub stacks: Stacks,
+    /// Why it was refused: a number of winerror.h.
+    pub stacks_refused: Option<u32>,
+    /// Whether the kernel's drivers are known.
+    pub drivers_known: bool,
+    /// Why the sockets that were there could not be listed.
+    pub sockets_unknown: Option<String>,
+    /// The pools' ranges, as far as they are known.
+    pub ranges: BTreeMap<PoolId, PortRange>,
+    /// What is not known of the ranges.
+    pub ranges_unknown: Vec<Degradation>,
+}
+
+/// What can be seen.
+#[must_use]
+pub fn capture(header: &Header, findings: Findings) -> Capture {
+    let (major, minor) = header.version;
+    let mut pools: BTreeMap<PoolId, PortRange> =
+        [Protocol::Tcp, Protocol::Udp].map(|protocol| (pool(protocol), DEFAULT_RANGE)).into();
+    pools.extend(&findings.ranges);
+    Capture {
+        platform: "windows".to_owned(),
+        kernel: format!("{major}.{minor}.{}", header.build),
+        hooks: hooks(&findings),
+        degraded: degraded(header, findings),
+        clock: header.clock(),
+        ticks_per_s: 10_000_000,
+        pools,
+    }
+}
+
+fn hooks(findings: &Findings) -> Vec<Hook> {
+    let stacks = match (findings.stacks, findings.stacks_refused) {
+        (Stacks::None, _) => Some("not asked for".to_owned()),
+        (_, Some(number)) => Some(format!("Windows refuses it (error {number})")),
+        (_, None) => None,
+    };
+    let providers =
+        PROVIDERS.iter().map(|provider| Hook { name: provider.name.to_owned(), off_because: None });
+    providers.chain([Hook { name: "stacks".to_owned(), off_because: stacks }]).collect()
+}
+
+fn degraded(header: &Header, findings: Findings) -> Vec<Degradation> {
+    let mut degraded = Vec::new();
+    let mut limit = |feature: &str, why: String, remedy: &str| {
+        degraded.push(Degradation { feature: feature.to_owned(), why, remedy: remedy.to_owned() });
+    };
+    if header.build < UDP_BUILD {
+        let why = format!("Windows build {} tells nothing of them", header.build);
+        limit("UDP ports", why, "trace on Windows 10 1607, Server 2016 or later");
+    }
+    if let Some(why) = findings.sockets_unknown {
+        limit("ports held before the trace", why, "begin the trace before the program");
+    }
+    if let Some(number) = findings.stacks_refused {
+        let why = format!("Windows refuses the stacks of socket creation (error {number})");
+        limit("System's ports by driver", why, "run it as Administrator, on Windows 8.1 or later");
+    } else if findings.stacks != Stacks::None && !findings.drivers_known {
+        let why = "Windows does not tell where the kernel's drivers lie".to_owned();
+        limit(
+            "System's ports by driver",
+            why,
+            "run it as Administrator: it needs the right to debug programs",
+        );
+    }
+    degraded.extend(findings.ranges_unknown);
+    degraded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-01-01 as FILETIME, an hour after boot.
+    fn header(build: u32) -> Header {
+        let now = 134_116_992_000_000_000;
+        Header::of_session((10, 0), build, 1 << 16, now - 36_000_000_000, now)
+    }
+
+    fn findings() -> Findings {
+        Findings {
+            stacks: Stacks::Kernel,
+            stacks_refused: None,
+            drivers_known: true,
+            sockets_unknown: None,
+            ranges: BTreeMap::new(),
+            ranges_unknown: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn all_is_well_on_a_new_windows() {
+        let range = PortRange { low: 10_000, high: 20_000, reserved: 5 };
+        let ranges = [(pool(Protocol::Tcp), range)].into();
+        let capture = capture(&header(26_100), Findings { ranges, ..findings() });
+        assert_eq!((capture.kernel.as_str(), capture.degraded.len()), ("10.0.26100", 0));
+        assert!(capture.hooks.iter().all(|hook| hook.off_because.is_none()));
+        assert_eq!(capture.clock.monotonic_ns, 3_600_000_000_000);
+        assert_eq!(capture.clock.unix_ns, 1_767_225_600_000_000_000);
+        assert_eq!(capture.pools[&pool(Protocol::Tcp)], range);
+        assert_eq!(capture.pools[&pool(Protocol::Udp)], DEFAULT_RANGE);
+    }
+
+    #[test]
+    fn what_is_limited_is_told_with_its_remedy() {
+        let limited = Findings {
+            stacks_refused: Some(5),
+            sockets_unknown: Some("it is refused".to_owned()),
+            ..findings()
+        };
+        let capture = capture(&header(10_586), limited);
+        let features: Vec<_> = capture.degraded.iter().map(|limit| limit.feature.as_str()).collect();
+        assert_eq!(features, ["UDP ports", "ports held before the trace", "System's ports by driver"]);
+        assert!(capture.hooks.iter().any(|hook| hook.off_because.is_some()));
+    }
+
+    #[test]
+    fn drivers_are_missed_only_where_stacks_are_wanted() {
+        for (stacks, limits) in [(Stacks::None, 0), (Stacks::Kernel, 1), (Stacks::All, 1)] {
+            let findings = Findings { stacks, drivers_known: false, ..findings() };
+            assert_eq!(capture(&header(26_100), findings).degraded.len(), limits, "{stacks:?}");
+        }
+    }
+}

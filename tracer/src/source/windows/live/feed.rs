@@ -1,0 +1,204 @@
+//! The source: follows a session, asks Windows for what it lists, and tells what was lost.
+//!
+//! What Windows itself does is behind [`System`], so all that is decided here is tested without it.
+
+use super::teller::{Listing, Teller};
+use crate::event::{Capture, Event, EventKind, LossStage};
+use crate::source::windows::etl::Header;
+use crate::source::windows::listing::Row;
+use crate::source::windows::model::{Background, Drivers, Model};
+use crate::source::windows::record::Record;
+use crate::source::{Source, SourceError};
+
+/// How often the session is asked what it lost.
+const LOSSES_EVERY_NS: u64 = 1_000_000_000;
+/// How often the sockets are listed, to find what no record has said.
+const LIST_EVERY_NS: u64 = 60_000_000_000;
+/// How often at most, after losses.
+const LIST_AGAIN_NS: u64 = 5_000_000_000;
+/// How often at most the drivers are listed, when an address lies in none of them.
+const DRIVERS_EVERY_NS: u64 = 10_000_000_000;
+
+/// What a source needs of Windows.
+pub trait System {
+    /// Hands over the records that have come in.
+    ///
+    /// # Errors
+    /// When somebody else has ended the session.
+    fn take(&mut self, visit: &mut dyn FnMut(&Record<'_>)) -> Result<(), SourceError>;
+
+    /// Completes when records have come in.
+    fn ready(&mut self) -> impl Future<Output = ()>;
+
+    /// Now, in nanoseconds since boot, on a clock that nobody sets.
+    fn now_ns(&self) -> u64;
+
+    /// What was lost since the session began.
+    fn losses(&mut self) -> Losses;
+
+    /// Has the session deliver what its buffers hold.
+    fn flush(&mut self);
+
+    /// Lists the sockets of this instant.
+    ///
+    /// # Errors
+    /// When Windows does not.
+    fn sockets(&mut self) -> Result<Vec<Row>, SourceError>;
+
+    /// Lists the kernel's images.
+    ///
+    /// # Errors
+    /// When Windows does not.
+    fn drivers(&mut self) -> Result<Drivers, SourceError>;
+
+    /// Ends the session. What it had written is there to [`take`](Self::take).
+    fn stop(&mut self);
+}
+
+/// What was lost since a session began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Events and buffers of the session; `None` when Windows does not say.
+    pub etw: Option<u64>,
+    /// Records that came in faster than they were taken.
+    pub queue: u64,
+}
+
+/// What is known at the start.
+#[derive(Debug)]
+pub struct Start {
+    /// How to read the session's times.
+    pub header: Header,
+    /// What is known of the machine.
+    pub background: Background,
+    /// What can be seen.
+    pub capture: Capture,
+    /// The sockets that were there.
+    pub listing: Option<Listing>,
+    /// The thread that binds sockets to show how a port is written.
+    pub prober: Option<u32>,
+    /// How many bytes of records may be kept until that is known.
+    pub room: usize,
+}
+
+/// A session that is followed.
+#[derive(Debug)]
+pub struct Feed<S> {
+    system: S,
+    capture: Capture,
+    teller: Teller,
+    losses: Losses,
+    losses_due_ns: u64,
+    list_due_ns: u64,
+    listed_ns: u64,
+    drivers_due_ns: u64,
+}
+
+impl<S: System> Feed<S> {
+    /// Follows a session that has begun.
+    #[must_use]
+    pub fn new(system: S, start: Start) -> Self {
+        let now_ns = system.now_ns();
+        let Start { header, background, capture, listing, prober, room } = start;
+        let model = Model::new(&header, &background);
+        let mut teller = Teller::new(header, model, prober, room, now_ns);
+        if let Some(listing) = listing {
+            teller.list(listing, &mut Vec::new());
+        }
+        Self {
+            system,
+            capture,
+            teller,
+            losses: Losses { etw: Some(0), queue: 0 },
+            losses_due_ns: now_ns + LOSSES_EVERY_NS,
+            list_due_ns: now_ns + LIST_EVERY_NS,
+            listed_ns: now_ns,
+            drivers_due_ns: now_ns + DRIVERS_EVERY_NS,
+        }
+    }
+
+    fn take(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), SourceError> {
+        let Self { system, teller, .. } = self;
+        system.take(&mut |record| teller.hear(record, now_ns, events))
+    }
+
+    /// Tells what was lost since the last time, and has the sockets listed soon if anything was.
+    fn tell_losses(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+        self.losses_due_ns = now_ns + LOSSES_EVERY_NS;
+        let now = self.system.losses();
+        let records = self.teller.take_loss_records();
+        let etw = match (now.etw, self.losses.etw) {
+            (Some(now), before) => now.saturating_sub(before.unwrap_or(0)),
+            (None, _) => records,
+        };
+        let queue = now.queue.saturating_sub(self.losses.queue);
+        self.losses = Losses { etw: now.etw.or(self.losses.etw), queue: now.queue };
+        for (count, stage) in [(etw, LossStage::Etw), (queue, LossStage::Queue)] {
+            if count > 0 {
+                events.push(Event { at_ns: now_ns, kind: EventKind::Lost { count, stage } });
+                self.list_due_ns = self.list_due_ns.min(self.listed_ns + LIST_AGAIN_NS);
+            }
+        }
+    }
+
+    /// Has Windows list its sockets, and deliver the records from before, with which they agree.
+    fn list(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+        (self.listed_ns, self.list_due_ns) = (now_ns, now_ns + LIST_EVERY_NS);
+        match self.system.sockets() {
+            Ok(rows) => {
+                let done_ns = self.system.now_ns();
+                self.teller.list(Listing { at_ns: now_ns, done_ns, rows }, events);
+            }
+            Err(error) => log::debug!("{error}"),
+        }
+        self.system.flush();
+    }
+
+    fn list_drivers(&mut self, now_ns: u64) {
+        if now_ns < self.drivers_due_ns || !self.teller.model().take_strangers() {
+            return;
+        }
+        self.drivers_due_ns = now_ns + DRIVERS_EVERY_NS;
+        match self.system.drivers() {
+            Ok(drivers) => self.teller.model().set_drivers(drivers),
+            Err(error) => log::debug!("{error}"),
+        }
+    }
+}
+
+impl<S: System> Source for Feed<S> {
+    fn capture(&self) -> &Capture {
+        &self.capture
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.system.now_ns()
+    }
+
+    async fn ready(&mut self) {
+        self.system.ready().await;
+    }
+
+    fn drain(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {
+        let now_ns = self.system.now_ns();
+        self.take(now_ns, events)?;
+        self.teller.advance(now_ns, events);
+        if now_ns >= self.losses_due_ns {
+            self.tell_losses(now_ns, events);
+        }
+        if now_ns >= self.list_due_ns && !self.teller.is_comparing() {
+            self.list(now_ns, events);
+        }
+        self.list_drivers(now_ns);
+        Ok(())
+    }
+
+    fn stop(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {
+        self.system.stop();
+        let now_ns = self.system.now_ns();
+        let taken = self.take(now_ns, events);
+        self.teller.end(now_ns, events);
+        self.tell_losses(now_ns, events);
+        taken
+    }
+}

@@ -1,0 +1,36 @@
+//! Windows, live: a trace session, and beside it what Windows lists.
+//!
+//! ```text
+//! Windows' thread   session: event_record → queue ──┐
+//!                                                   ▼
+//! ours              feed: what was lost, what to list and when
+//!                     ▼
+//!                   teller: each record and listing at its instant → model
+//! ```
+//!
+//! Only `session`, `control`, `event_record` and `system` ask Windows for anything; the rest is
+//! portable, and is tested everywhere.
+
+pub mod capture;
+pub mod chain;
+pub mod feed;
+pub mod providers;
+pub mod queue;
+pub mod refusal;
+pub mod teller;
+
+#[cfg(windows)]
+mod control;
+#[cfg(windows)]
+mod event_record;
+#[cfg(windows)]
+mod machine;
+#[cfg(windows)]
+pub mod session;
+#[cfg(windows)]
+mod system;
+
+#[cfg(windows)]
+pub use session::{Session, SessionOptions};
+#[cfg(windows)]
+pub use system::{Live, Windows};

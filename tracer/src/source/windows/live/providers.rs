@@ -1,0 +1,99 @@
+//! What the session asks of Windows: which providers, which of their events, and of which the stack.
+
+use crate::source::Stacks;
+use crate::source::windows::guid::{self, Guid};
+use crate::source::windows::layout::{Layout, layouts};
+
+/// The session's name, for there is at most one such session on a machine.
+pub const SESSION: &str = "portleak";
+/// Information: what all events that are used have, or less (winmeta.h).
+pub const LEVEL: u8 = 4;
+/// What a filter takes: `MAX_EVENT_FILTER_EVENT_ID_COUNT` (evntprov.h). ferrisetw leaves out a filter
+/// with more, or with none, and says nothing.
+pub const IDS_MAX: usize = 64;
+
+/// A provider with a manifest.
+#[derive(Clone, Copy, Debug)]
+pub struct Provider {
+    /// Which.
+    pub guid: Guid,
+    /// As Windows calls it.
+    pub name: &'static str,
+    /// Its keywords: an event is written that has one of them.
+    pub keywords: u64,
+}
+
+/// The stack: endpoints (0x400) and what becomes of connections (0x4_0000_0000), and ports taken out
+/// of the pool (0x80_0000_0000).
+pub const TCPIP: Provider =
+    Provider { guid: guid::TCPIP, name: "Microsoft-Windows-TCPIP", keywords: 0x84_0000_0400 };
+/// The socket layer, as programs use it (`SOURCE_WINSOCK`).
+pub const AFD: Provider = Provider { guid: guid::AFD, name: "Microsoft-Windows-Winsock-AFD", keywords: 4 };
+/// Processes (`WINEVENT_KEYWORD_PROCESS`).
+pub const KERNEL_PROCESS: Provider =
+    Provider { guid: guid::KERNEL_PROCESS, name: "Microsoft-Windows-Kernel-Process", keywords: 0x10 };
+/// All that are asked.
+pub const PROVIDERS: [Provider; 3] = [TCPIP, AFD, KERNEL_PROCESS];
+
+const _: () = {
+    let mut at = 0;
+    while at < PROVIDERS.len() {
+        assert!(matches!(count(layouts(PROVIDERS[at].guid)), 1..=IDS_MAX), "a filter takes 1 to 64 events");
+        at += 1;
+    }
+};
+
+/// How many events layouts are of; those of one stand together.
+const fn count(layouts: &[Layout]) -> usize {
+    let (mut at, mut events) = (0, 0);
+    while at < layouts.len() {
+        if at == 0 || layouts[at - 1].id != layouts[at].id {
+            events += 1;
+        }
+        at += 1;
+    }
+    events
+}
+
+impl Provider {
+    /// Its events that are used: those whose layout is known.
+    #[must_use]
+    pub fn ids(&self) -> Vec<u16> {
+        let mut ids: Vec<u16> = layouts(self.guid).iter().map(|layout| layout.id).collect();
+        ids.dedup();
+        ids
+    }
+}
+
+/// Of which of the stack's events the stack is taken: of the creation of a socket, which tells the
+/// kernel's drivers apart, and for call sites of the acquisition of a port as well.
+#[must_use]
+pub fn stack_ids(stacks: Stacks) -> &'static [u16] {
+    match stacks {
+        Stacks::None => &[],
+        Stacks::Kernel => &[1001, 1391],
+        Stacks::All => &[1001, 1191, 1391, 1396],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filters_are_the_decoders() {
+        assert_eq!(PROVIDERS.map(|provider| provider.ids().len()), [22, 7, 3]);
+        for provider in PROVIDERS {
+            assert_eq!(provider.ids().len(), count(layouts(provider.guid)));
+        }
+        assert_eq!(KERNEL_PROCESS.ids(), [1, 2, 15]);
+    }
+
+    #[test]
+    fn stacks_are_of_events_that_are_asked_for() {
+        let ids = TCPIP.ids();
+        for stacks in [Stacks::None, Stacks::Kernel, Stacks::All] {
+            assert!(stack_ids(stacks).iter().all(|id| ids.contains(id)), "{stacks:?}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Why Windows refuses a trace session, by its error number (winerror.h), and what to do about it.
+
+use super::providers::SESSION;
+use crate::source::SourceError;
+
+/// `ERROR_ACCESS_DENIED`.
+pub const ACCESS_DENIED: u32 = 5;
+/// `ERROR_BAD_LENGTH`, `ERROR_INVALID_PARAMETER`.
+const BAD_REQUEST: [u32; 2] = [24, 87];
+/// `ERROR_ALREADY_EXISTS`.
+pub const ALREADY_EXISTS: u32 = 183;
+/// `ERROR_NO_SYSTEM_RESOURCES`.
+const NO_SYSTEM_RESOURCES: u32 = 1450;
+/// `ERROR_NOT_ENOUGH_MEMORY`, `ERROR_OUTOFMEMORY`.
+const NO_MEMORY: [u32; 2] = [8, 14];
+/// `ERROR_DISK_FULL`.
+const DISK_FULL: u32 = 112;
+/// `ERROR_WMI_INSTANCE_NOT_FOUND`: there is no such session.
+pub const NO_SESSION: u32 = 4201;
+
+/// The number of winerror.h in what may be an HRESULT around it: ferrisetw hands on those of some
+/// calls, and plain numbers of others.
+#[must_use]
+pub fn number(code: i32) -> u32 {
+    /// `FACILITY_WIN32`, and the bit of failure.
+    const WIN32: u32 = 0x8007;
+    let code = code.cast_unsigned();
+    if code >> 16 == WIN32 { code & 0xffff } else { code }
+}
+
+/// A trace cannot begin.
+#[must_use]
+pub fn cannot_begin(number: u32) -> SourceError {
+    let (why, remedy) = match number {
+        ACCESS_DENIED => (
+            "this user may not trace (error 5)",
+            "run it as Administrator, or join the group \"Performance Log Users\" and log in again"
+                .to_owned(),
+        ),
+        ALREADY_EXISTS => (
+            "another session of that name comes back as soon as it is stopped (error 183)",
+            format!("end the other portleak first; if there is none: logman stop {SESSION} -ets"),
+        ),
+        NO_SYSTEM_RESOURCES => (
+            "Windows runs as many trace sessions as it can (error 1450)",
+            "list them (logman query -ets), and end one that nobody needs (logman stop NAME -ets)".to_owned(),
+        ),
+        code if NO_MEMORY.contains(&code) => {
+            ("there is no memory for its buffers", "ask for less: --buffer 1M".to_owned())
+        }
+        DISK_FULL => ("the disk is full", "free some of it".to_owned()),
+        code if BAD_REQUEST.contains(&code) => (
+            "Windows does not understand the request",
+            format!("report it with this text and the version of Windows (error {code})"),
+        ),
+        code => ("Windows refuses it", format!("look the number up: net helpmsg {code}")),
+    };
+    let number = if why.contains("(error") { String::new() } else { format!(" (error {number})") };
+    SourceError { what: format!("cannot begin the trace session {SESSION:?}: {why}{number}"), remedy }
+}
+
+/// A trace is over that nobody here has ended.
+#[must_use]
+pub fn ended_by_others(number: u32) -> SourceError {
+    let why = if number == 0 { "somebody stopped it".to_owned() } else { format!("error {number}") };
+    SourceError {
+        what: format!("the trace session {SESSION:?} has ended: {why}"),
+        remedy: "run one portleak at a time: each stops the session that another has left".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_found_in_hresults() {
+        assert_eq!(number(-2_147_024_891), ACCESS_DENIED);
+        assert_eq!(number(5), 5);
+        assert_eq!(number(0x8004_0001_u32.cast_signed()), 0x8004_0001, "of another facility");
+    }
+
+    #[test]
+    fn each_refusal_has_its_number_once_and_a_remedy() {
+        for number in [5, 8, 14, 24, 87, 112, 183, 1450, 4317] {
+            let error = cannot_begin(number).to_string();
+            assert!(error.contains(&number.to_string()), "{error}");
+            assert!(error.matches("(error").count() <= 2 && error.contains("remedy: "), "{error}");
+        }
+        assert!(cannot_begin(5).remedy.contains("Performance Log Users"));
+        assert!(cannot_begin(183).remedy.contains("logman stop portleak -ets"));
+        assert!(cannot_begin(1450).remedy.contains("logman query -ets"));
+        assert!(cannot_begin(4317).remedy.contains("net helpmsg 4317"));
+    }
+}
