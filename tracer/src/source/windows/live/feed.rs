@@ -127,18 +127,21 @@ impl<S: System> Feed<S> {
         self.losses_due_ns = now_ns + LOSSES_EVERY_NS;
         let now = self.system.losses();
         let records = self.teller.take_loss_records();
-        let etw = match (now.etw, self.losses.etw) {
-            (Some(now), before) => now.saturating_sub(before.unwrap_or(0)),
-            (None, _) => records,
-        };
+        let now = Losses { etw: now.etw.or(self.losses.etw.map(|told| told + records)), ..now };
+        let since = |now: Option<u64>, told: Option<u64>| now.unwrap_or(0).saturating_sub(told.unwrap_or(0));
+        let etw = since(now.etw, self.losses.etw);
         let queue = now.queue.saturating_sub(self.losses.queue);
-        self.losses = Losses { etw: now.etw.or(self.losses.etw), queue: now.queue };
+        self.losses = now;
         for (count, stage) in [(etw, LossStage::Etw), (queue, LossStage::Queue)] {
             if count > 0 {
                 events.push(Event { at_ns: now_ns, kind: EventKind::Lost { count, stage } });
-                self.list_due_ns = self.list_due_ns.min(self.listed_ns + LIST_AGAIN_NS);
+                self.list_soon();
             }
         }
+    }
+
+    fn list_soon(&mut self) {
+        self.list_due_ns = self.list_due_ns.min(self.listed_ns + LIST_AGAIN_NS);
     }
 
     /// Has Windows list its sockets, and deliver the records from before, with which they agree.
@@ -183,6 +186,9 @@ impl<S: System> Source for Feed<S> {
         let now_ns = self.system.now_ns();
         self.take(now_ns, events)?;
         self.teller.advance(now_ns, events);
+        if self.teller.take_mistake() {
+            self.list_soon();
+        }
         if now_ns >= self.losses_due_ns {
             self.tell_losses(now_ns, events);
         }
@@ -202,3 +208,6 @@ impl<S: System> Source for Feed<S> {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests;

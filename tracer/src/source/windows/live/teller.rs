@@ -10,8 +10,9 @@ use crate::source::windows::etl::Header;
 use crate::source::windows::fact;
 use crate::source::windows::guid;
 use crate::source::windows::listing::Row;
-use crate::source::windows::model::{Model, Votes};
+use crate::source::windows::model::{Model, PortOrder, Votes};
 use crate::source::windows::record::Record;
+use std::mem::take;
 
 /// How long to wait for a port that was written both ways, before one order is taken to be right.
 const ORDER_WAIT_NS: u64 = 1_500_000_000;
@@ -41,6 +42,8 @@ pub struct Teller {
     /// The thread that binds sockets for no other reason than to be heard.
     prober: Option<u32>,
     loss_records: u64,
+    /// Ports were read in the wrong order.
+    mistaken: bool,
 }
 
 #[derive(Debug)]
@@ -57,7 +60,16 @@ impl Teller {
     pub fn new(header: Header, model: Model, prober: Option<u32>, room: usize, now_ns: u64) -> Self {
         let until_ns = now_ns.saturating_add(ORDER_WAIT_NS);
         let backlog = Some(Backlog { batch: Batch::default(), room, dropped: 0, until_ns });
-        Self { header, model, votes: Votes::default(), backlog, listing: None, prober, loss_records: 0 }
+        Self {
+            header,
+            model,
+            votes: Votes::default(),
+            backlog,
+            listing: None,
+            prober,
+            loss_records: 0,
+            mistaken: false,
+        }
     }
 
     /// The model.
@@ -97,7 +109,9 @@ impl Teller {
 
     /// The order is known: what has waited for it is told.
     fn settle(&mut self, now_ns: u64, events: &mut Vec<Event>) {
-        self.model.set_order(self.votes.order());
+        let order = self.votes.order();
+        self.mistaken = self.backlog.is_none() && order != PortOrder::default();
+        self.model.set_order(order);
         self.release(now_ns, events);
     }
 
@@ -154,6 +168,11 @@ impl Teller {
         }
     }
 
+    /// Whether it has turned out that what was told so far is wrong.
+    pub fn take_mistake(&mut self) -> bool {
+        take(&mut self.mistaken)
+    }
+
     /// Nothing more comes.
     pub fn end(&mut self, now_ns: u64, events: &mut Vec<Event>) {
         self.release(now_ns, events);
@@ -164,6 +183,6 @@ impl Teller {
 
     /// How many records came since the last call that told of a loss.
     pub fn take_loss_records(&mut self) -> u64 {
-        std::mem::take(&mut self.loss_records)
+        take(&mut self.loss_records)
     }
 }
