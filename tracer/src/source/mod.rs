@@ -10,23 +10,25 @@ pub mod linux;
 #[cfg(not(target_os = "linux"))]
 pub mod places;
 pub mod replay;
-#[cfg(not(target_os = "linux"))]
-mod unpictured;
 #[cfg(not(any(target_os = "linux", target_os = "windows")))]
 mod unsupported;
 pub mod windows;
 
 #[cfg(target_os = "linux")]
 use linux::picture::take as take_picture;
-#[cfg(not(target_os = "linux"))]
-use unpictured::take as take_picture;
+#[cfg(not(any(target_os = "linux", target_os = "windows")))]
+use unsupported::picture as take_picture;
+#[cfg(target_os = "windows")]
+use windows::machine::picture as take_picture;
 
 #[cfg(target_os = "linux")]
 pub use linux::advice::advice;
 #[cfg(target_os = "linux")]
 pub use linux::places;
-#[cfg(not(target_os = "linux"))]
-pub use unpictured::advice;
+#[cfg(not(any(target_os = "linux", target_os = "windows")))]
+pub use unsupported::advice;
+#[cfg(target_os = "windows")]
+pub use windows::machine::advice;
 
 /// The source that traces this machine.
 #[cfg(target_os = "linux")]

@@ -1,7 +1,7 @@
 //! The source of a platform that has none: it never exists.
 
-use super::{CaptureOptions, Source, SourceError};
-use crate::event::{Capture, Event};
+use super::{CaptureOptions, Picture, Source, SourceError};
+use crate::event::{Advice, Capture, Event};
 use std::future::Future;
 
 /// Has no values, so nothing below can ever be called.
@@ -14,10 +14,29 @@ impl Unsupported {
     /// # Errors
     /// Always.
     pub fn open(_options: &CaptureOptions) -> Result<Self, SourceError> {
-        Err(SourceError {
-            what: format!("live tracing works on Linux and Windows; this is {}", std::env::consts::OS),
-            remedy: "run portleak on the machine whose ports leak".to_owned(),
-        })
+        Err(refusal("live tracing"))
+    }
+}
+
+/// Says why nothing can be looked at here.
+///
+/// # Errors
+/// Always.
+pub(super) fn picture() -> Result<Picture, SourceError> {
+    Err(refusal("a snapshot"))
+}
+
+/// There is none.
+#[must_use]
+pub fn advice() -> Vec<Advice> {
+    Vec::new()
+}
+
+/// It is not for this system.
+fn refusal(feature: &str) -> SourceError {
+    SourceError {
+        what: format!("{feature} works on Linux and Windows; this is {}", std::env::consts::OS),
+        remedy: "run portleak on the machine whose ports leak".to_owned(),
     }
 }
 

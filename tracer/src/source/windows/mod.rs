@@ -1,11 +1,12 @@
 //! Windows: what its tracing tells, live or from a file, as the same events that every source says.
 //!
-//! Payloads are decoded from their bytes: all but the edge of `live` is portable, and asks Windows nothing.
+//! Payloads are decoded from their bytes: all is portable but the edge of `live`, and `machine`, which asks
+//! Windows what it lists.
 //!
 //! ```text
 //! a file    etl::Reader    buffers → records in order of time ──┐
 //! Windows   live::Session  records as they are delivered ───────┤
-//!           (Windows lists its sockets, processes, drivers) ──┐ │
+//!           machine, listing: sockets, processes, drivers ────┐ │
 //!                                                             │ ▼
 //!                          fact::decode   layout, classic: what a record says
 //!                                                             │ ▼
@@ -25,6 +26,7 @@
 //! - Whether a failed bind is told as 1029 or 1030: both are read, and the stack's 1006 before them.
 //! - Whether System's sockets have pid 4 in 1001 and 1391: the thread's pid is used where they have none.
 
+pub mod advice;
 mod bytes;
 mod classic;
 pub mod etl;
@@ -38,3 +40,4 @@ pub mod machine;
 pub mod model;
 pub mod record;
 pub mod selftest;
+pub mod snapshot;

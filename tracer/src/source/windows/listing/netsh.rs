@@ -57,6 +57,18 @@ pub fn exclusions(output: &[u8]) -> Option<Vec<Exclusion>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_output_is_read_without_harm(output in "([ -]{0,9}([0-9]{0,7}[ :*\\n-]){0,4}.{0,9}\\n){0,6}") {
+            if let Some((low, high)) = dynamic_range(output.as_bytes()) {
+                prop_assert!(0 < low && low <= high);
+            }
+            let exclusions = exclusions(output.as_bytes()).unwrap_or_default();
+            prop_assert!(exclusions.iter().all(|exclusion| exclusion.low <= exclusion.high));
+        }
+    }
 
     const ENGLISH: &str = "\r\nProtocol tcp Dynamic Port Range\r\n---------------------------------\r\n\
                            Start Port      : 49152\r\nNumber of Ports : 16384\r\n\r\n";

@@ -99,12 +99,13 @@ impl Ranges {
         self.compare(&four, &six);
     }
 
-    /// The port events do not tell the families apart, so neither do the pools.
+    /// The port events do not tell the families apart, so neither do the pools. Where IPv4's could not
+    /// be read, that is told already.
     fn compare(&mut self, four: &Family, six: &Family) {
         let protocol = six.protocol;
         let feature = format!("the range of {protocol} ports of IPv6");
         match (&four.range, &six.range) {
-            (_, Err(why)) => {
+            (Ok(_), Err(why)) => {
                 self.limit(feature, format!("{why}; it is taken to be IPv4's"), six.compare("dynamicport"));
             }
             (Ok((low, high)), Ok((low6, high6))) if (low, high) != (low6, high6) => {
@@ -119,7 +120,7 @@ impl Ranges {
         }
         let feature = format!("excluded {protocol} ports of IPv6");
         match (&four.exclusions, &six.exclusions) {
-            (_, Err(why)) => {
+            (Ok(_), Err(why)) => {
                 let why = format!("{why}; they are taken to be IPv4's");
                 self.limit(feature, why, six.compare("excludedportrange"));
             }
@@ -151,16 +152,27 @@ impl Family {
             Some(Err(why)) => Err(why.clone()),
             None => Err("netsh was not asked".to_owned()),
         };
-        let unread = || "what netsh printed could not be read".to_owned();
-        let range = answer(Asks::Range).and_then(|output| netsh::dynamic_range(output).ok_or_else(unread));
-        let exclusions =
-            answer(Asks::Exclusions).and_then(|output| netsh::exclusions(output).ok_or_else(unread));
+        let range = answer(Asks::Range)
+            .and_then(|output| netsh::dynamic_range(output).ok_or_else(|| unreadable(output)));
+        let exclusions = answer(Asks::Exclusions)
+            .and_then(|output| netsh::exclusions(output).ok_or_else(|| unreadable(output)));
         Self { name, protocol, range, exclusions }
     }
 
     fn compare(&self, what: &str) -> String {
         let Self { name, protocol, .. } = self;
         format!("compare with: netsh int {name} show {what} {protocol}")
+    }
+}
+
+/// What netsh printed instead.
+fn unreadable(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    match text.lines().map(str::trim).find(|line| !line.is_empty()) {
+        None => "netsh printed nothing".to_owned(),
+        Some(line) => {
+            format!("netsh printed no such table, but: {}", line.chars().take(60).collect::<String>())
+        }
     }
 }
 
@@ -219,7 +231,19 @@ mod tests {
     #[test]
     fn nothing_asked_is_nothing_known() {
         let ranges = Ranges::of(&Answers::new());
-        assert_eq!((ranges.pools.len(), ranges.unknown.len()), (0, 8));
+        assert_eq!((ranges.pools.len(), ranges.unknown.len()), (0, 4), "once for both families");
+    }
+
+    #[test]
+    fn an_answer_that_is_no_table_is_shown() {
+        let ranges = |output: &[u8]| {
+            Ranges::of(&answers(|question| (question.family == "ipv6").then(|| Ok(output.to_vec()))))
+        };
+        assert!(ranges(b"").unknown[0].why.starts_with("netsh printed nothing; it is taken to be IPv4's"));
+        let refused = ranges(b"\r\nThe requested operation requires elevation.\r\n");
+        let why = "netsh printed no such table, but: The requested operation requires elevation.; they are taken to be \
+                   IPv4's";
+        assert_eq!((refused.unknown.len(), &*refused.unknown[1].why), (4, why));
     }
 
     #[test]

@@ -225,6 +225,19 @@ fn number(row: &[u8], at: usize) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_harm(count in 0_u32..4, rest: Vec<u8>) {
+            let bytes = [&count.to_ne_bytes()[..], &rest].concat();
+            for layout in [TCP4, TCP6, UDP4, UDP6, BOUND4, BOUND6] {
+                if let Ok(table) = layout.read(&bytes) {
+                    prop_assert!(table.rows.len() + table.unknown <= count as usize);
+                }
+            }
+        }
+    }
 
     /// A table of one row with each field at its place, and everything else as far from 0 as may be.
     fn table(layout: &Layout, local: &str, remote: &str, state: u32, pid: u32) -> Vec<u8> {

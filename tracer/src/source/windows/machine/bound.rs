@@ -25,7 +25,8 @@ pub(super) fn endpoints(degraded: &mut Vec<Degradation>) -> Vec<Row> {
         (BOUND4, c"InternalGetBoundTcpEndpointTable", "IPv4"),
         (BOUND6, c"InternalGetBoundTcp6EndpointTable", "IPv6"),
     ] {
-        match table(&layout, name) {
+        let table = find(name).map_or_else(|| Err(absent(name)), |get| table(&layout, name, get));
+        match table {
             Ok(mut found) => rows.append(&mut found),
             Err(error) => degraded.push(Degradation {
                 feature: format!("tcp sockets over {family} that are bound and nothing else"),
@@ -37,13 +38,13 @@ pub(super) fn endpoints(degraded: &mut Vec<Degradation>) -> Vec<Row> {
     rows
 }
 
-fn table(layout: &Layout, name: &CStr) -> Result<Vec<Row>, SourceError> {
-    let shown = name.to_string_lossy();
-    let Some(get) = find(name) else {
-        let what = format!("iphlpapi.dll has no {shown}");
-        return Err(SourceError { what, remedy: String::new() });
-    };
-    let what = format!("{shown} cannot list them");
+fn absent(name: &CStr) -> SourceError {
+    let what = format!("iphlpapi.dll has no {}", name.to_string_lossy());
+    SourceError { what, remedy: String::new() }
+}
+
+fn table(layout: &Layout, name: &CStr, get: GetTable) -> Result<Vec<Row>, SourceError> {
+    let what = format!("{} cannot list them", name.to_string_lossy());
     // SAFETY: it is the heap of this process, and takes no arguments.
     let heap = unsafe { GetProcessHeap() };
     let mut table = null_mut();
@@ -79,4 +80,52 @@ fn find(name: &CStr) -> Option<GetTable> {
     }?;
     // SAFETY: both are pointers to functions; this is what the one of that name is.
     Some(unsafe { std::mem::transmute::<unsafe extern "system" fn() -> isize, GetTable>(function) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windows_sys::Win32::NetworkManagement::IpHelper::{MIB_TCPROW2, MIB_TCPTABLE2};
+    use windows_sys::Win32::System::Memory::HeapAlloc;
+
+    /// One endpoint, on the heap that is given.
+    unsafe extern "system" fn one(table: *mut *mut c_void, heap: HANDLE, flags: u32) -> u32 {
+        let row = MIB_TCPROW2 {
+            dwLocalAddr: u32::from_ne_bytes([127, 0, 0, 1]),
+            dwLocalPort: u32::from(50_001_u16.to_be()),
+            dwOwningPid: 7,
+            ..MIB_TCPROW2::default()
+        };
+        // SAFETY: the block is as large as what is written to it; `table` is the caller's.
+        unsafe {
+            let block = HeapAlloc(heap, flags, size_of::<MIB_TCPTABLE2>());
+            block.cast::<MIB_TCPTABLE2>().write(MIB_TCPTABLE2 { dwNumEntries: 1, table: [row] });
+            table.write(block);
+        }
+        0
+    }
+
+    unsafe extern "system" fn none(_: *mut *mut c_void, _: HANDLE, _: u32) -> u32 {
+        0
+    }
+
+    unsafe extern "system" fn fail(_: *mut *mut c_void, _: HANDLE, _: u32) -> u32 {
+        50
+    }
+
+    #[test]
+    fn a_table_on_the_heap_is_read_and_freed() {
+        let rows = table(&BOUND4, c"One", one).unwrap();
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!((row.local, row.pid), ("127.0.0.1:50001".parse().unwrap(), 7));
+        assert_eq!(table(&BOUND4, c"None", none).unwrap(), []);
+        let error = table(&BOUND4, c"Fail", fail).unwrap_err();
+        assert!(error.what.starts_with("Fail cannot list them: ") && error.what.contains("50"), "{error}");
+    }
+
+    #[test]
+    fn functions_are_looked_up() {
+        assert!(find(c"GetExtendedTcpTable").is_some());
+        assert!(find(c"GetNoSuchTable").is_none());
+    }
 }

@@ -62,3 +62,36 @@ impl Buffer {
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), size_of_val(&self.0[..])) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_grows_as_long_as_it_is_too_small() {
+        let mut asked = Vec::new();
+        let buffer = Buffer::fill(16, |_, bytes, needed| {
+            asked.push(bytes);
+            *needed = 20_000;
+            if bytes < 20_000 { TOO_SMALL[0] } else { 0 }
+        });
+        assert_eq!(asked, [16, 24_096]);
+        assert_eq!(buffer.map(|buffer| buffer.bytes().len()), Ok(24_096));
+    }
+
+    #[test]
+    fn another_error_ends_it_and_so_does_one_that_never_ends() {
+        let mut asked = 0;
+        let mut count = |code| {
+            asked = 0;
+            let failed = Buffer::fill(8, |_, _, _| {
+                asked += 1;
+                code
+            });
+            (failed.err(), asked)
+        };
+        assert_eq!(count(5), (Some(5), 1));
+        let (code, asked) = count(TOO_SMALL[1]);
+        assert!(code == Some(TOO_SMALL[1]) && asked <= TRIES, "{asked}");
+    }
+}

@@ -57,3 +57,14 @@ fn system_directory() -> Option<PathBuf> {
     let units = unsafe { GetSystemDirectoryW(path.as_mut_ptr(), room) };
     (1..room).contains(&units).then(|| PathBuf::from(text::narrow(&path)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let error = run("no-such-program.exe", &[]).unwrap_err();
+        assert!(error.contains("no-such-program.exe cannot be run"), "{error}");
+    }
+}

@@ -70,3 +70,17 @@ pub fn enable_debug_privilege() -> bool {
     // It succeeds with ERROR_NOT_ALL_ASSIGNED when it has done nothing.
     done != 0 && super::last_error() == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drivers_are_listed_or_withheld() {
+        enable_debug_privilege();
+        match drivers() {
+            Ok(images) => assert!(images.iter().all(|image| image.pid == 4), "{images:?}"),
+            Err(error) => assert!(error.what.contains("withholds"), "{error}"),
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod buffer;
 mod command;
 mod drivers;
 mod handle;
+mod picture;
 mod processes;
 mod ranges;
 mod registry;
@@ -18,6 +19,7 @@ mod system;
 mod text;
 
 pub use drivers::{drivers, enable_debug_privilege};
+pub use picture::{advice, inhabitants, picture};
 pub use processes::{process, processes};
 pub use ranges::ranges;
 pub use registry::{max_user_port, time_wait_delay};

@@ -105,16 +105,18 @@ fn path(process: &Handle) -> Option<String> {
     (done != 0).then(|| text::narrow(path.get(..units as usize).unwrap_or_default()))
 }
 
-/// A `UNICODE_STRING`, which is a length, some room and a pointer, and behind it its text.
+/// The answer is a `UNICODE_STRING` (a length, some room, a pointer) with its text in the same buffer.
 fn command_line(process: &Handle) -> Option<String> {
     let answer = Buffer::fill(1_024, |to, bytes, needed| {
         // SAFETY: the process is open, `to` has as many bytes, and `needed` outlives the call.
         unsafe { NtQueryInformationProcess(process.get(), COMMAND_LINE, to, bytes, needed) }.cast_unsigned()
     });
-    let answer = answer.ok()?;
-    let bytes = usize::from(Bytes(answer.bytes()).u16()?);
-    let text = answer.bytes().get(2 * size_of::<usize>()..)?.get(..bytes)?;
-    let line = Bytes(text).wide();
+    let mut answer = answer.ok()?;
+    let start = answer.pointer().addr();
+    let bytes = answer.bytes();
+    let length = usize::from(u16::from_ne_bytes(*bytes.first_chunk()?));
+    let text = usize::from_ne_bytes(*bytes.get(size_of::<usize>()..)?.first_chunk()?);
+    let line = Bytes(bytes.get(text.checked_sub(start)?..)?.get(..length)?).wide();
     (!line.is_empty()).then_some(line)
 }
 

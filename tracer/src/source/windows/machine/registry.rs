@@ -36,3 +36,13 @@ fn number(name: &str) -> Option<u32> {
     };
     (code == 0).then_some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_set_is_not_known() {
+        assert_eq!(number("NoSuchSetting"), None);
+    }
+}

@@ -80,3 +80,14 @@ unsafe fn service(list: *const ENUM_SERVICE_STATUS_PROCESSW, at: usize) -> Optio
     // SAFETY: the caller says that the name can be read.
     unsafe { text::at(status.lpServiceName) }.map(|name| Service { pid, name })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_run_have_names() {
+        let services = services().unwrap();
+        assert!(services.iter().all(|service| !service.name.is_empty()), "{services:?}");
+    }
+}

@@ -40,3 +40,16 @@ pub fn boot_filetime() -> u64 {
     let up_ms = unsafe { GetTickCount64() };
     now_filetime().saturating_sub(up_ms * MILLISECOND)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_booted_before_now_and_once() {
+        assert!(version().0 >= 6);
+        let (first, second) = (boot_filetime(), boot_filetime());
+        assert!(first < now_filetime());
+        assert!(first.abs_diff(second) < 60_000 * MILLISECOND, "{first} {second}");
+    }
+}

@@ -1,0 +1,41 @@
+//! Everything that a picture and an advice need, asked for.
+
+use super::{
+    boot_filetime, max_user_port, now_filetime, processes, ranges, services, sockets, time_wait_delay,
+    version,
+};
+use crate::event::{Advice, Degradation};
+use crate::source::windows::advice::{Settings, advise};
+use crate::source::windows::fact::{Process, Service};
+use crate::source::windows::snapshot::{self, Seen};
+use crate::source::{Picture, SourceError};
+
+/// The processes and services that could be listed; what could not goes to `degraded`.
+pub fn inhabitants(degraded: &mut Vec<Degradation>) -> (Vec<Process>, Vec<Service>) {
+    let mut or_none = |feature: &str, error: SourceError| {
+        degraded.push(Degradation { feature: feature.to_owned(), why: error.what, remedy: error.remedy });
+    };
+    let processes = processes().map_err(|error| or_none("names of processes", error)).unwrap_or_default();
+    let services = services().map_err(|error| or_none("services by name", error)).unwrap_or_default();
+    (processes, services)
+}
+
+/// Looks at who holds what now.
+///
+/// # Errors
+/// When no socket can be listed.
+pub fn picture() -> Result<Picture, SourceError> {
+    let (boot, now) = (boot_filetime(), now_filetime());
+    let sockets = sockets()?;
+    let mut degraded = sockets.degraded;
+    let (processes, services) = inhabitants(&mut degraded);
+    let (version, ranges, rows) = (version(), ranges(), sockets.rows);
+    Ok(snapshot::picture(&Seen { version, boot, now, rows, processes, services, ranges, degraded }))
+}
+
+/// What this machine's settings mean for its pools.
+#[must_use]
+pub fn advice() -> Vec<Advice> {
+    let (ranges, time_wait_s, max_user_port) = (ranges(), time_wait_delay(), max_user_port());
+    advise(&Settings { ranges, time_wait_s, max_user_port })
+}

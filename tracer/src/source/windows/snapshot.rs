@@ -1,0 +1,203 @@
+//! Who holds what at one instant, from what Windows lists: no session, and any user may ask.
+
+use super::etl::Header;
+use super::fact::{Process, Service};
+use super::listing::Row;
+use super::listing::ranges::Ranges;
+use super::model::{Background, DEFAULT_RANGE, Model, pool};
+use crate::event::{Capture, Degradation, Event, EventKind, PoolId, PortRange, Protocol};
+use crate::source::Picture;
+use std::collections::BTreeMap;
+
+/// How many of Windows' ticks, of 100 ns, make a second.
+const TICKS_PER_S: u64 = 10_000_000;
+
+/// What Windows listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Its version: major, minor, build.
+    pub version: (u32, u32, u32),
+    /// When it booted, as FILETIME.
+    pub boot: u64,
+    /// When the sockets were listed, as FILETIME.
+    pub now: u64,
+    /// Its sockets, each once.
+    pub rows: Vec<Row>,
+    /// Its processes.
+    pub processes: Vec<Process>,
+    /// Its services.
+    pub services: Vec<Service>,
+    /// Its pools.
+    pub ranges: Ranges,
+    /// What could not be listed, but for what `ranges` says.
+    pub degraded: Vec<Degradation>,
+}
+
+/// The picture of that.
+#[must_use]
+pub fn picture(seen: &Seen) -> Picture {
+    let (major, minor, build) = seen.version;
+    let version = (byte(major), byte(minor));
+    let header = Header::of_session(version, build, 0, seen.boot, seen.now);
+    let at_ns = header.start_ns();
+    let pools = pools(&seen.ranges);
+    let pool_event =
+        |(&pool, &range): (&PoolId, &PortRange)| Event { at_ns, kind: EventKind::Pool { pool, range } };
+    let mut events: Vec<Event> = pools.iter().map(pool_event).collect();
+    let background = Background {
+        processes: seen.processes.clone(),
+        services: seen.services.clone(),
+        has_tcpip: true,
+        ranges: pools.clone(),
+        ..Background::default()
+    };
+    Model::new(&header, &background).list(at_ns, &seen.rows, &mut events);
+    let capture = Capture {
+        platform: "windows".to_owned(),
+        kernel: format!("{major}.{minor}.{build}"),
+        hooks: Vec::new(),
+        degraded: [&seen.degraded[..], &seen.ranges.unknown].concat(),
+        clock: header.clock(),
+        ticks_per_s: TICKS_PER_S,
+        pools,
+    };
+    Picture { capture, events, at_ns }
+}
+
+/// Every pool; of one that could not be read Windows' default is assumed, and that is told.
+fn pools(ranges: &Ranges) -> BTreeMap<PoolId, PortRange> {
+    let known = |id| (id, ranges.pools.get(&id).copied().unwrap_or(DEFAULT_RANGE));
+    [Protocol::Tcp, Protocol::Udp].map(|protocol| known(pool(protocol))).into()
+}
+
+fn byte(number: u32) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Acquired, OwnerId, ProcessId, SocketState};
+    use crate::source::windows::fact::ProcessLife;
+    use crate::source::windows::listing::RowState;
+
+    const BOOT: u64 = 133_000_000_000_000_000;
+    const SECOND: u64 = 10_000_000;
+
+    fn row(protocol: Protocol, local: &str, remote: Option<&str>, state: RowState, pid: u32) -> Row {
+        let remote = remote.map(|remote| remote.parse().unwrap());
+        Row { protocol, local: local.parse().unwrap(), remote, state, pid, since: None }
+    }
+
+    fn process(pid: u32, image: &str) -> Process {
+        Process {
+            life: ProcessLife::Exists,
+            pid,
+            parent: Some(600),
+            created: Some(BOOT + SECOND),
+            start_key: None,
+            image: Some(image.to_owned()),
+            command: None,
+        }
+    }
+
+    fn seen(rows: Vec<Row>) -> Seen {
+        Seen {
+            version: (10, 0, 26_100),
+            boot: BOOT,
+            now: BOOT + 100 * SECOND,
+            rows,
+            processes: vec![process(700, r"C:\Windows\System32\svchost.exe")],
+            services: ["Dnscache", "NlaSvc"].map(|name| Service { pid: 700, name: name.to_owned() }).to_vec(),
+            ..Seen::default()
+        }
+    }
+
+    fn holds(picture: &Picture) -> Vec<&Acquired> {
+        let hold = |event| match event {
+            &Event { kind: EventKind::Acquired(ref acquired), .. } => Some(acquired),
+            _ => None,
+        };
+        picture.events.iter().filter_map(hold).collect()
+    }
+
+    const CONNECTED: RowState = RowState::Held(SocketState::Connected);
+    const LISTEN: RowState = RowState::Held(SocketState::Listen);
+    const BOUND: RowState = RowState::Held(SocketState::Bound);
+
+    #[test]
+    fn a_hold_is_its_process_s_with_its_services() {
+        let picture = picture(&seen(vec![
+            row(Protocol::Udp, "0.0.0.0:50000", None, BOUND, 700),
+            row(Protocol::Tcp, "10.0.0.5:50001", Some("10.0.0.1:443"), CONNECTED, 700),
+        ]));
+        let id = ProcessId { pid: 700, started_ticks: SECOND };
+        let [tcp, udp] = holds(&picture)[..] else { panic!("{picture:?}") };
+        assert_eq!((&tcp.owner, &udp.owner), (&OwnerId::Process(id), &OwnerId::Process(id)));
+        assert!(tcp.pre_existing && udp.pre_existing);
+        assert_eq!(
+            (tcp.port, tcp.remote, tcp.state),
+            (Some(50_001), "10.0.0.1:443".parse().ok(), SocketState::Connected)
+        );
+        assert_eq!((udp.pool, udp.state), (pool(Protocol::Udp), SocketState::Bound));
+        let named = picture.events.iter().find_map(|event| match &event.kind {
+            EventKind::Process { id: of, facts } if *of == id => Some(facts),
+            _ => None,
+        });
+        let facts = named.unwrap();
+        assert_eq!((&*facts.comm, facts.service.as_deref()), ("svchost.exe", Some("Dnscache, NlaSvc")));
+        assert_eq!(picture.at_ns, 100_000_000_000);
+        assert_eq!((&*picture.capture.kernel, picture.capture.ticks_per_s), ("10.0.26100", SECOND));
+    }
+
+    #[test]
+    fn what_took_no_port_of_the_pool_is_no_hold() {
+        let picture = picture(&seen(vec![
+            row(Protocol::Tcp, "0.0.0.0:445", None, LISTEN, 4),
+            row(Protocol::Udp, "0.0.0.0:5353", None, BOUND, 700),
+            row(Protocol::Tcp, "0.0.0.0:50002", None, LISTEN, 700),
+            row(Protocol::Tcp, "10.0.0.5:50002", Some("10.0.0.9:60000"), CONNECTED, 700),
+        ]));
+        let [listener] = holds(&picture)[..] else { panic!("{picture:?}") };
+        assert_eq!(
+            (listener.port, listener.state),
+            (Some(50_002), SocketState::Listen),
+            "accepted ones are not"
+        );
+    }
+
+    #[test]
+    fn the_kernel_s_and_nobody_s() {
+        let picture = picture(&seen(vec![
+            row(Protocol::Tcp, "10.0.0.5:50003", Some("10.0.0.1:445"), CONNECTED, 4),
+            row(Protocol::Tcp, "10.0.0.5:50004", Some("10.0.0.1:443"), CONNECTED, 0),
+            row(Protocol::Tcp, "10.0.0.5:50005", Some("10.0.0.1:443"), RowState::TimeWait, 0),
+        ]));
+        let owners: Vec<_> = holds(&picture).iter().map(|hold| (hold.port, &hold.owner)).collect();
+        assert!(
+            matches!(owners[..], [(Some(50_003), OwnerId::System { .. }), (Some(50_004), OwnerId::Unowned)]),
+            "{owners:?}"
+        );
+        let is_wait = |event: &&Event| matches!(event.kind, EventKind::TimeWaitFound(_));
+        assert_eq!(picture.events.iter().filter(is_wait).count(), 1);
+    }
+
+    #[test]
+    fn the_pools_are_told_and_what_is_not_known_of_them() {
+        let mut seen = seen(Vec::new());
+        let range = PortRange { low: 10_000, high: 65_535, reserved: 9 };
+        seen.ranges.pools.insert(pool(Protocol::Tcp), range);
+        let limit = |feature: &str| Degradation {
+            feature: feature.to_owned(),
+            why: String::new(),
+            remedy: String::new(),
+        };
+        seen.ranges.unknown.push(limit("b"));
+        seen.degraded.push(limit("a"));
+        let picture = picture(&seen);
+        let expected = [(pool(Protocol::Tcp), range), (pool(Protocol::Udp), DEFAULT_RANGE)];
+        assert_eq!(picture.capture.pools, expected.into());
+        assert_eq!(picture.capture.degraded, [limit("a"), limit("b")]);
+        assert_eq!(picture.events.len(), 2);
+    }
+}
