@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tracer::engine::Config;
 use tracer::engine::report::{Finding, OwnerReport};
 use tracer::engine::scope::Scope;
-use tracer::event::{LossStage, OwnerId};
+use tracer::event::{Frame, LossStage, OwnerId};
 use tracer::source::windows::guid;
 
 const WIN11: Release = Release::Win11V23H2;
@@ -222,6 +222,27 @@ fn system_is_split_by_the_driver_on_the_stack() {
     machine.bound(4);
     let outcome = replay(machine.end());
     assert_eq!(outcome.system(), [(None, 1), (Some("mrxsmb"), 2)]);
+}
+
+/// Which of a driver's sockets it is that stay open.
+#[test]
+fn a_leaking_driver_is_shown_with_its_call_site() {
+    let kernel = |offset: u64| 0xffff_f800_0000_0000 + offset;
+    let mut machine = Machine::new(WIN11);
+    for (offset, name) in [(0x1000, "tcpip"), (0x3000, "afd"), (0x5000, "mrxsmb"), (0x7000, "ntoskrnl")] {
+        machine.driver(kernel(offset), name);
+    }
+    machine.stack(&[0x1100, 0x3100, 0x5100, 0x9000, 0x7100].map(kernel));
+    for n in 0..600_u32 {
+        machine.at(f64::from(n) / 10.0).bound(4);
+    }
+    let outcome = replay(machine.end());
+    let system = |report: &&OwnerReport| matches!(report.owner.id, OwnerId::System { .. });
+    let report = outcome.summary.owners.iter().find(system).expect("System holds ports");
+    let named = |name: &str| Frame::Named { name: name.into(), module: None };
+    let expected = [named("mrxsmb+0x100"), Frame::Address(kernel(0x9000)), named("ntoskrnl+0x100")];
+    let site = report.evidence[0].site.as_ref().expect("where it is");
+    assert_eq!(&*site.frames, expected);
 }
 
 #[test]

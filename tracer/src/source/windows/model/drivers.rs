@@ -1,5 +1,6 @@
 //! The kernel's images: which driver an address lies in, and which one asked for a socket.
 
+use crate::event::Frame;
 use crate::source::windows::fact::Image;
 use rustc_hash::FxHashSet;
 use std::mem;
@@ -24,6 +25,12 @@ struct Driver {
     name: Arc<str>,
 }
 
+impl Driver {
+    fn is_plumbing(&self) -> bool {
+        PLUMBING.contains(&self.name.to_ascii_lowercase().as_str())
+    }
+}
+
 /// The images of the kernel, by where they begin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drivers(Vec<Driver>);
@@ -46,8 +53,23 @@ impl Drivers {
     /// The driver that a stack (innermost first) comes from: the first outside the plumbing.
     #[must_use]
     pub fn of_stack(&self, stack: impl Iterator<Item = u64>) -> Option<Arc<str>> {
-        let mut names = stack.filter_map(|address| self.at(address));
-        names.find(|name| !PLUMBING.contains(&name.to_ascii_lowercase().as_str())).cloned()
+        let mut drivers = stack.filter_map(|address| self.at(address));
+        drivers.find(|driver| !driver.is_plumbing()).map(|driver| Arc::clone(&driver.name))
+    }
+
+    /// A stack's frames (innermost first) in words, from the driver on that asked for a socket: what
+    /// lies between it and its socket is the same for all.
+    pub(super) fn frames(&self, stack: &[u64]) -> Vec<Frame> {
+        let asks = |address: &u64| self.at(*address).is_some_and(|driver| !driver.is_plumbing());
+        let from = stack.iter().position(asks).unwrap_or(0);
+        stack[from..].iter().map(|&address| self.frame(address)).collect()
+    }
+
+    fn frame(&self, address: u64) -> Frame {
+        self.at(address).map_or(Frame::Address(address), |driver| {
+            let name = format!("{}+{:#x}", driver.name, address - driver.base);
+            Frame::Named { name: name.into(), module: None }
+        })
     }
 
     /// The addresses of a stack that are the kernel's, but in no image that is known.
@@ -55,10 +77,10 @@ impl Drivers {
         stack.filter(|&address| is_kernel_address(address) && self.at(address).is_none())
     }
 
-    fn at(&self, address: u64) -> Option<&Arc<str>> {
+    fn at(&self, address: u64) -> Option<&Driver> {
         let after = self.0.partition_point(|driver| driver.base <= address);
         let driver = self.0.get(after.checked_sub(1)?)?;
-        (address < driver.end).then_some(&driver.name)
+        (address < driver.end).then_some(driver)
     }
 }
 
@@ -86,7 +108,7 @@ impl Strangers {
 }
 
 /// The upper half belongs to the kernel, on machines of 64 bits and of 32.
-fn is_kernel_address(address: u64) -> bool {
+pub(super) fn is_kernel_address(address: u64) -> bool {
     address >> 63 == 1 || (0x8000_0000..=0xffff_ffff).contains(&address)
 }
 

@@ -2,7 +2,7 @@
 
 use super::ports::{Claim, Held, Holders, Out, Trust};
 use super::{Model, Told};
-use crate::event::{OwnerId, Protocol};
+use crate::event::{Acquired, OwnerId, Protocol, SiteId};
 use crate::source::windows::fact;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ const ENDPOINTS_MAX: usize = 1 << 22;
 #[derive(Clone, Debug)]
 struct Endpoint {
     claim: Claim,
+    /// Where in the kernel it was created.
+    site: Option<SiteId>,
     /// Its port.
     bound: Option<u16>,
 }
@@ -33,11 +35,16 @@ impl Endpoints {
         self.0.remove(&endpoint);
     }
 
-    fn enter(&mut self, endpoint: u64, claim: Claim) {
+    /// Where in the kernel an endpoint was created.
+    pub(super) fn site(&self, endpoint: u64) -> Option<SiteId> {
+        self.0.get(&endpoint).and_then(|endpoint| endpoint.site)
+    }
+
+    fn enter(&mut self, endpoint: u64, claim: Claim, site: Option<SiteId>) {
         if self.0.len() >= ENDPOINTS_MAX {
             self.0.retain(|_, endpoint| endpoint.bound.is_some());
         }
-        self.0.insert(endpoint, Endpoint { claim, bound: None });
+        self.0.insert(endpoint, Endpoint { claim, site, bound: None });
     }
 }
 
@@ -59,8 +66,9 @@ impl Model {
             known.claim.owner = better(&known.claim.owner, claim.owner);
             return;
         }
+        let site = self.site_of(&claim.owner, told);
         self.forget(protocol, endpoint, told);
-        self.endpoints.enter(endpoint, claim);
+        self.endpoints.enter(endpoint, claim, site);
     }
 
     /// An endpoint's address is another's now: its port's release was not seen.
@@ -86,8 +94,9 @@ impl Model {
         };
         self.forget(Protocol::Udp, endpoint, told);
         let trust = claim.trust;
-        let acquired = self.hold(Protocol::Udp, &claim.owner, local);
-        self.endpoints.enter(endpoint, claim);
+        let site = self.endpoints.site(endpoint).or_else(|| self.site_of(&claim.owner, told));
+        let acquired = Acquired { site, ..self.hold(Protocol::Udp, &claim.owner, local) };
+        self.endpoints.enter(endpoint, claim, site);
         self.endpoints.bind(endpoint, local.port());
         if self.udp.recognise(endpoint, local.port(), told.out.at_ns).is_none() {
             let holders = Holders { strong: Some(endpoint), weak: None };
@@ -124,15 +133,22 @@ impl Model {
     /// Whose endpoint it is: as it was created, or else as the request that its thread is in.
     pub(super) fn claim_of(&mut self, endpoint: u64, told: &mut Told<'_, '_>) -> Claim {
         let module = self.module_of(told.record);
-        if let Some(known) = self.endpoints.0.get_mut(&endpoint) {
-            if let (OwnerId::System { module: none @ None, .. }, Some(_)) = (&mut known.claim.owner, &module)
-            {
-                *none = module;
-            }
-            return known.claim.clone();
+        let Some(known) = self.endpoints.0.get_mut(&endpoint) else {
+            let claim = self.claim_of_thread(module, told);
+            let site = self.site_of(&claim.owner, told);
+            self.endpoints.enter(endpoint, claim.clone(), site);
+            return claim;
+        };
+        if let (OwnerId::System { module: none @ None, .. }, Some(_)) = (&mut known.claim.owner, &module) {
+            *none = module;
         }
-        let claim = self.claim_of_thread(module, told);
-        self.endpoints.enter(endpoint, claim.clone());
+        let (claim, site) = (known.claim.clone(), known.site);
+        if site.is_none()
+            && let Some(site) = self.site_of(&claim.owner, told)
+            && let Some(known) = self.endpoints.0.get_mut(&endpoint)
+        {
+            known.site = Some(site);
+        }
         claim
     }
 

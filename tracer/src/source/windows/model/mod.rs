@@ -12,6 +12,7 @@ mod order;
 mod people;
 mod ports;
 mod refusals;
+mod sites;
 mod threads;
 mod traffic;
 
@@ -30,6 +31,7 @@ use endpoints::Endpoints;
 use people::People;
 use ports::{Held, Holders, Out, Ports, Trust};
 use rustc_hash::FxHashMap;
+use sites::Sites;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -65,6 +67,7 @@ pub struct Model {
     order: PortOrder,
     drivers: Drivers,
     strangers: Strangers,
+    sites: Sites,
     has_tcpip: bool,
     people: People,
     threads: Threads,
@@ -107,6 +110,7 @@ impl Model {
             order: background.order,
             drivers: background.drivers.clone(),
             strangers: Strangers::default(),
+            sites: Sites::default(),
             has_tcpip: background.has_tcpip,
             people,
             threads: Threads::default(),
@@ -130,6 +134,7 @@ impl Model {
     /// The kernel's images have been listed again.
     pub fn set_drivers(&mut self, drivers: Drivers) {
         self.drivers = drivers;
+        self.sites.retell();
     }
 
     /// Whether a stack had an address of the kernel in no image that is known, since this was last
@@ -236,6 +241,7 @@ impl Model {
         }
         let local = asked.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |asked| asked.ip());
         let acquired = self.hold(Protocol::Tcp, &claim.owner, SocketAddr::new(local, port));
+        let acquired = Acquired { site: self.endpoints.site(fact.acquirer), ..acquired };
         let holder = Some(fact.acquirer);
         let holders = if fact.weak {
             Holders { strong: None, weak: holder }

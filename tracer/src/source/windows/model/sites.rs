@@ -1,0 +1,62 @@
+//! Call sites of the kernel: the stacks on which its drivers create and bind sockets.
+//!
+//! Only the kernel's: what lies at an address of a process is not known here.
+
+use super::drivers::{Drivers, is_kernel_address};
+use super::ports::Out;
+use super::{Model, Told};
+use crate::event::{EventKind, OwnerId, SiteId};
+use rustc_hash::FxHashMap;
+use std::num::NonZeroU64;
+
+/// Call sites that are kept; holds from others have none.
+const SITES_MAX: usize = 16_384;
+/// Frames that are kept of a stack; Windows takes up to 192.
+const FRAMES_MAX: usize = 64;
+
+/// The call sites, by their stacks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sites(FxHashMap<Box<[u64]>, Site>);
+
+#[derive(Clone, Copy, Debug)]
+struct Site {
+    id: SiteId,
+    /// Its frames have been told as they are called now.
+    told: bool,
+}
+
+impl Sites {
+    /// The site of a stack, innermost frame first; told of if that was not done yet.
+    fn enter(&mut self, stack: &[u64], drivers: &Drivers, out: &mut Out<'_>) -> Option<SiteId> {
+        if !self.0.contains_key(stack) {
+            if self.0.len() >= SITES_MAX {
+                return None;
+            }
+            let id = SiteId(NonZeroU64::new(self.0.len() as u64 + 1)?);
+            self.0.insert(stack.into(), Site { id, told: false });
+        }
+        let site = self.0.get_mut(stack)?;
+        if !site.told {
+            site.told = true;
+            out.push(EventKind::Site { id: site.id, frames: drivers.frames(stack).into() });
+        }
+        Some(site.id)
+    }
+
+    /// Frames may be called otherwise from now on.
+    pub(super) fn retell(&mut self) {
+        self.0.values_mut().for_each(|site| site.told = false);
+    }
+}
+
+impl Model {
+    /// Where in the kernel a record of System's was written, if its stack was taken.
+    pub(super) fn site_of(&mut self, owner: &OwnerId, told: &mut Told<'_, '_>) -> Option<SiteId> {
+        if !matches!(owner, OwnerId::System { .. }) {
+            return None;
+        }
+        let kernel = told.record.stack().filter(|&address| is_kernel_address(address));
+        let stack: Vec<_> = kernel.take(FRAMES_MAX).collect();
+        if stack.is_empty() { None } else { self.sites.enter(&stack, &self.drivers, &mut told.out) }
+    }
+}
