@@ -70,6 +70,7 @@ mod tests {
         }
     }
 
+    // The English texts are Windows'; the words of the others are made up, and do not matter.
     const ENGLISH: &str = "\r\nProtocol tcp Dynamic Port Range\r\n---------------------------------\r\n\
                            Start Port      : 49152\r\nNumber of Ports : 16384\r\n\r\n";
     const GERMAN: &str = "\r\nProtokoll tcp Dynamischer Portbereich\r\n---------------------------------\r\n\

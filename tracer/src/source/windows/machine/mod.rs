@@ -1,8 +1,7 @@
 //! What Windows says when it is asked: the edge to its interfaces, and nothing else.
 //!
 //! Everything that reads what it answers is in `listing`. What could not be asked is told, with the
-//! number of the error. What calls here have never been run on Windows by those who wrote them; under
-//! wine they have.
+//! number of the error. Those who wrote this had wine to run it, and no Windows.
 
 mod bound;
 mod buffer;
@@ -19,7 +18,7 @@ mod system;
 mod text;
 
 pub use drivers::{drivers, enable_debug_privilege};
-pub use picture::{advice, inhabitants, picture};
+pub use picture::{advice, picture};
 pub use processes::{process, processes};
 pub use ranges::ranges;
 pub use registry::{max_user_port, time_wait_delay};
