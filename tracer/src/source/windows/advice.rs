@@ -68,7 +68,7 @@ fn shorter_wait(time_wait_s: Option<u32>) -> Option<Advice> {
     Some(Advice {
         says: format!("TcpTimedWaitDelay is set to {seconds} s; {} s are enough, as a rule", TIME_WAIT_S.0),
         remedy: format!(
-            r"reg add HKLM\SYSTEM\CurrentControlSet\Services\Tcpip\Parameters /v TcpTimedWaitDelay /t REG_DWORD /d {} and restart",
+            r"reg add HKLM\SYSTEM\CurrentControlSet\Services\Tcpip\Parameters /v TcpTimedWaitDelay /t REG_DWORD /d {} /f, then restart Windows",
             TIME_WAIT_S.0
         ),
     })
@@ -104,7 +104,7 @@ fn old_limit(range: &PortRange, max_user_port: Option<u32>) -> Option<Advice> {
             "MaxUserPort is set to {port}, a setting of Windows before Vista; the range is {}-{}",
             range.low, range.high
         ),
-        remedy: "delete MaxUserPort, restart, and set the range with netsh int ipv4 set dynamicport"
+        remedy: "delete MaxUserPort, restart Windows, and set the range with netsh int ipv4 set dynamicport"
             .to_owned(),
     })
 }
