@@ -17,14 +17,10 @@ pub struct Findings {
     pub stacks: Stacks,
     /// Why it was refused: a number of winerror.h.
     pub stacks_refused: Option<u32>,
-    /// Whether the kernel's drivers are known.
-    pub drivers_known: bool,
-    /// Why the sockets that were there could not be listed.
-    pub sockets_unknown: Option<String>,
     /// The pools' ranges, as far as they are known.
-    pub ranges: BTreeMap<PoolId, PortRange>,
-    /// What is not known of the ranges.
-    pub ranges_unknown: Vec<Degradation>,
+    pub pools: BTreeMap<PoolId, PortRange>,
+    /// What could not be listed.
+    pub degraded: Vec<Degradation>,
 }
 
 /// What can be seen.
@@ -33,7 +29,7 @@ pub fn capture(header: &Header, findings: Findings) -> Capture {
     let (major, minor) = header.version;
     let mut pools: BTreeMap<PoolId, PortRange> =
         [Protocol::Tcp, Protocol::Udp].map(|protocol| (pool(protocol), DEFAULT_RANGE)).into();
-    pools.extend(&findings.ranges);
+    pools.extend(&findings.pools);
     Capture {
         platform: "windows".to_owned(),
         kernel: format!("{major}.{minor}.{}", header.build),
@@ -65,21 +61,11 @@ fn degraded(header: &Header, findings: Findings) -> Vec<Degradation> {
         let why = format!("Windows build {} tells nothing of them", header.build);
         limit("UDP ports", why, "trace on Windows 10 1607, Server 2016 or later");
     }
-    if let Some(why) = findings.sockets_unknown {
-        limit("ports held before the trace", why, "begin the trace before the program");
-    }
     if let Some(number) = findings.stacks_refused {
         let why = format!("Windows refuses the stacks of socket creation (error {number})");
         limit("System's ports by driver", why, "run it as Administrator, on Windows 8.1 or later");
-    } else if findings.stacks != Stacks::None && !findings.drivers_known {
-        let why = "Windows does not tell where the kernel's drivers lie".to_owned();
-        limit(
-            "System's ports by driver",
-            why,
-            "run it as Administrator: it needs the right to debug programs",
-        );
     }
-    degraded.extend(findings.ranges_unknown);
+    degraded.extend(findings.degraded);
     degraded
 }
 
@@ -97,18 +83,16 @@ mod tests {
         Findings {
             stacks: Stacks::Kernel,
             stacks_refused: None,
-            drivers_known: true,
-            sockets_unknown: None,
-            ranges: BTreeMap::new(),
-            ranges_unknown: Vec::new(),
+            pools: BTreeMap::new(),
+            degraded: Vec::new(),
         }
     }
 
     #[test]
     fn all_is_well_on_a_new_windows() {
         let range = PortRange { low: 10_000, high: 20_000, reserved: 5 };
-        let ranges = [(pool(Protocol::Tcp), range)].into();
-        let capture = capture(&header(26_100), Findings { ranges, ..findings() });
+        let pools = [(pool(Protocol::Tcp), range)].into();
+        let capture = capture(&header(26_100), Findings { pools, ..findings() });
         assert_eq!((capture.kernel.as_str(), capture.degraded.len()), ("10.0.26100", 0));
         assert!(capture.hooks.iter().all(|hook| hook.off_because.is_none()));
         assert_eq!(capture.clock.monotonic_ns, 3_600_000_000_000);
@@ -119,22 +103,23 @@ mod tests {
 
     #[test]
     fn what_is_limited_is_told_with_its_remedy() {
-        let limited = Findings {
-            stacks_refused: Some(5),
-            sockets_unknown: Some("it is refused".to_owned()),
-            ..findings()
+        let sockets = Degradation {
+            feature: "ports held before the trace".to_owned(),
+            why: "they cannot be listed".to_owned(),
+            remedy: "begin the trace before the program".to_owned(),
         };
+        let limited = Findings { stacks_refused: Some(5), degraded: vec![sockets], ..findings() };
         let capture = capture(&header(10_586), limited);
         let features: Vec<_> = capture.degraded.iter().map(|limit| limit.feature.as_str()).collect();
-        assert_eq!(features, ["UDP ports", "ports held before the trace", "System's ports by driver"]);
-        assert!(capture.hooks.iter().any(|hook| hook.off_because.is_some()));
+        assert_eq!(features, ["UDP ports", "System's ports by driver", "ports held before the trace"]);
+        let off = capture.hooks.iter().find(|hook| hook.off_because.is_some());
+        assert_eq!(off.map(|hook| hook.name.as_str()), Some("stacks"));
     }
 
     #[test]
-    fn drivers_are_missed_only_where_stacks_are_wanted() {
-        for (stacks, limits) in [(Stacks::None, 0), (Stacks::Kernel, 1), (Stacks::All, 1)] {
-            let findings = Findings { stacks, drivers_known: false, ..findings() };
-            assert_eq!(capture(&header(26_100), findings).degraded.len(), limits, "{stacks:?}");
-        }
+    fn stacks_that_nobody_wants_are_off() {
+        let capture = capture(&header(26_100), Findings { stacks: Stacks::None, ..findings() });
+        assert!(capture.degraded.is_empty());
+        assert!(capture.hooks.iter().any(|hook| hook.off_because.is_some()));
     }
 }

@@ -24,8 +24,6 @@ mod control;
 #[cfg(windows)]
 mod event_record;
 #[cfg(windows)]
-mod machine;
-#[cfg(windows)]
 pub mod session;
 #[cfg(windows)]
 mod system;

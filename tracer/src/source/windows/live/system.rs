@@ -2,18 +2,19 @@
 
 use super::capture::{Findings, capture};
 use super::feed::{Feed, Losses, Start, System};
-use super::machine;
 use super::session::{Session, SessionOptions};
 use super::teller::Listing;
-use crate::source::windows::etl::{Header, UNIX_EPOCH};
-use crate::source::windows::fact::Image;
+use crate::event::Degradation;
+use crate::source::windows::etl::Header;
 use crate::source::windows::listing::Row;
+use crate::source::windows::machine::{self, Sockets};
 use crate::source::windows::model::{Background, Drivers, PortOrder};
 use crate::source::windows::record::Record;
-use crate::source::{CaptureOptions, SourceError};
+use crate::source::{CaptureOptions, SourceError, Stacks};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Instant, SystemTime};
+use std::thread;
+use std::time::Instant;
 use windows_sys::Win32::System::Threading::GetCurrentThreadId;
 
 /// How many sockets are bound to show how a port is written: of a few ports both bytes are the same.
@@ -38,45 +39,62 @@ impl Live {
     /// When this machine, or this user, cannot trace.
     pub fn open(options: &CaptureOptions) -> Result<Self, SourceError> {
         let CaptureOptions { buffer_bytes, stacks } = *options;
-        let may_debug = machine::enable_debug_privilege();
+        // Without it, the drivers' addresses are withheld: their list says so.
+        machine::enable_debug_privilege();
         let session = Session::open(&SessionOptions { buffer_bytes, stacks, file: None })?;
-        let (began, now) = (Instant::now(), filetime(SystemTime::now()));
+        let (began, now) = (Instant::now(), machine::now_filetime());
         let (major, minor, build) = machine::version();
         let version = [major, minor].map(|part| u8::try_from(part).unwrap_or(u8::MAX)).into();
         let header = Header::of_session(version, build, buffer_bytes, machine::boot_filetime(), now);
         let mut system = Windows { session, began, began_ns: header.start_ns() };
         let prober = probe().then(current_thread);
-        let drivers = system.drivers().unwrap_or_default();
-        let drivers_known = may_debug && drivers != Drivers::default();
-        let ranges = machine::ranges();
-        let background = Background {
-            order: PortOrder::default(),
-            drivers,
-            processes: machine::processes(),
-            services: machine::services(),
-            has_tcpip: true,
-            ranges: ranges.pools.clone(),
-        };
-        let at_ns = system.now_ns();
-        let (listing, sockets_unknown) = match system.sockets() {
-            Ok(rows) => (Some(Listing { at_ns, done_ns: system.now_ns(), rows }), None),
-            Err(error) => (None, Some(error.what)),
-        };
+        let stacks_refused = system.session.stacks_refused();
+        let (background, listing, degraded) = system.look_around(stacks);
         if let Err(number) = system.session.capture_state() {
             log::debug!("the connections that are there are not told (error {number})");
         }
         system.flush();
-        let findings = Findings {
-            stacks,
-            stacks_refused: system.session.stacks_refused(),
-            drivers_known,
-            sockets_unknown,
-            ranges: ranges.pools,
-            ranges_unknown: ranges.unknown,
-        };
-        let capture = capture(&header, findings);
+        let pools = background.ranges.clone();
+        let capture = capture(&header, Findings { stacks, stacks_refused, pools, degraded });
         let room = usize::try_from(buffer_bytes).unwrap_or(usize::MAX).max(1 << 20);
         Ok(Self::new(system, Start { header, background, capture, listing, prober, room }))
+    }
+}
+
+impl Windows {
+    /// Has Windows list all that is there.
+    fn look_around(&mut self, stacks: Stacks) -> (Background, Option<Listing>, Vec<Degradation>) {
+        // It starts other programs, which takes its time.
+        let ranges = thread::spawn(machine::ranges);
+        let mut degraded = Vec::new();
+        let mut or_told = |feature: &str, error: SourceError| {
+            let (why, remedy) = (error.what, error.remedy);
+            degraded.push(Degradation { feature: feature.to_owned(), why, remedy });
+        };
+        let processes = machine::processes().map_err(|error| or_told("names of processes", error));
+        let services = machine::services().map_err(|error| or_told("services by name", error));
+        let drivers = self.drivers().map_err(|error| {
+            if stacks != Stacks::None {
+                or_told("System's ports by driver", error);
+            }
+        });
+        let at_ns = self.now_ns();
+        let listed = machine::sockets().map_err(|error| or_told("ports held before the trace", error));
+        let listing = listed.ok().map(|Sockets { rows, degraded: more }| {
+            degraded.extend(more);
+            Listing { at_ns, done_ns: self.now_ns(), rows }
+        });
+        let ranges = ranges.join().unwrap_or_default();
+        degraded.extend(ranges.unknown);
+        let background = Background {
+            order: PortOrder::default(),
+            drivers: drivers.unwrap_or_default(),
+            processes: processes.unwrap_or_default(),
+            services: services.unwrap_or_default(),
+            has_tcpip: true,
+            ranges: ranges.pools,
+        };
+        (background, listing, degraded)
     }
 }
 
@@ -103,13 +121,12 @@ impl System for Windows {
     }
 
     fn sockets(&mut self) -> Result<Vec<Row>, SourceError> {
-        machine::sockets()
+        machine::sockets().map(|sockets| sockets.rows)
     }
 
     fn drivers(&mut self) -> Result<Drivers, SourceError> {
         let mut drivers = Drivers::default();
-        let images: Vec<Image> = machine::drivers()?;
-        images.iter().for_each(|image| drivers.learn(image));
+        machine::drivers()?.iter().for_each(|image| drivers.learn(image));
         Ok(drivers)
     }
 
@@ -133,10 +150,4 @@ fn probe() -> bool {
 fn current_thread() -> u32 {
     // SAFETY: it takes and changes nothing.
     unsafe { GetCurrentThreadId() }
-}
-
-/// A time as Windows has it.
-fn filetime(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() / 100;
-    u64::try_from(since).unwrap_or(u64::MAX).saturating_add(UNIX_EPOCH)
 }
