@@ -32,8 +32,9 @@ impl Release {
     fn first_with(layout: &Layout) -> Self {
         match (layout.id, layout.version) {
             (1391 | 1394 | 1396 | 1397, 0) => Self::Win10V1607,
+            (1519, _) => Self::Win11V21H2,
             (_, 0) => Self::Win7,
-            (1006 | 1008 | 1009, 1) | (1013 | 1300, 2) | (1519, _) => Self::Win11V21H2,
+            (1006 | 1008 | 1009, 1) | (1013 | 1300, 2) => Self::Win11V21H2,
             (1396, 1) | (1300, 3) => Self::Win11V23H2,
             _ => Self::Win10V2004,
         }

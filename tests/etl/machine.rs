@@ -39,6 +39,8 @@ pub(crate) struct Machine<W = Cursor<Vec<u8>>> {
     pub(crate) written: usize,
     /// Whether AFD's events are recorded.
     pub(crate) afd: bool,
+    /// Whether the stack says that a bind was refused.
+    pub(crate) stack_refuses: bool,
     /// Ports are acquired under another name than their endpoint's, so far away from it.
     pub(crate) acquirer_offset: u64,
     /// Ports in events 1191 to 1195 are written in the network's byte order.
@@ -50,6 +52,11 @@ pub(crate) struct Machine<W = Cursor<Vec<u8>>> {
 /// No address, and this port.
 pub(crate) fn anywhere(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+}
+
+/// What AFD calls a socket is not what the stack calls it.
+fn afd_name(endpoint: u64) -> Value {
+    (endpoint + 0x10_0000_0000).into()
 }
 
 pub(crate) fn server() -> SocketAddr {
@@ -82,6 +89,7 @@ impl<W: Write + Seek> Machine<W> {
             next_pointer: 0xffff_8d00_0000_1000,
             written: 0,
             afd: true,
+            stack_refuses: true,
             acquirer_offset: 0,
             network_order: false,
             extended: Vec::new(),
@@ -198,7 +206,13 @@ impl<W: Write + Seek> Machine<W> {
     /// `socket()`.
     fn create(&mut self, id: u16, pid: u32, header_pid: u32) -> u64 {
         let endpoint = self.pointer();
-        self.afd(1000, header_pid, ENTER, 0, &[(Field::ProcessIdWide, pid.into())]);
+        let kind = if id == 1391 { 2_u32 } else { 1 };
+        let asked = [
+            (Field::ProcessIdWide, pid.into()),
+            (Field::SocketType, kind.into()),
+            (Field::Endpoint, afd_name(endpoint)),
+        ];
+        self.afd(1000, header_pid, ENTER, 0, &asked);
         let values = [
             (Field::Endpoint, endpoint.into()),
             (Field::ProcessId, pid.into()),
@@ -206,7 +220,7 @@ impl<W: Write + Seek> Machine<W> {
             Self::start_key(pid),
         ];
         self.tcpip(id, header_pid, &values);
-        self.afd(1000, header_pid, EXIT, 0, &[(Field::ProcessIdWide, pid.into())]);
+        self.afd(1000, header_pid, EXIT, 0, &asked);
         endpoint
     }
 
@@ -324,16 +338,25 @@ impl<W: Write + Seek> Machine<W> {
     /// `connect()` finds no port.
     pub(crate) fn exhausted(&mut self, pid: u32) {
         let endpoint = self.create(1001, pid, pid);
-        self.afd(1018, pid, ENTER, 0, &[(Field::Remote, server().into())]);
-        self.afd(1030, pid, ENTER, 0, &[(Field::Remote, anywhere(0).into())]);
+        let name = (Field::Endpoint, afd_name(endpoint));
+        self.afd(1018, pid, ENTER, 0, &[name.clone(), (Field::Remote, server().into())]);
+        self.refused_bind(1006, pid, endpoint);
+        self.afd(1018, pid, EXIT, TOO_MANY, &[name, (Field::Remote, server().into())]);
+    }
+
+    /// `bind()` to port 0 finds none; the stack says it with event `id`, if its events are recorded.
+    fn refused_bind(&mut self, id: u16, pid: u32, endpoint: u64) {
+        let name = (Field::Endpoint, afd_name(endpoint));
+        self.afd(1030, pid, ENTER, 0, &[name.clone(), (Field::Remote, anywhere(0).into())]);
         let refused = [
             (Field::Endpoint, endpoint.into()),
             (Field::Local, anywhere(0).into()),
             (Field::Status, TOO_MANY.into()),
         ];
-        self.tcpip(1006, pid, &refused);
-        self.afd(1029, pid, EXIT, TOO_MANY, &[]);
-        self.afd(1018, pid, EXIT, TOO_MANY, &[(Field::Remote, server().into())]);
+        if self.stack_refuses {
+            self.tcpip(id, pid, &refused);
+        }
+        self.afd(1029, pid, EXIT, TOO_MANY, &[name]);
     }
 
     /// For want of free ports, one was given out that closing connections refer to.
@@ -365,12 +388,17 @@ impl<W: Write + Seek> Machine<W> {
 
     pub(crate) fn udp_exhausted(&mut self, pid: u32) {
         let endpoint = self.create(1391, pid, pid);
-        let refused = [
-            (Field::Local, anywhere(0).into()),
-            (Field::Status, TOO_MANY.into()),
-            (Field::Endpoint, endpoint.into()),
+        self.refused_bind(1394, pid, endpoint);
+    }
+
+    /// Ports are kept for someone, as event `id` says it.
+    pub(crate) fn reserved(&mut self, id: u16, transport: u32, start: u16, count: u16) {
+        let values = [
+            (Field::Transport, transport.into()),
+            (Field::StartPort, start.into()),
+            (Field::NumberOfPorts, count.into()),
         ];
-        self.tcpip(1394, pid, &refused);
+        self.tcpip(id, 4, &values);
     }
 
     /// A connection that was there before, as the trace lists it.

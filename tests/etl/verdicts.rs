@@ -93,11 +93,37 @@ fn the_last_ports_are_a_warning() {
 
 #[test]
 fn udp_runs_out_as_well() {
-    let mut machine = Machine::new(WIN11);
-    machine.udp(100);
-    machine.udp_exhausted(200);
-    let outcome = replay(machine.end());
-    assert_eq!(outcome.victims(), [(Some(200), 1)]);
+    for (afd, stack_refuses) in [(true, true), (true, false), (false, true)] {
+        let mut machine = Machine::new(WIN11);
+        (machine.afd, machine.stack_refuses) = (afd, stack_refuses);
+        machine.udp(100);
+        machine.at(1.0).udp_exhausted(200);
+        machine.at(2.0).udp_exhausted(200);
+        let outcome = replay(machine.end());
+        let failed: u64 = outcome.process(200).udp.failed.values().sum();
+        assert_eq!(failed, 2, "once each, with AFD: {afd}, with the stack: {stack_refuses}");
+        assert_eq!(outcome.process(200).tcp.failed.len(), 0);
+    }
+}
+
+/// 1054 does not say of which protocol; where 1519 does, they are not counted twice.
+#[test]
+fn ports_that_are_kept_for_others_are_not_the_pools() {
+    let usable = |release, udp_usable: u32| {
+        let mut machine = Machine::new(release);
+        machine.bound(100);
+        machine.udp(100);
+        machine.reserved(1054, 0, 50_000, 100);
+        machine.reserved(1519, 6, 50_000, 100);
+        machine.reserved(1519, 17, 65_500, 100);
+        machine.reserved(1054, 0, 1_000, 100);
+        let outcome = replay(machine.end());
+        let usable: Vec<_> =
+            outcome.summary.pools.iter().map(|pool| pool.range.expect("a range").usable()).collect();
+        assert_eq!(usable, [16_284, udp_usable], "{release:?}");
+    };
+    usable(Release::Win10V2004, 16_384);
+    usable(Release::Win11V23H2, 16_348);
 }
 
 #[test]

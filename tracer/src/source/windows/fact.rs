@@ -124,12 +124,12 @@ pub enum Tcpip {
     Replaced(PortFact),
     /// 1195: for want of free ports, one was given out that closing connections still refer to.
     Shared(PortFact),
-    /// 1519: ports were taken out of the pool.
+    /// 1054, 1519: ports were taken out of the pool.
     Reserved {
         /// Whether it was done (NTSTATUS).
         status: u32,
-        /// 6 for TCP, 17 for UDP.
-        transport: u32,
+        /// 6 for TCP, 17 for UDP; 1054 does not say.
+        transport: Option<u32>,
         /// The first of them.
         start: u16,
         /// How many.
@@ -154,6 +154,8 @@ pub struct Afd {
     pub status: u32,
     /// The address it is about: to bind to, or to connect to.
     pub address: Option<SocketAddr>,
+    /// The protocol of a socket that is created; `None` of others, and of sockets of neither.
+    pub protocol: Option<Protocol>,
 }
 
 /// What is done with a socket.

@@ -6,6 +6,7 @@ use super::Field::{
 };
 use super::values::Values;
 use super::{Field, Layout};
+use crate::event;
 use crate::source::windows::fact::{Afd, AfdAction, Fact};
 
 const PLAIN: &[Field] = &[EnterExit, Location, Process, Endpoint, Status];
@@ -45,5 +46,16 @@ pub(super) fn fact(id: u16, values: &Values) -> Fact {
         pid: values.u32(ProcessIdWide),
         status: values.u32(Status),
         address: values.remote,
+        protocol: protocol(values.u32(SocketType), values.u32(Protocol)),
     })
+}
+
+/// As programs ask for it (winsock2.h): `SOCK_STREAM` and `SOCK_DGRAM`, `IPPROTO_TCP` and `IPPROTO_UDP`
+/// or 0 for what is usual.
+fn protocol(socket: u32, protocol: u32) -> Option<event::Protocol> {
+    match (socket, protocol) {
+        (1, 0 | 6) => Some(event::Protocol::Tcp),
+        (2, 0 | 17) => Some(event::Protocol::Udp),
+        _ => None,
+    }
 }

@@ -17,6 +17,7 @@ const UDP_BIND: &[Field] = &[Length, Local, Status, Endpoint];
 const CONNECTION: &[Field] = &[Length, Local, Length, Remote, Status, ProcessId, Compartment, Tcb];
 const CONNECTION_1: &[Field] =
     &[Length, Local, Length, Remote, Status, ProcessId, Compartment, Tcb, StartKey];
+const RESERVED: &[Field] = &[ProcessId, Status, StartPort, NumberOfPorts];
 const RUNDOWN: &[Field] = &[Tcb, Length, Local, Length, Remote, State, ProcessId];
 const RUNDOWN_1: &[Field] = &[Tcb, Length, Local, Length, Remote, State, ProcessId, StartKey];
 
@@ -45,6 +46,8 @@ pub(super) const LAYOUTS: &[Layout] = &[
     layout(1050, 0, CONNECTION),
     layout(1050, 1, CONNECTION_1),
     layout(1051, 0, &[OldState, State, SndNxt, Tcb]),
+    layout(1054, 0, RESERVED),
+    layout(1054, 1, &[ProcessId, Status, StartPort, NumberOfPorts, StartKey]),
     layout(1191, 0, PORT),
     layout(1192, 0, PORT),
     layout(1193, 0, PORT),
@@ -89,7 +92,7 @@ pub(super) fn fact(id: u16, values: &Values) -> Fact {
         1397 => Tcpip::Closed(Udp, endpoint(values)),
         _ => Tcpip::Reserved {
             status: values.u32(Status),
-            transport: values.u32(Transport),
+            transport: (id == 1519).then(|| values.u32(Transport)),
             start: values.u16(StartPort),
             count: values.u16(NumberOfPorts),
         },

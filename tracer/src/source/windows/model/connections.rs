@@ -46,7 +46,7 @@ impl Model {
         else {
             return;
         };
-        if !self.is_dynamic(Protocol::Tcp, port, false, &mut told.out) {
+        if !self.ranges.holds(Protocol::Tcp, port, false, &mut told.out) {
             return;
         }
         let claim = self.claim_of(endpoint, told);
@@ -127,7 +127,7 @@ impl Model {
         self.recognise(connection);
         let is_known = self.tcp.of_connection(connection.tcb).is_some();
         let was_accepted = self.tcp.is_listening(local.port());
-        if is_known || was_accepted || !self.is_dynamic(Protocol::Tcp, local.port(), false, &mut told.out) {
+        if is_known || was_accepted || !self.ranges.holds(Protocol::Tcp, local.port(), false, &mut told.out) {
             return;
         }
         let state = match state {

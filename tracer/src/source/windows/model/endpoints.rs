@@ -85,7 +85,7 @@ impl Model {
         };
         let asked = self.threads.get(told.record.tid).and_then(super::threads::Request::local);
         let chosen = asked.is_some_and(|asked| asked.port() == 0);
-        if !self.is_dynamic(Protocol::Udp, local.port(), chosen, &mut told.out) {
+        if !self.ranges.holds(Protocol::Udp, local.port(), chosen, &mut told.out) {
             return;
         }
         let claim = match bound.pid {

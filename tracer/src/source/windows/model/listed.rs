@@ -42,7 +42,7 @@ impl Model {
             for row in rows.iter().filter(|row| row.protocol == protocol) {
                 by_port.entry(row.local.port()).or_default().push(row);
             }
-            by_port.retain(|&port, _| self.is_dynamic(protocol, port, false, &mut out));
+            by_port.retain(|&port, _| self.ranges.holds(protocol, port, false, &mut out));
             let ports: BTreeSet<u16> = by_port.keys().copied().chain(self.ports(protocol).all()).collect();
             for port in ports {
                 let rows = by_port.remove(&port).unwrap_or_default();

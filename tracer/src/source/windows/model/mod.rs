@@ -11,6 +11,7 @@ mod listed;
 mod order;
 mod people;
 mod ports;
+mod ranges;
 mod refusals;
 mod sites;
 mod threads;
@@ -18,6 +19,7 @@ mod traffic;
 
 pub use drivers::Drivers;
 pub use order::{PortOrder, Votes};
+pub use ranges::DEFAULT_RANGE;
 
 use super::etl::Header;
 use super::fact::{self, Afd, Fact, PortFact, Process, Service, Tcpip, Unreadable};
@@ -30,6 +32,8 @@ use drivers::Strangers;
 use endpoints::Endpoints;
 use people::People;
 use ports::{Held, Holders, Out, Ports, Trust};
+use ranges::Ranges;
+use refusals::Datagrams;
 use rustc_hash::FxHashMap;
 use sites::Sites;
 use std::collections::BTreeMap;
@@ -38,9 +42,6 @@ use std::sync::Arc;
 use threads::Threads;
 use traffic::Connections;
 
-/// The dynamic ports of every Windows since Vista, unless they were changed (`netsh int ipv4 show
-/// dynamicport`).
-pub const DEFAULT_RANGE: PortRange = PortRange { low: 49_152, high: 65_535, reserved: 0 };
 /// The longest that Windows lets TIME_WAIT last (`TcpTimedWaitDelay`).
 const TIME_WAIT_MAX_NS: u64 = 300_000_000_000;
 
@@ -71,12 +72,13 @@ pub struct Model {
     has_tcpip: bool,
     people: People,
     threads: Threads,
+    datagrams: Datagrams,
     endpoints: Endpoints,
     destinations: FxHashMap<u64, Destination>,
     tcp: Ports,
     udp: Ports,
     traffic: Connections,
-    ranges: BTreeMap<PoolId, PortRange>,
+    ranges: Ranges,
     lists: listed::Lists,
     next_hold: u64,
     unreadable: BTreeMap<(Unreadable, u16, u8), u64>,
@@ -114,12 +116,13 @@ impl Model {
             has_tcpip: background.has_tcpip,
             people,
             threads: Threads::default(),
+            datagrams: Datagrams::default(),
             endpoints: Endpoints::default(),
             destinations: FxHashMap::default(),
             tcp: Ports::default(),
             udp: Ports::default(),
             traffic: Connections::default(),
-            ranges: background.ranges.clone(),
+            ranges: Ranges::new(header, &background.ranges),
             lists: listed::Lists::default(),
             next_hold: 1,
             unreadable: BTreeMap::new(),
@@ -147,6 +150,11 @@ impl Model {
     fn module_of(&mut self, record: &Record<'_>) -> Option<Arc<str>> {
         self.strangers.meet(self.drivers.strangers(record.stack()));
         self.drivers.of_stack(record.stack())
+    }
+
+    /// The ranges have been asked for again.
+    pub fn set_ranges(&mut self, at_ns: u64, ranges: &BTreeMap<PoolId, PortRange>, events: &mut Vec<Event>) {
+        self.ranges.set(ranges, &mut Out { at_ns, events });
     }
 
     /// What could not be read so far: why, which event, which version, and how often.
@@ -217,7 +225,7 @@ impl Model {
             }
             Tcpip::Shared(port) => self.share(port, told),
             Tcpip::Reserved { status: 0, transport, start, count } => {
-                self.reserve(transport, start, count, told);
+                self.ranges.reserve(transport, start, count, &mut told.out);
             }
             Tcpip::Reserved { .. } => {}
         }
@@ -231,7 +239,7 @@ impl Model {
         }
         let asked = self.threads.get(told.record.tid).and_then(threads::Request::local);
         let chosen = asked.is_some_and(|asked| asked.port() == 0);
-        if !self.is_dynamic(Protocol::Tcp, port, chosen, &mut told.out) {
+        if !self.ranges.holds(Protocol::Tcp, port, chosen, &mut told.out) {
             return;
         }
         let claim = self.claim_of(fact.acquirer, told);
@@ -259,7 +267,7 @@ impl Model {
             hold: HoldId(self.next_hold),
             owner: owner.clone(),
             pool,
-            range: self.ranges.get(&pool).copied(),
+            range: self.ranges.get(pool),
             pre_existing: false,
             local: local.ip(),
             port: Some(local.port()),
@@ -295,46 +303,14 @@ impl Model {
 
     /// 1195: ports have become so few that one with closing connections was given out again.
     fn share(&mut self, fact: PortFact, told: &mut Told<'_, '_>) {
-        if self.is_dynamic(Protocol::Tcp, self.order.read(fact.port), false, &mut told.out) {
+        if self.ranges.holds(Protocol::Tcp, self.order.read(fact.port), false, &mut told.out) {
             told.out.push(EventKind::Scarce { pool: pool(Protocol::Tcp) });
-        }
-    }
-
-    /// Whether a port is of the pool. One that Windows has chosen is, and the pool as large as that.
-    fn is_dynamic(&mut self, protocol: Protocol, port: u16, chosen: bool, out: &mut Out<'_>) -> bool {
-        let pool = pool(protocol);
-        let range = self.ranges.entry(pool).or_insert(DEFAULT_RANGE);
-        if (range.low..=range.high).contains(&port) {
-            return true;
-        }
-        if chosen {
-            (range.low, range.high) = (range.low.min(port), range.high.max(port));
-            let range = *range;
-            out.push(EventKind::Pool { pool, range });
-        }
-        chosen
-    }
-
-    /// 1519: ports of the pool are kept for someone, and not handed out.
-    fn reserve(&mut self, transport: u32, start: u16, count: u16, told: &mut Told<'_, '_>) {
-        let protocol = match transport {
-            6 => Protocol::Tcp,
-            17 => Protocol::Udp,
-            _ => return,
-        };
-        let pool = pool(protocol);
-        let range = self.ranges.entry(pool).or_insert(DEFAULT_RANGE);
-        let end = u32::from(start) + u32::from(count);
-        let inside = end.min(u32::from(range.high) + 1).saturating_sub(start.max(range.low).into());
-        if inside > 0 {
-            range.reserved += inside;
-            let range = *range;
-            told.out.push(EventKind::Pool { pool, range });
         }
     }
 
     fn afd(&mut self, afd: &Afd, told: &mut Told<'_, '_>) {
         self.people.meet(afd.process, afd.pid);
+        self.datagrams.meet(afd);
         let Some(tid) = told.record.tid else {
             return;
         };

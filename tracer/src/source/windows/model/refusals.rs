@@ -8,11 +8,41 @@ use super::threads::Request;
 use super::{Model, Told, pool};
 use crate::event::{EventKind, Failed, FailureCode, Protocol};
 use crate::source::windows::fact::{Afd, AfdAction, Connection, Endpoint};
+use rustc_hash::FxHashSet;
 use std::net::{IpAddr, SocketAddr};
 
 /// `STATUS_TOO_MANY_ADDRESSES` (ntstatus.h): WSAENOBUFS to the program. That a certain port is in
 /// use (0xC000020A, 0xC0000043) is something else.
 const TOO_MANY_ADDRESSES: u32 = 0xc000_0209;
+
+/// More sockets than a machine has at once.
+const DATAGRAMS_MAX: usize = 1 << 20;
+
+/// The sockets of UDP by AFD's names for them: only their creation says so, and not their requests.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Datagrams(FxHashSet<u64>);
+
+impl Datagrams {
+    /// A socket is created, closed, or used.
+    pub(super) fn meet(&mut self, afd: &Afd) {
+        match (afd.action, afd.protocol) {
+            (AfdAction::Create, Some(Protocol::Udp)) => {
+                if self.0.len() >= DATAGRAMS_MAX {
+                    // Those of before are taken for TCP's from now on.
+                    self.0.clear();
+                }
+                self.0.insert(afd.endpoint);
+            }
+            (AfdAction::Create | AfdAction::Close, _) => _ = self.0.remove(&afd.endpoint),
+            _ => {}
+        }
+    }
+
+    /// The protocol of a socket; most are TCP's.
+    fn protocol(&self, endpoint: u64) -> Protocol {
+        if self.0.contains(&endpoint) { Protocol::Udp } else { Protocol::Tcp }
+    }
+}
 
 impl Model {
     /// 1006, 1394.
@@ -56,9 +86,8 @@ impl Model {
             Some(pid) => self.named(pid, None, Trust::Object, None, &mut told.out),
             None => self.claim_of_thread(None, told),
         };
-        // AFD does not say which protocol its socket has; a connect is TCP's, and so are most binds.
         let local = request.local().map(|local| local.ip());
-        self.refuse(claim, Protocol::Tcp, local, request.remote(), told);
+        self.refuse(claim, self.datagrams.protocol(afd.endpoint), local, request.remote(), told);
     }
 
     fn refuse(

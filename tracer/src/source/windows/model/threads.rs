@@ -47,8 +47,14 @@ impl Threads {
             *request = Request { process: afd.process, ..Request::default() };
         }
         match afd.action {
-            AfdAction::Bind => request.bind = Some(afd.address),
-            AfdAction::Connect => *request = Request { connect: Some(afd.address), bind: None, ..*request },
+            AfdAction::Bind => {
+                // One that is not part of a connect is an attempt of its own.
+                request.refused &= request.connect.is_some();
+                request.bind = Some(afd.address);
+            }
+            AfdAction::Connect => {
+                *request = Request { process: afd.process, connect: Some(afd.address), ..Request::default() };
+            }
             _ => {}
         }
     }

@@ -55,7 +55,7 @@ impl Model {
         let port = traffic.local.port();
         let accepted = self.traffic.listeners.contains(&port);
         let is_full = self.traffic.holds.len() >= CONNECTIONS_MAX;
-        if accepted || is_full || !self.is_dynamic(Protocol::Tcp, port, false, &mut told.out) {
+        if accepted || is_full || !self.ranges.holds(Protocol::Tcp, port, false, &mut told.out) {
             return;
         }
         let owner = self.people.owner(told.out.at_ns, traffic.pid, None, None, told.out.events);
