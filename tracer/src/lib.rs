@@ -34,8 +34,10 @@
 //!   `crowded`), follows the pools' settings (`settings`), answers what the engine asks about single
 //!   holds (`idle`), and from time to time compares all with the kernel's own list of sockets
 //!   (`reconcile`). `picture` is who holds what now, without probes; `advice` is about the pool.
-//!   `source::windows` reads event traces (`etl`), decodes them (`fact`, `layout`) and makes holds
-//!   of them (`model`), on every system.
+//!   `source::windows` decodes events (`fact`, `layout`) and makes holds of them (`model`), whether
+//!   a file has them (`etl`) or a session tells them (`live`), and asks Windows for what it lists
+//!   (`machine`, `listing`); all of it but the calls themselves is portable. `selftest` has
+//!   Windows answer what nobody could look at.
 //! - [`recording`]: events in a file, and back; `source::replay` opens one, whatever it is, and
 //!   `run::replay` judges it.
 //! - [`symbols`]: the frames of a call site in people's words, from the files that they lie in.
