@@ -65,6 +65,10 @@ fn degraded(header: &Header, findings: Findings) -> Vec<Degradation> {
         let why = format!("Windows refuses the stacks of socket creation (error {number})");
         limit("System's ports by driver", why, "run it as Administrator, on Windows 8.1 or later");
     }
+    if findings.stacks == Stacks::All {
+        let why = "only the stacks of the kernel's drivers are read on Windows".to_owned();
+        limit("call sites of processes", why, "look for the named destination in the named program");
+    }
     degraded.extend(findings.degraded);
     degraded
 }
@@ -108,10 +112,19 @@ mod tests {
             why: "they cannot be listed".to_owned(),
             remedy: "begin the trace before the program".to_owned(),
         };
-        let limited = Findings { stacks_refused: Some(5), degraded: vec![sockets], ..findings() };
+        let (stacks, stacks_refused) = (Stacks::All, Some(5));
+        let limited = Findings { stacks, stacks_refused, degraded: vec![sockets], ..findings() };
         let capture = capture(&header(10_586), limited);
         let features: Vec<_> = capture.degraded.iter().map(|limit| limit.feature.as_str()).collect();
-        assert_eq!(features, ["UDP ports", "System's ports by driver", "ports held before the trace"]);
+        assert_eq!(
+            features,
+            [
+                "UDP ports",
+                "System's ports by driver",
+                "call sites of processes",
+                "ports held before the trace"
+            ]
+        );
         let off = capture.hooks.iter().find(|hook| hook.off_because.is_some());
         assert_eq!(off.map(|hook| hook.name.as_str()), Some("stacks"));
     }

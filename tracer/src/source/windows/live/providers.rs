@@ -65,14 +65,13 @@ impl Provider {
     }
 }
 
-/// Of which of the stack's events the stack is taken: of the creation of a socket, which tells the
-/// kernel's drivers apart, and for call sites of the acquisition of a port as well.
+/// Of which events of TCPIP's the stack is taken: of the creation of a socket, which tells the kernel's
+/// drivers apart. Those of processes come with them, and are not read.
 #[must_use]
 pub fn stack_ids(stacks: Stacks) -> &'static [u16] {
     match stacks {
         Stacks::None => &[],
-        Stacks::Kernel => &[1001, 1391],
-        Stacks::All => &[1001, 1191, 1391, 1396],
+        Stacks::Kernel | Stacks::All => &[1001, 1391],
     }
 }
 

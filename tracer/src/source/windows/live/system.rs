@@ -67,12 +67,11 @@ impl Windows {
         // It starts other programs, which takes its time.
         let ranges = thread::spawn(machine::ranges);
         let mut degraded = Vec::new();
+        let (processes, services) = machine::inhabitants(&mut degraded);
         let mut or_told = |feature: &str, error: SourceError| {
             let (why, remedy) = (error.what, error.remedy);
             degraded.push(Degradation { feature: feature.to_owned(), why, remedy });
         };
-        let processes = machine::processes().map_err(|error| or_told("names of processes", error));
-        let services = machine::services().map_err(|error| or_told("services by name", error));
         let drivers = self.drivers().map_err(|error| {
             if stacks != Stacks::None {
                 or_told("System's ports by driver", error);
@@ -89,8 +88,8 @@ impl Windows {
         let background = Background {
             order: PortOrder::default(),
             drivers: drivers.unwrap_or_default(),
-            processes: processes.unwrap_or_default(),
-            services: services.unwrap_or_default(),
+            processes,
+            services,
             has_tcpip: true,
             ranges: ranges.pools,
         };
