@@ -3,7 +3,7 @@
 //!
 //! A number that is not zero is winerror.h's.
 
-use super::providers::{IDS_MAX, LEVEL, Provider, SESSION};
+use super::providers::{IDS_MAX, LEVEL, Provider};
 use crate::source::windows::guid::Guid;
 use std::mem::{offset_of, size_of};
 use std::ptr::{from_mut, from_ref, null};
@@ -53,22 +53,22 @@ struct Properties {
 }
 
 /// Asks how the session does.
-pub(super) fn query() -> Result<Status, u32> {
-    control(EVENT_TRACE_CONTROL_QUERY)
+pub(super) fn query(name: &str) -> Result<Status, u32> {
+    control(name, EVENT_TRACE_CONTROL_QUERY)
 }
 
 /// Has it deliver the buffers that are not full yet.
-pub(super) fn flush() -> Result<Status, u32> {
-    control(EVENT_TRACE_CONTROL_FLUSH)
+pub(super) fn flush(name: &str) -> Result<Status, u32> {
+    control(name, EVENT_TRACE_CONTROL_FLUSH)
 }
 
 /// Ends it, and returns what it had lost.
-pub(super) fn stop() -> Result<Status, u32> {
-    control(EVENT_TRACE_CONTROL_STOP)
+pub(super) fn stop(name: &str) -> Result<Status, u32> {
+    control(name, EVENT_TRACE_CONTROL_STOP)
 }
 
-fn control(code: EVENT_TRACE_CONTROL) -> Result<Status, u32> {
-    let name: Vec<u16> = SESSION.encode_utf16().chain([0]).collect();
+fn control(name: &str, code: EVENT_TRACE_CONTROL) -> Result<Status, u32> {
+    let name: Vec<u16> = name.encode_utf16().chain([0]).collect();
     let mut properties =
         Properties { of: EVENT_TRACE_PROPERTIES::default(), session: [0; NAME_MAX], file: [0; NAME_MAX] };
     properties.of.Wnode.BufferSize = size32(size_of::<Properties>());

@@ -8,7 +8,7 @@
 //!                   teller: each record and listing at its instant → model
 //! ```
 //!
-//! Only `session`, `control`, `event_record` and `system` ask Windows for anything; the rest is
+//! Only `session`, `control`, `event_record`, `slot` and `system` ask Windows for anything; the rest is
 //! portable, and is tested everywhere.
 
 pub mod capture;
@@ -25,6 +25,8 @@ mod control;
 mod event_record;
 #[cfg(windows)]
 pub mod session;
+#[cfg(windows)]
+mod slot;
 #[cfg(windows)]
 mod system;
 

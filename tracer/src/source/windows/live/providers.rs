@@ -4,8 +4,8 @@ use crate::source::Stacks;
 use crate::source::windows::guid::{self, Guid};
 use crate::source::windows::layout::{Layout, layouts};
 
-/// The session's name, for there is at most one such session on a machine.
-pub const SESSION: &str = "portleak";
+/// How many portleaks can trace a machine at once. Windows runs 64 sessions, of everybody's.
+pub const SLOTS: usize = 8;
 /// Information: what all events that are used have, or less (winmeta.h).
 pub const LEVEL: u8 = 4;
 /// What a filter takes: `MAX_EVENT_FILTER_EVENT_ID_COUNT` (evntprov.h). ferrisetw leaves out a filter
@@ -55,6 +55,12 @@ const fn count(layouts: &[Layout]) -> usize {
     events
 }
 
+/// The name of a session: `portleak` for the first one, then `portleak-2` and so on.
+#[must_use]
+pub fn session_name(slot: usize) -> String {
+    if slot == 0 { "portleak".to_owned() } else { format!("portleak-{}", slot + 1) }
+}
+
 impl Provider {
     /// Its events that are used: those whose layout is known.
     #[must_use]
@@ -86,6 +92,11 @@ mod tests {
             assert_eq!(provider.ids().len(), count(layouts(provider.guid)));
         }
         assert_eq!(KERNEL_PROCESS.ids(), [1, 2, 15]);
+    }
+
+    #[test]
+    fn sessions_have_names_of_their_own() {
+        assert_eq!([0, 1].map(session_name), ["portleak", "portleak-2"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Why Windows refuses a trace session, by its error number (winerror.h), and what to do about it.
 
-use super::providers::SESSION;
+use super::providers::{SLOTS, session_name};
 use crate::source::SourceError;
 
 /// `ERROR_ACCESS_DENIED`.
@@ -28,9 +28,9 @@ pub fn number(code: i32) -> u32 {
     if code >> 16 == WIN32 { code & 0xffff } else { code }
 }
 
-/// A trace cannot begin.
+/// The session of that name cannot begin.
 #[must_use]
-pub fn cannot_begin(number: u32) -> SourceError {
+pub fn cannot_begin(name: &str, number: u32) -> SourceError {
     let (why, remedy) = match number {
         ACCESS_DENIED => (
             "this user may not trace (error 5)",
@@ -39,7 +39,7 @@ pub fn cannot_begin(number: u32) -> SourceError {
         ),
         ALREADY_EXISTS => (
             "another session of that name comes back as soon as it is stopped (error 183)",
-            format!("end the other portleak first; if there is none: logman stop {SESSION} -ets"),
+            format!("find out who begins it; end it with: logman stop {name} -ets"),
         ),
         NO_SYSTEM_RESOURCES => (
             "Windows runs as many trace sessions as it can (error 1450)",
@@ -56,16 +56,26 @@ pub fn cannot_begin(number: u32) -> SourceError {
         code => ("Windows refuses it", format!("look the number up: net helpmsg {code}")),
     };
     let number = if why.contains("(error") { String::new() } else { format!(" (error {number})") };
-    SourceError { what: format!("cannot begin the trace session {SESSION:?}: {why}{number}"), remedy }
+    SourceError { what: format!("cannot begin the trace session {name:?}: {why}{number}"), remedy }
 }
 
 /// A trace is over that nobody here has ended.
 #[must_use]
-pub fn ended_by_others(number: u32) -> SourceError {
+pub fn ended_by_others(name: &str, number: u32) -> SourceError {
     let why = if number == 0 { "somebody stopped it".to_owned() } else { format!("error {number}") };
     SourceError {
-        what: format!("the trace session {SESSION:?} has ended: {why}"),
-        remedy: "run one portleak at a time: each stops the session that another has left".to_owned(),
+        what: format!("the trace session {name:?} has ended: {why}"),
+        remedy: "trace again, and let it run: who has ended it may have used logman, or stopped them all"
+            .to_owned(),
+    }
+}
+
+/// There are as many portleaks as there can be.
+#[must_use]
+pub fn all_taken() -> SourceError {
+    SourceError {
+        what: format!("{SLOTS} portleaks trace this machine already"),
+        remedy: format!("end one of them; their sessions are {} and so on", session_name(0)),
     }
 }
 
@@ -83,13 +93,13 @@ mod tests {
     #[test]
     fn each_refusal_has_its_number_once_and_a_remedy() {
         for number in [5, 8, 14, 24, 87, 112, 183, 1450, 4317] {
-            let error = cannot_begin(number).to_string();
+            let error = cannot_begin("portleak", number).to_string();
             assert!(error.contains(&number.to_string()), "{error}");
             assert!(error.matches("(error").count() <= 2 && error.contains("remedy: "), "{error}");
         }
-        assert!(cannot_begin(5).remedy.contains("Performance Log Users"));
-        assert!(cannot_begin(183).remedy.contains("logman stop portleak -ets"));
-        assert!(cannot_begin(1450).remedy.contains("logman query -ets"));
-        assert!(cannot_begin(4317).remedy.contains("net helpmsg 4317"));
+        assert!(cannot_begin("portleak", 5).remedy.contains("Performance Log Users"));
+        assert!(cannot_begin("portleak", 183).remedy.contains("logman stop portleak -ets"));
+        assert!(cannot_begin("portleak", 1450).remedy.contains("logman query -ets"));
+        assert!(cannot_begin("portleak", 4317).remedy.contains("net helpmsg 4317"));
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! A session is Windows' and not the process's: one that is not ended runs on without a reader. So it
 //! is ended when the value is dropped, on a panic as well, and one that a killed process left behind is
-//! ended by the next to begin.
+//! ended by the next to begin, which knows by its name that it is nobody's (`slot`).
 
 use super::control::{self, Status};
 use super::event_record;
 use super::feed::Losses;
-use super::providers::{LEVEL, PROVIDERS, Provider, SESSION, TCPIP, stack_ids};
+use super::providers::{LEVEL, PROVIDERS, Provider, TCPIP, stack_ids};
 use super::queue::{Batch, Queue};
 use super::refusal::{ALREADY_EXISTS, NO_SESSION, cannot_begin, ended_by_others, number};
+use super::slot::Slot;
 use crate::source::windows::guid;
 use crate::source::windows::record::Record;
 use crate::source::{SourceError, Stacks};
@@ -48,6 +49,7 @@ pub struct SessionOptions {
 /// A session that runs.
 #[derive(Debug)]
 pub struct Session {
+    slot: Slot,
     /// `None` once ended.
     trace: Option<UserTrace>,
     /// Its handle for reading.
@@ -63,33 +65,34 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins a session, ending one of the same name that was left behind.
+    /// Begins a session, ending one that was left behind.
     ///
     /// # Errors
     /// When Windows refuses.
     pub fn open(options: &SessionOptions) -> Result<Self, SourceError> {
-        if control::stop().is_ok() {
-            log::warn!(
-                "a trace session {SESSION:?} ran already and was ended: it was left behind, or is of another portleak"
-            );
+        let slot = Slot::take()?;
+        let name = slot.name.as_str();
+        if control::stop(name).is_ok() {
+            log::warn!("the trace session {name:?} had been left behind, and was ended");
         }
         let queue = Arc::new(Queue::new(queue_bytes(options)));
-        let begun = begin(options, &queue).and_then(|(trace, reader)| match control::query() {
+        let begun = begin(name, options, &queue).and_then(|(trace, reader)| match control::query(name) {
             Ok(status) => Ok((trace, reader, status)),
             Err(number) => Err(number),
         });
         let (trace, reader, status) = begun.map_err(|number| {
             // ferrisetw leaves the session behind when a later step than its start fails.
             if number != ALREADY_EXISTS {
-                let _ = control::stop();
+                let _ = control::stop(name);
             }
-            cannot_begin(number)
+            cannot_begin(name, number)
         })?;
         let stacks = stack_ids(options.stacks);
         let stacks_refused =
             if stacks.is_empty() { None } else { status.enable_stacks(&TCPIP, stacks).err() };
         let over = read_on_thread(reader, &queue);
         Ok(Self {
+            slot,
             trace: Some(trace),
             reader,
             over,
@@ -120,7 +123,7 @@ impl Session {
             None => Ok(()),
             Some(trace) => {
                 self.close(trace);
-                Err(ended_by_others(reason))
+                Err(ended_by_others(&self.slot.name, reason))
             }
         }
     }
@@ -133,14 +136,14 @@ impl Session {
     /// What was lost since it began.
     pub fn lost(&mut self) -> Losses {
         if self.trace.is_some() {
-            self.lost = control::query().ok().map(|status| status.lost());
+            self.lost = control::query(&self.slot.name).ok().map(|status| status.lost());
         }
         Losses { etw: self.lost, queue: self.queue.dropped() }
     }
 
     /// Has Windows deliver the records that it holds.
     pub fn flush(&self) {
-        if let Err(number) = control::flush() {
+        if let Err(number) = control::flush(&self.slot.name) {
             log::debug!("the trace session cannot be flushed (error {number})");
         }
     }
@@ -164,14 +167,14 @@ impl Session {
         let Some(trace) = self.trace.take() else {
             return;
         };
-        // If reading is over, the session of this name, if any, is another's.
+        let name = &self.slot.name;
         if self.over.try_recv() == Err(TryRecvError::Empty) {
-            match control::stop() {
+            match control::stop(name) {
                 Ok(status) => self.lost = Some(status.lost()),
                 Err(NO_SESSION) => {}
                 Err(number) => log::warn!(
-                    "the trace session {SESSION:?} cannot be ended (error {number}); end it with: \
-                     logman stop {SESSION} -ets"
+                    "the trace session {name:?} cannot be ended (error {number}); end it with: \
+                     logman stop {name} -ets"
                 ),
             }
             // Once its session has ended, the reader reads what is left, and returns.
@@ -199,8 +202,8 @@ impl Drop for Session {
 }
 
 /// Begins the session and opens it for reading. The error is a number of winerror.h.
-fn begin(options: &SessionOptions, queue: &Arc<Queue>) -> Result<(UserTrace, u64), u32> {
-    let mut trace = UserTrace::new().named(SESSION.to_owned()).set_trace_properties(properties(options));
+fn begin(name: &str, options: &SessionOptions, queue: &Arc<Queue>) -> Result<(UserTrace, u64), u32> {
+    let mut trace = UserTrace::new().named(name.to_owned()).set_trace_properties(properties(options));
     for provider in &PROVIDERS {
         let ids = EventFilter::ByEventIds(provider.ids());
         trace = trace.enable(enabled(provider, queue).add_filter(ids).build());

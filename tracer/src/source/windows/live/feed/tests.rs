@@ -38,7 +38,7 @@ struct Script {
 impl System for Script {
     fn take(&mut self, visit: &mut dyn FnMut(&Record<'_>)) -> Result<(), SourceError> {
         take(&mut self.incoming).records().for_each(|record| visit(&record));
-        if self.ended { Err(ended_by_others(0)) } else { Ok(()) }
+        if self.ended { Err(ended_by_others("portleak", 0)) } else { Ok(()) }
     }
 
     async fn ready(&mut self) {}
@@ -383,7 +383,7 @@ fn a_session_that_others_end_is_told_to_its_last_record() {
     feed.system.now_ns = ns(0.6);
     let mut events = Vec::new();
     let error = feed.drain(&mut events).unwrap_err();
-    assert!(error.remedy.contains("one portleak at a time"), "{error}");
+    assert!(error.remedy.contains("trace again"), "{error}");
     assert!(events.iter().any(|event| matches!(event.kind, EventKind::Acquired(_))));
     feed.stop(&mut events).unwrap();
 }
