@@ -12,6 +12,8 @@ mod holds;
 mod ledger;
 #[path = "etl/lists.rs"]
 mod lists;
+#[path = "etl/live.rs"]
+mod live;
 #[path = "etl/machine.rs"]
 mod machine;
 #[path = "etl/pack.rs"]
