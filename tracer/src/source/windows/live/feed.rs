@@ -205,6 +205,11 @@ impl<S: System> Source for Feed<S> {
         let taken = self.take(now_ns, events);
         self.teller.end(now_ns, events);
         self.tell_losses(now_ns, events);
+        if self.list_due_ns < self.listed_ns + LIST_EVERY_NS {
+            // Something was lost since the last list: what is left of it must not stay.
+            self.list(now_ns, events);
+            self.teller.end(now_ns, events);
+        }
         taken
     }
 }

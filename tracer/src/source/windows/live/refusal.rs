@@ -42,7 +42,7 @@ pub fn cannot_begin(name: &str, number: u32) -> SourceError {
             format!("find out who begins it; end it with: logman stop {name} -ets"),
         ),
         NO_SYSTEM_RESOURCES => (
-            "Windows runs as many trace sessions as it can (error 1450)",
+            "as many trace sessions run as there can be, in all or of one provider (error 1450)",
             "list them (logman query -ets), and end one that nobody needs (logman stop NAME -ets)".to_owned(),
         ),
         code if NO_MEMORY.contains(&code) => {

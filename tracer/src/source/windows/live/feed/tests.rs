@@ -376,6 +376,23 @@ fn the_end_brings_what_was_on_its_way() {
 }
 
 #[test]
+fn what_was_lost_in_the_end_is_mended_in_the_end() {
+    for lost in [0, 5] {
+        let mut feed = settled();
+        bind(&mut feed.system.incoming, 0.1, TID, PORT);
+        told(&mut feed, 0.2);
+        // Windows lists another socket, and ours no more.
+        feed.system.rows = vec![Row { local: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT + 1)), ..row() }];
+        feed.system.losses.etw = Some(lost);
+        feed.system.now_ns = ns(3.0);
+        let mut events = Vec::new();
+        feed.stop(&mut events).unwrap();
+        let released = events.iter().any(|event| matches!(event.kind, EventKind::Released { .. }));
+        assert_eq!((feed.system.listed, released), (u32::from(lost > 0), lost > 0), "{events:?}");
+    }
+}
+
+#[test]
 fn a_session_that_others_end_is_told_to_its_last_record() {
     let mut feed = settled();
     bind(&mut feed.system.incoming, 0.5, TID, PORT);
