@@ -4,8 +4,8 @@ use crate::source::Stacks;
 use crate::source::windows::guid::{self, Guid};
 use crate::source::windows::layout::{Layout, layouts};
 
-/// How many portleaks can trace a machine at once. Windows runs 64 sessions, of everybody's.
-pub const SLOTS: usize = 8;
+/// How many portleaks can have a session at once; Windows runs 64 of everybody's.
+pub const SLOTS: usize = 32;
 /// Information: what all events that are used have, or less (winmeta.h).
 pub const LEVEL: u8 = 4;
 /// What a filter takes: `MAX_EVENT_FILTER_EVENT_ID_COUNT` (evntprov.h). ferrisetw leaves out a filter
