@@ -18,7 +18,7 @@ mod system;
 mod text;
 
 pub use drivers::{drivers, enable_debug_privilege};
-pub use picture::{advice, picture};
+pub use picture::{advice, inhabitants, picture};
 pub use processes::{process, processes};
 pub use ranges::ranges;
 pub use registry::{max_user_port, time_wait_delay};

@@ -11,7 +11,7 @@ use crate::source::windows::snapshot::{self, Seen};
 use crate::source::{Picture, SourceError};
 
 /// The processes and services that could be listed; what could not goes to `degraded`.
-fn inhabitants(degraded: &mut Vec<Degradation>) -> (Vec<Process>, Vec<Service>) {
+pub fn inhabitants(degraded: &mut Vec<Degradation>) -> (Vec<Process>, Vec<Service>) {
     let mut or_none = |feature: &str, error: SourceError| {
         degraded.push(Degradation { feature: feature.to_owned(), why: error.what, remedy: error.remedy });
     };
