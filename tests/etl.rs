@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a failing test says so by panicking")]
 
+#[path = "etl/disorder.rs"]
+mod disorder;
 #[path = "etl/encode.rs"]
 mod encode;
 #[path = "etl/fuzz.rs"]

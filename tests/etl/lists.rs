@@ -15,7 +15,7 @@ use tracer::source::windows::record::Record;
 
 /// What happens to a machine's sockets.
 #[derive(Clone, Copy, Debug)]
-enum Deed {
+pub(crate) enum Deed {
     Bind,
     Connect,
     BindUdp,
@@ -37,20 +37,20 @@ enum Stands {
 }
 
 /// A machine with its sockets, and what it lists at each instant: a truth beside the trace.
-struct Scripted {
-    machine: Machine,
+pub(crate) struct Scripted {
+    pub(crate) machine: Machine,
     sockets: Vec<(Socket, Stands)>,
     /// How many records there were, and the list at that instant.
     lists: Vec<(usize, Vec<Row>)>,
 }
 
 impl Scripted {
-    fn new(release: Release) -> Self {
+    pub(crate) fn new(release: Release) -> Self {
         let machine = Machine::with(release, Form::default());
         Self { machine, sockets: Vec::new(), lists: Vec::new() }
     }
 
-    fn play(&mut self, deeds: &[Deed]) {
+    pub(crate) fn play(&mut self, deeds: &[Deed]) {
         for (n, &deed) in deeds.iter().enumerate() {
             let pid = [100, 200, 4][n % 3];
             match deed {
@@ -81,7 +81,7 @@ impl Scripted {
         let (socket, stands) = self.sockets[at];
         let next = match (stands, stray) {
             (Stands::Bound, false) => {
-                self.machine.connect(socket);
+                self.sockets[at].0 = self.machine.connect_again(socket);
                 Some(Stands::SynSent)
             }
             (Stands::Bound, true) => {
@@ -133,7 +133,7 @@ impl Scripted {
         }
     }
 
-    fn rows(&self) -> Vec<Row> {
+    pub(crate) fn rows(&self) -> Vec<Row> {
         self.sockets.iter().map(|&(socket, stands)| row(socket, stands)).collect()
     }
 }
@@ -200,7 +200,7 @@ fn session(file: Vec<u8>, from: usize, is_lost: impl Fn(usize) -> bool, lists: &
     ledger
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
+pub(crate) fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
         2 => Just(Deed::Bind),
         2 => Just(Deed::Connect),

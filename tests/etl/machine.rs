@@ -264,6 +264,13 @@ impl<W: Write + Seek> Machine<W> {
         socket
     }
 
+    /// Another attempt, which has another control block.
+    pub(crate) fn connect_again(&mut self, socket: Socket) -> Socket {
+        let socket = Socket { tcb: self.pointer(), ..socket };
+        self.connect(socket);
+        socket
+    }
+
     pub(crate) fn connect(&mut self, socket: Socket) {
         let Socket { pid, endpoint, tcb, port, remote } = socket;
         self.afd(1018, pid, ENTER, 0, &[(Field::Remote, remote.into())]);

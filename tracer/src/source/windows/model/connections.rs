@@ -16,6 +16,8 @@ pub(super) struct Destination {
     port: Option<u16>,
     /// The endpoint and port that it has a reference from, when that endpoint is not known.
     inherited: Option<(u64, u16)>,
+    /// When its destination became known.
+    since_ns: u64,
 }
 
 impl Model {
@@ -28,9 +30,19 @@ impl Model {
         let (tcb, endpoint) = (fact.acquirer, fact.original);
         if self.tcp.inherit(tcb, endpoint, port, told.out.at_ns).is_some() {
             let destination = self.destination(tcb);
+            if destination.port.is_some() {
+                // Its block was another connection's, whose release is told late, if at all.
+                *destination = Destination::default();
+            }
             destination.port = Some(port);
             if let Some(remote) = destination.remote {
                 self.tcp.change(tcb, SocketState::SynSent, Some(remote), &mut told.out);
+            }
+            if self.early_waits.take(tcb, 0, told.out.at_ns) {
+                self.tcp.wait(tcb, &mut told.out);
+            }
+            if self.early.take(tcb, port, told.out.at_ns) {
+                self.release(fact, told);
             }
             return;
         }
@@ -66,6 +78,7 @@ impl Model {
         let tcb = connection.tcb;
         if let Some(before) = self.destinations.get(&tcb)
             && before.remote.is_some()
+            && before.since_ns < told.out.at_ns
             && let Some(port) = before.port
         {
             // Its block was another connection's, whose release was not seen.
@@ -73,7 +86,8 @@ impl Model {
             self.destinations.remove(&tcb);
         }
         self.recognise(connection);
-        self.destination(tcb).remote = connection.remote;
+        let destination = self.destination(tcb);
+        (destination.remote, destination.since_ns) = (connection.remote, told.out.at_ns);
         self.tcp.change(tcb, SocketState::SynSent, connection.remote, &mut told.out);
         self.adopt(tcb, told);
     }
@@ -112,6 +126,9 @@ impl Model {
             4 => SocketState::Connected,
             7 => SocketState::CloseWait,
             5 | 6 | 8 | 9 => SocketState::Closing,
+            10 if self.tcp.of_connection(tcb).is_none() => {
+                return self.early_waits.keep(tcb, 0, told.out.at_ns);
+            }
             10 => return self.tcp.wait(tcb, &mut told.out),
             // 0, 1: nothing that its holders do not say. 2: 1002 has said so. 3: it was accepted.
             _ => return,
@@ -142,8 +159,9 @@ impl Model {
         let acquired = self.hold(Protocol::Tcp, &claim.owner, local);
         let acquired = Acquired { pre_existing: true, remote: Some(remote), state, ..acquired };
         self.begin(acquired, Holders::met(state, connection.tcb), claim.trust, &mut told.out);
+        let since_ns = told.out.at_ns;
         *self.destination(connection.tcb) =
-            Destination { remote: Some(remote), port: Some(local.port()), inherited: None };
+            Destination { remote: Some(remote), port: Some(local.port()), inherited: None, since_ns };
     }
 
     /// A connection was met in TIME_WAIT.

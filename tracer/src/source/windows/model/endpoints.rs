@@ -16,6 +16,8 @@ struct Endpoint {
     claim: Claim,
     /// Where in the kernel it was created.
     site: Option<SiteId>,
+    /// When it became known.
+    since_ns: u64,
     /// Its port.
     bound: Option<u16>,
 }
@@ -40,11 +42,11 @@ impl Endpoints {
         self.0.get(&endpoint).and_then(|endpoint| endpoint.site)
     }
 
-    fn enter(&mut self, endpoint: u64, claim: Claim, site: Option<SiteId>) {
+    fn enter(&mut self, endpoint: u64, claim: Claim, site: Option<SiteId>, since_ns: u64) {
         if self.0.len() >= ENDPOINTS_MAX {
             self.0.retain(|_, endpoint| endpoint.bound.is_some());
         }
-        self.0.insert(endpoint, Endpoint { claim, site, bound: None });
+        self.0.insert(endpoint, Endpoint { claim, site, since_ns, bound: None });
     }
 }
 
@@ -66,9 +68,19 @@ impl Model {
             known.claim.owner = better(&known.claim.owner, claim.owner);
             return;
         }
+        if let Some(known) = self.endpoints.0.get_mut(&endpoint)
+            && told.out.at_ns < known.since_ns
+        {
+            // Told late: it has been used already.
+            known.claim = claim.clone();
+            if let Some(port) = known.bound {
+                self.ports_mut(protocol).claim_of_endpoint(endpoint, port, claim, &mut told.out);
+            }
+            return;
+        }
         let site = self.site_of(&claim.owner, told);
         self.forget(protocol, endpoint, told);
-        self.endpoints.enter(endpoint, claim, site);
+        self.endpoints.enter(endpoint, claim, site, told.out.at_ns);
     }
 
     /// An endpoint's address is another's now: its port's release was not seen.
@@ -96,11 +108,14 @@ impl Model {
         let trust = claim.trust;
         let site = self.endpoints.site(endpoint).or_else(|| self.site_of(&claim.owner, told));
         let acquired = Acquired { site, ..self.hold(Protocol::Udp, &claim.owner, local) };
-        self.endpoints.enter(endpoint, claim, site);
+        self.endpoints.enter(endpoint, claim, site, told.out.at_ns);
         self.endpoints.bind(endpoint, local.port());
         if self.udp.recognise(endpoint, local.port(), told.out.at_ns).is_none() {
             let holders = Holders { strong: Some(endpoint), weak: None };
             self.begin(acquired, holders, trust, &mut told.out);
+        }
+        if self.early.take(endpoint, local.port(), told.out.at_ns) {
+            self.forget(Protocol::Udp, endpoint, told);
         }
     }
 
@@ -109,12 +124,15 @@ impl Model {
         let Some(endpoint) = closed.endpoint else {
             return;
         };
-        match (self.endpoints.0.contains_key(&endpoint), closed.local) {
-            (false, Some(local)) => {
+        let is_bound = self.endpoints.0.get(&endpoint).is_some_and(|known| known.bound.is_some());
+        match closed.local.filter(|_| !is_bound) {
+            Some(local) => {
                 let is_there = |held: &Held| held.local.ip() == local.ip();
-                self.udp.release_unnamed(local.port(), false, is_there, &mut told.out);
+                if !self.udp.release_unnamed(local.port(), false, is_there, &mut told.out) {
+                    self.early.keep(endpoint, local.port(), told.out.at_ns);
+                }
             }
-            _ => self.forget(Protocol::Udp, endpoint, told),
+            None => self.forget(Protocol::Udp, endpoint, told),
         }
     }
 
@@ -136,7 +154,7 @@ impl Model {
         let Some(known) = self.endpoints.0.get_mut(&endpoint) else {
             let claim = self.claim_of_thread(module, told);
             let site = self.site_of(&claim.owner, told);
-            self.endpoints.enter(endpoint, claim.clone(), site);
+            self.endpoints.enter(endpoint, claim.clone(), site, told.out.at_ns);
             return claim;
         };
         if let (OwnerId::System { module: none @ None, .. }, Some(_)) = (&mut known.claim.owner, &module) {

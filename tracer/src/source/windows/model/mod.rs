@@ -6,6 +6,7 @@
 
 mod connections;
 mod drivers;
+mod early;
 mod endpoints;
 mod listed;
 mod order;
@@ -29,6 +30,7 @@ use crate::event::{
 };
 use connections::Destination;
 use drivers::Strangers;
+use early::Early;
 use endpoints::Endpoints;
 use people::People;
 use ports::{Held, Holders, Out, Ports, Trust};
@@ -74,6 +76,9 @@ pub struct Model {
     threads: Threads,
     datagrams: Datagrams,
     endpoints: Endpoints,
+    early: Early,
+    /// Connections in TIME_WAIT that are not known.
+    early_waits: Early,
     destinations: FxHashMap<u64, Destination>,
     tcp: Ports,
     udp: Ports,
@@ -118,6 +123,8 @@ impl Model {
             threads: Threads::default(),
             datagrams: Datagrams::default(),
             endpoints: Endpoints::default(),
+            early: Early::default(),
+            early_waits: Early::default(),
             destinations: FxHashMap::default(),
             tcp: Ports::default(),
             udp: Ports::default(),
@@ -234,7 +241,7 @@ impl Model {
     /// 1191: an endpoint has a port from now on.
     fn acquire(&mut self, fact: PortFact, told: &mut Told<'_, '_>) {
         let port = self.order.read(fact.port);
-        if self.tcp.is_held_by(fact.acquirer, port) {
+        if self.tcp.is_held_by(fact.acquirer, port, told.out.at_ns) {
             return; // Of a dual-mode socket, once for each family.
         }
         let asked = self.threads.get(told.record.tid).and_then(threads::Request::local);
@@ -257,6 +264,9 @@ impl Model {
             Holders { strong: holder, weak: None }
         };
         self.begin(acquired, holders, claim.trust, &mut told.out);
+        if self.early.take(fact.acquirer, port, told.out.at_ns) {
+            self.release(fact, told);
+        }
     }
 
     /// A new hold of `owner`, bound to `local` and nothing else.
@@ -292,10 +302,14 @@ impl Model {
     /// 1193: an endpoint or connection gave its reference back, and is done with.
     fn release(&mut self, fact: PortFact, told: &mut Told<'_, '_>) {
         let port = self.order.read(fact.port);
-        if !self.tcp.release(fact.acquirer, port, &mut told.out) {
+        if !self.tcp.release(fact.acquirer, port, &mut told.out)
+            && self.ranges.holds(Protocol::Tcp, port, false, &mut told.out)
+        {
             let remote = self.destination_of(fact.acquirer);
             let goes_there = |held: &Held| remote.is_some() && held.remote == remote;
-            self.tcp.release_unnamed(port, fact.weak, goes_there, &mut told.out);
+            if !self.tcp.release_unnamed(port, fact.weak, goes_there, &mut told.out) {
+                self.early.keep(fact.acquirer, port, told.out.at_ns);
+            }
         }
         self.destinations.remove(&fact.acquirer);
         self.endpoints.remove(fact.acquirer);

@@ -28,6 +28,8 @@ struct Person {
     /// Whether it has been told of, so that changes must be, too.
     told: bool,
     ended: bool,
+    /// When it was first seen.
+    seen_ns: u64,
 }
 
 /// The processes.
@@ -48,11 +50,13 @@ impl People {
         let started = process.life == ProcessLife::Started;
         let is_known = self.by_pid.get(&process.pid).is_some_and(|known| {
             let same_time = ticks.is_none_or(|ticks| [0, ticks].contains(&known.id.started_ticks));
-            !known.ended && !started && same_time && fits(known.start_key, process.start_key)
+            // A start may be told after what the process has done since.
+            let is_late = at_ns <= known.seen_ns;
+            !known.ended && (!started || is_late) && same_time && fits(known.start_key, process.start_key)
         });
         if !is_known {
             let from_trace = started.then_some(at_ns / 100);
-            self.enter(process.pid, ticks.or(from_trace).unwrap_or(0), process.start_key);
+            self.enter(at_ns, process.pid, ticks.or(from_trace).unwrap_or(0), process.start_key);
         }
         let Some(person) = self.by_pid.get_mut(&process.pid) else {
             return;
@@ -80,7 +84,7 @@ impl People {
             return;
         }
         if !self.by_pid.contains_key(&service.pid) {
-            self.enter(service.pid, 0, None);
+            self.enter(at_ns, service.pid, 0, None);
         }
         let Some(person) = self.by_pid.get_mut(&service.pid) else {
             return;
@@ -124,10 +128,10 @@ impl People {
             _ => {}
         }
         match self.by_pid.get(&pid) {
-            None => self.enter(pid, 0, start_key),
+            None => self.enter(at_ns, pid, 0, start_key),
             // Its pid has been given to another whose start was not seen.
             Some(known) if known.ended || !fits(known.start_key, start_key) => {
-                self.enter(pid, at_ns / 100, start_key);
+                self.enter(at_ns, pid, at_ns / 100, start_key);
             }
             Some(_) => {}
         }
@@ -142,19 +146,22 @@ impl People {
         OwnerId::Process(person.id)
     }
 
-    fn enter(&mut self, pid: u32, started_ticks: u64, start_key: Option<u64>) {
+    fn enter(&mut self, at_ns: u64, pid: u32, started_ticks: u64, start_key: Option<u64>) {
         if self.by_pid.len() >= PEOPLE_MAX {
             self.by_pid.retain(|_, person| !person.ended);
         }
         if self.by_pid.len() < PEOPLE_MAX {
             let id = ProcessId { pid, started_ticks };
             let facts = ProcessFacts::default();
-            self.by_pid.insert(pid, Person { id, start_key, facts, told: false, ended: false });
+            self.by_pid
+                .insert(pid, Person { id, start_key, facts, told: false, ended: false, seen_ns: at_ns });
         }
     }
 
     fn end(&mut self, at_ns: u64, pid: u32, events: &mut Vec<Event>) {
-        let Some(person) = self.by_pid.get_mut(&pid).filter(|person| !person.ended) else {
+        // Told late, it may be of one that had the pid before.
+        let is_it = |person: &&mut Person| !person.ended && person.seen_ns <= at_ns;
+        let Some(person) = self.by_pid.get_mut(&pid).filter(is_it) else {
             return;
         };
         person.ended = true;

@@ -80,12 +80,20 @@ pub(super) struct Held {
     pub(super) heard_ns: u64,
 }
 
+/// A holder's reference to a port.
+#[derive(Clone, Copy, Debug)]
+struct Reference {
+    hold: HoldId,
+    /// When it was taken, as far as is known: a release from before is of another, told late.
+    since_ns: u64,
+}
+
 /// All holds of one protocol's ports, by those who refer to them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ports {
     holds: FxHashMap<HoldId, Held>,
     /// Endpoints and connections, with the port that they refer to.
-    holders: FxHashMap<(u64, u16), HoldId>,
+    holders: FxHashMap<(u64, u16), Reference>,
     /// Connections, whatever their port.
     connections: FxHashMap<u64, HoldId>,
     /// The holds of each port, oldest first.
@@ -107,8 +115,10 @@ impl Out<'_> {
 }
 
 impl Ports {
-    pub(super) fn is_held_by(&self, holder: u64, port: u16) -> bool {
-        self.holders.contains_key(&(holder, port))
+    /// Whether a holder refers to a port; it does at this instant.
+    pub(super) fn is_held_by(&mut self, holder: u64, port: u16, at_ns: u64) -> bool {
+        let known = self.holders.get_mut(&(holder, port));
+        known.map(|known| known.since_ns = known.since_ns.max(at_ns)).is_some()
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -179,7 +189,7 @@ impl Ports {
     fn insert(&mut self, id: HoldId, held: Held) {
         let port = held.local.port();
         for &holder in held.strong.iter().chain(&held.weak).filter(|&&holder| holder != UNNAMED) {
-            self.holders.insert((holder, port), id);
+            self.holders.insert((holder, port), Reference { hold: id, since_ns: held.heard_ns });
         }
         for &tcb in held.weak.iter().filter(|&&tcb| tcb != UNNAMED) {
             self.connections.insert(tcb, id);
@@ -198,7 +208,7 @@ impl Ports {
             self.find(port, |held| held.strong == Some(UNNAMED) && is_idle(held))
         };
         let id = match self.holders.get(&(endpoint, port)) {
-            Some(&id) => id,
+            Some(known) => known.hold,
             None => match unnamed() {
                 Some(id) => {
                     self.name(id, endpoint);
@@ -215,10 +225,16 @@ impl Ports {
     }
 
     fn attach(&mut self, id: HoldId, tcb: u64, at_ns: u64) {
-        let Some(held) = self.holds.get_mut(&id).filter(|held| !held.weak.contains(&tcb)) else {
+        let Some(held) = self.holds.get_mut(&id) else {
             return;
         };
-        held.heard_ns = at_ns;
+        let port = held.local.port();
+        let known = self.holders.get(&(tcb, port)).map_or(0, |known| known.since_ns);
+        self.holders.insert((tcb, port), Reference { hold: id, since_ns: at_ns.max(known) });
+        if held.weak.contains(&tcb) {
+            return;
+        }
+        held.heard_ns = held.heard_ns.max(at_ns);
         match held.weak.iter_mut().find(|weak| **weak == UNNAMED) {
             Some(unnamed) => *unnamed = tcb,
             None => held.weak.push(tcb),
@@ -226,7 +242,6 @@ impl Ports {
         if held.time_wait == Some(UNNAMED) {
             held.time_wait = Some(tcb);
         }
-        self.holders.insert((tcb, held.local.port()), id);
         self.connections.insert(tcb, id);
     }
 
@@ -234,7 +249,7 @@ impl Ports {
     fn name(&mut self, id: HoldId, endpoint: u64) {
         if let Some(held) = self.holds.get_mut(&id) {
             held.strong = Some(endpoint);
-            self.holders.insert((endpoint, held.local.port()), id);
+            self.holders.insert((endpoint, held.local.port()), Reference { hold: id, since_ns: 0 });
         }
     }
 
@@ -266,13 +281,14 @@ impl Ports {
 
     /// Another refers to the port in the place of `before`.
     pub(super) fn replace(&mut self, before: u64, after: u64, port: u16) {
-        let Some(id) = self.holders.remove(&(before, port)) else {
+        let Some(known) = self.holders.remove(&(before, port)) else {
             if let Some(id) = self.find(port, |held| held.strong == Some(UNNAMED)) {
                 self.name(id, after);
             }
             return;
         };
-        self.holders.insert((after, port), id);
+        let id = known.hold;
+        self.holders.insert((after, port), known);
         if let Some(held) = self.holds.get_mut(&id) {
             if held.strong == Some(before) {
                 held.strong = Some(after);
@@ -287,17 +303,19 @@ impl Ports {
 
     /// An endpoint or connection no longer refers to the port. Says whether it was known to.
     pub(super) fn release(&mut self, holder: u64, port: u16, out: &mut Out<'_>) -> bool {
-        let Some(id) = self.holders.get(&(holder, port)).copied() else {
+        let Some(known) = self.holders.get(&(holder, port)).copied() else {
             return false;
         };
-        self.let_go(id, holder, out);
+        if known.since_ns <= out.at_ns {
+            self.let_go(known.hold, holder, out);
+        }
         true
     }
 
     /// One that was never seen no longer refers to the port: a hold that was only listed has one
     /// holder less. Where there are several, it is the oldest that is `preferred`, or the oldest.
     ///
-    /// Nobody says that events 1193 always tell weak references from strong ones, so where none of
+    /// Says whether there was one. Nobody says that events 1193 always tell weak references from strong ones, so where none of
     /// the one kind is left, it was of the other.
     pub(super) fn release_unnamed(
         &mut self,
@@ -305,7 +323,7 @@ impl Ports {
         weak: bool,
         preferred: impl Fn(&Held) -> bool,
         out: &mut Out<'_>,
-    ) {
+    ) -> bool {
         let has = |held: &Held, weak: bool| {
             if weak { held.weak.contains(&UNNAMED) } else { held.strong == Some(UNNAMED) }
         };
@@ -314,11 +332,13 @@ impl Ports {
             let of_kind = of_kind.or_else(|| self.find(port, |held| has(held, weak)));
             of_kind.map(|id| (id, weak))
         };
-        match best(weak).or_else(|| best(!weak)) {
-            Some((id, weak)) => self.let_go_as(id, UNNAMED, weak, out),
+        let Some((id, weak)) = best(weak).or_else(|| best(!weak)) else {
             // It may be listed nevertheless, by a list that was begun before.
-            None => _ = self.freed_ns.insert(port, out.at_ns),
-        }
+            self.freed_ns.insert(port, out.at_ns);
+            return false;
+        };
+        self.let_go_as(id, UNNAMED, weak, out);
+        true
     }
 
     fn let_go(&mut self, id: HoldId, holder: u64, out: &mut Out<'_>) {
@@ -331,7 +351,7 @@ impl Ports {
             return;
         };
         self.holders.remove(&(holder, held.local.port()));
-        held.heard_ns = out.at_ns;
+        held.heard_ns = held.heard_ns.max(out.at_ns);
         if weak {
             self.connections.remove(&holder);
             held.weak.retain(|&weak| weak != holder);
@@ -403,12 +423,18 @@ impl Ports {
         remote: Option<SocketAddr>,
         out: &mut Out<'_>,
     ) {
-        if let Some(id) = self.of_connection(tcb)
-            && let Some(held) = self.holds.get_mut(&id)
-            && held.state != SocketState::Listen
-        {
-            held.heard_ns = out.at_ns;
+        let Some(id) = self.of_connection(tcb) else {
+            return;
+        };
+        let Some(held) = self.holds.get_mut(&id).filter(|held| held.state != SocketState::Listen) else {
+            return;
+        };
+        if out.at_ns >= held.heard_ns {
+            held.heard_ns = held.heard_ns.max(out.at_ns);
             held.go(id, state, remote, out);
+        } else if held.remote.is_none() && remote.is_some() {
+            // Told late: its state has changed since.
+            held.go(id, held.state, remote, out);
         }
     }
 
@@ -424,7 +450,7 @@ impl Ports {
         let Some(held) = self.holds.get_mut(&id).filter(waits) else {
             return;
         };
-        held.heard_ns = out.at_ns;
+        held.heard_ns = held.heard_ns.max(out.at_ns);
         held.time_wait = Some(tcb);
         out.push(EventKind::TimeWaitBegan { hold: id });
         if held.strong.is_some() {
@@ -435,11 +461,11 @@ impl Ports {
 
     /// An endpoint was closed by its program.
     pub(super) fn close(&mut self, endpoint: u64, port: u16, out: &mut Out<'_>) {
-        if let Some(&id) = self.holders.get(&(endpoint, port))
+        if let Some(&Reference { hold: id, .. }) = self.holders.get(&(endpoint, port))
             && let Some(held) = self.holds.get_mut(&id)
             && matches!(held.state, SocketState::Connected | SocketState::CloseWait)
         {
-            held.heard_ns = out.at_ns;
+            held.heard_ns = held.heard_ns.max(out.at_ns);
             held.go(id, SocketState::Closing, None, out);
         }
     }
@@ -447,6 +473,15 @@ impl Ports {
     /// More is known of who owns the hold of a connection.
     pub(super) fn claim(&mut self, tcb: u64, claim: Claim, out: &mut Out<'_>) {
         if let Some(id) = self.of_connection(tcb)
+            && self.holds.get(&id).is_some_and(|held| claim.trust > held.claim.trust)
+        {
+            self.give(id, claim, out);
+        }
+    }
+
+    /// More is known of who owns the hold of an endpoint.
+    pub(super) fn claim_of_endpoint(&mut self, endpoint: u64, port: u16, claim: Claim, out: &mut Out<'_>) {
+        if let Some(&Reference { hold: id, .. }) = self.holders.get(&(endpoint, port))
             && self.holds.get(&id).is_some_and(|held| claim.trust > held.claim.trust)
         {
             self.give(id, claim, out);
