@@ -30,3 +30,5 @@ mod story;
 mod verdicts;
 #[path = "etl/writer.rs"]
 mod writer;
+#[path = "etl/year.rs"]
+mod year;

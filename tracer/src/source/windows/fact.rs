@@ -93,7 +93,7 @@ pub enum Tcpip {
     Bound(Protocol, Endpoint),
     /// 1006, 1394: an endpoint was refused a port.
     BindFailed(Protocol, Endpoint),
-    /// 1009, 1397: an endpoint was closed.
+    /// 1009, 1397, 1398: an endpoint was closed.
     Closed(Protocol, Endpoint),
     /// 1002: a connection was asked for.
     Connecting(Connection),

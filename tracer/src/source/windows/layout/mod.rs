@@ -209,7 +209,7 @@ mod tests {
     fn every_event_that_is_asked_for_is_known() {
         let mut ids: Vec<_> = layouts(guid::TCPIP).iter().map(|layout| layout.id).collect();
         ids.dedup();
-        assert_eq!(ids.len(), 23);
+        assert_eq!(ids.len(), 24);
         let mut ids: Vec<_> = layouts(guid::AFD).iter().map(|layout| layout.id).collect();
         ids.dedup();
         assert_eq!(ids.len(), 7);

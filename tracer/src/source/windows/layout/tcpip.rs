@@ -63,6 +63,7 @@ pub(super) const LAYOUTS: &[Layout] = &[
     layout(1396, 0, UDP_BIND),
     layout(1396, 1, &[Length, Local, Status, Endpoint, ProcessId, StartKey]),
     layout(1397, 0, UDP_BIND),
+    layout(1398, 0, UDP_BIND),
     layout(1519, 0, &[ProcessId, Status, ReservationType, Transport, StartPort, NumberOfPorts, StartKey]),
 ];
 
@@ -89,7 +90,7 @@ pub(super) fn fact(id: u16, values: &Values) -> Fact {
         1391 => Tcpip::Created(Udp, endpoint(values)),
         1394 => Tcpip::BindFailed(Udp, endpoint(values)),
         1396 => Tcpip::Bound(Udp, endpoint(values)),
-        1397 => Tcpip::Closed(Udp, endpoint(values)),
+        1397 | 1398 => Tcpip::Closed(Udp, endpoint(values)),
         _ => Tcpip::Reserved {
             status: values.u32(Status),
             transport: (id == 1519).then(|| values.u32(Transport)),

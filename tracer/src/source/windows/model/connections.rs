@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// More connections than a machine has at once.
 const CONNECTIONS_MAX: usize = 1 << 22;
+/// What a connection wants is known to the end within that time: Windows gives up after 21 s.
+const PENDING_NS: u64 = 600_000_000_000;
 
 /// A connection's destination, until its port is known.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,12 +29,12 @@ impl Model {
             return;
         }
         let port = self.order.read(fact.port);
-        let (tcb, endpoint) = (fact.acquirer, fact.original);
+        let (tcb, endpoint, at_ns) = (fact.acquirer, fact.original, told.out.at_ns);
         if self.tcp.inherit(tcb, endpoint, port, told.out.at_ns).is_some() {
-            let destination = self.destination(tcb);
+            let destination = self.destination(tcb, told.out.at_ns);
             if destination.port.is_some() {
                 // Its block was another connection's, whose release is told late, if at all.
-                *destination = Destination::default();
+                *destination = Destination { since_ns: at_ns, ..Destination::default() };
             }
             destination.port = Some(port);
             if let Some(remote) = destination.remote {
@@ -46,7 +48,7 @@ impl Model {
             }
             return;
         }
-        self.destination(tcb).inherited = Some((endpoint, port));
+        self.destination(tcb, told.out.at_ns).inherited = Some((endpoint, port));
         self.adopt(tcb, told);
     }
 
@@ -68,7 +70,7 @@ impl Model {
         let holders = Holders { strong: Some(endpoint), weak: None };
         self.begin(acquired, holders, claim.trust, &mut told.out);
         self.tcp.inherit(tcb, endpoint, port, told.out.at_ns);
-        let destination = self.destination(tcb);
+        let destination = self.destination(tcb, told.out.at_ns);
         (destination.port, destination.inherited) = (Some(port), None);
         self.tcp.change(tcb, SocketState::SynSent, Some(remote), &mut told.out);
     }
@@ -86,7 +88,7 @@ impl Model {
             self.destinations.remove(&tcb);
         }
         self.recognise(connection);
-        let destination = self.destination(tcb);
+        let destination = self.destination(tcb, told.out.at_ns);
         (destination.remote, destination.since_ns) = (connection.remote, told.out.at_ns);
         self.tcp.change(tcb, SocketState::SynSent, connection.remote, &mut told.out);
         self.adopt(tcb, told);
@@ -160,7 +162,7 @@ impl Model {
         let acquired = Acquired { pre_existing: true, remote: Some(remote), state, ..acquired };
         self.begin(acquired, Holders::met(state, connection.tcb), claim.trust, &mut told.out);
         let since_ns = told.out.at_ns;
-        *self.destination(connection.tcb) =
+        *self.destination(connection.tcb, since_ns) =
             Destination { remote: Some(remote), port: Some(local.port()), inherited: None, since_ns };
     }
 
@@ -187,12 +189,17 @@ impl Model {
         self.destinations.get(&tcb).and_then(|destination| destination.remote)
     }
 
-    fn destination(&mut self, tcb: u64) -> &mut Destination {
-        if self.destinations.len() >= CONNECTIONS_MAX {
+    fn destination(&mut self, tcb: u64, at_ns: u64) -> &mut Destination {
+        if self.destinations_sweep.is_due(self.destinations.len()) {
             let ports = &self.tcp;
-            self.destinations.retain(|tcb, _| ports.of_connection(*tcb).is_some());
+            let is_full = self.destinations.len() >= CONNECTIONS_MAX;
+            let is_young =
+                |known: &Destination| !is_full && known.since_ns.saturating_add(PENDING_NS) > at_ns;
+            self.destinations.retain(|tcb, known| ports.of_connection(*tcb).is_some() || is_young(known));
+            self.destinations_sweep.done(self.destinations.len());
         }
-        self.destinations.entry(tcb).or_default()
+        let new = || Destination { since_ns: at_ns, ..Destination::default() };
+        self.destinations.entry(tcb).or_insert_with(new)
     }
 }
 

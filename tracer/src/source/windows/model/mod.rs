@@ -15,6 +15,7 @@ mod ports;
 mod ranges;
 mod refusals;
 mod sites;
+mod sweep;
 mod threads;
 mod traffic;
 
@@ -41,6 +42,7 @@ use sites::Sites;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use sweep::Sweep;
 use threads::Threads;
 use traffic::Connections;
 
@@ -80,6 +82,7 @@ pub struct Model {
     /// Connections in TIME_WAIT that are not known.
     early_waits: Early,
     destinations: FxHashMap<u64, Destination>,
+    destinations_sweep: Sweep,
     tcp: Ports,
     udp: Ports,
     traffic: Connections,
@@ -126,6 +129,7 @@ impl Model {
             early: Early::default(),
             early_waits: Early::default(),
             destinations: FxHashMap::default(),
+            destinations_sweep: Sweep::default(),
             tcp: Ports::default(),
             udp: Ports::default(),
             traffic: Connections::default(),
@@ -162,6 +166,11 @@ impl Model {
     /// The ranges have been asked for again.
     pub fn set_ranges(&mut self, at_ns: u64, ranges: &BTreeMap<PoolId, PortRange>, events: &mut Vec<Event>) {
         self.ranges.set(ranges, &mut Out { at_ns, events });
+    }
+
+    /// The services have been listed again.
+    pub fn set_services(&mut self, at_ns: u64, services: &[Service], events: &mut Vec<Event>) {
+        self.people.serve_all(at_ns, services, events);
     }
 
     /// What could not be read so far: why, which event, which version, and how often.
@@ -244,7 +253,7 @@ impl Model {
         if self.tcp.is_held_by(fact.acquirer, port, told.out.at_ns) {
             return; // Of a dual-mode socket, once for each family.
         }
-        let asked = self.threads.get(told.record.tid).and_then(threads::Request::local);
+        let asked = self.threads.get(told.record.tid, told.out.at_ns).and_then(threads::Request::local);
         let chosen = asked.is_some_and(|asked| asked.port() == 0);
         if !self.ranges.holds(Protocol::Tcp, port, chosen, &mut told.out) {
             return;
@@ -332,7 +341,7 @@ impl Model {
             let request = self.threads.leave(tid, afd);
             self.refuse_request(afd, &request, told);
         } else {
-            self.threads.enter(tid, afd);
+            self.threads.enter(tid, afd, told.out.at_ns);
         }
     }
 }

@@ -5,15 +5,17 @@
 //! right.
 
 use super::drivers::base_name;
+use super::sweep::Sweep;
 use crate::event::{Event, EventKind, OwnerId, ProcessFacts, ProcessId};
 use crate::source::windows::etl::Header;
 use crate::source::windows::fact::{Process, ProcessLife, Service};
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The kernel's own process.
 pub(super) const SYSTEM: u32 = 4;
-/// More processes than a trace has that was not made to do harm.
+/// More processes at once than a trace has that was not made to do harm.
 const PEOPLE_MAX: usize = 1 << 18;
 /// The lower bits of a start key number the processes since boot; the upper ones number the boots,
 /// and some events leave those out.
@@ -37,6 +39,8 @@ struct Person {
 pub(super) struct People {
     by_pid: FxHashMap<u32, Person>,
     by_object: FxHashMap<u64, u32>,
+    people_sweep: Sweep,
+    objects_sweep: Sweep,
 }
 
 impl People {
@@ -78,24 +82,50 @@ impl People {
         known.map_or(ProcessId { pid, started_ticks: 0 }, |known| known.id)
     }
 
-    /// A service runs in a process.
+    /// A service runs in a process, perhaps with others.
     pub(super) fn serve(&mut self, at_ns: u64, service: &Service, events: &mut Vec<Event>) {
         if service.pid == 0 {
             return;
         }
-        if !self.by_pid.contains_key(&service.pid) {
-            self.enter(at_ns, service.pid, 0, None);
-        }
-        let Some(person) = self.by_pid.get_mut(&service.pid) else {
-            return;
-        };
-        let before = person.facts.service.as_deref().unwrap_or_default();
+        let known = self.by_pid.get(&service.pid);
+        let before = known.and_then(|known| known.facts.service.as_deref()).unwrap_or_default();
         if before.split(", ").any(|known| known == service.name) {
             return;
         }
         let all =
             if before.is_empty() { service.name.clone() } else { format!("{before}, {}", service.name) };
-        person.facts.service = Some(all.into());
+        self.set_services(at_ns, service.pid, Some(&all), events);
+    }
+
+    /// These are all services that run now.
+    pub(super) fn serve_all(&mut self, at_ns: u64, services: &[Service], events: &mut Vec<Event>) {
+        let mut names: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+        for service in services.iter().filter(|service| service.pid != 0) {
+            names.entry(service.pid).or_default().push(&service.name);
+        }
+        let idle = |(&pid, person): (&u32, &Person)| {
+            (person.facts.service.is_some() && !person.ended && !names.contains_key(&pid)).then_some(pid)
+        };
+        let mut idle: Vec<_> = self.by_pid.iter().filter_map(idle).collect();
+        idle.sort_unstable();
+        for pid in idle {
+            self.set_services(at_ns, pid, None, events);
+        }
+        for (pid, names) in names {
+            self.set_services(at_ns, pid, Some(&names.join(", ")), events);
+        }
+    }
+
+    fn set_services(&mut self, at_ns: u64, pid: u32, names: Option<&str>, events: &mut Vec<Event>) {
+        if self.by_pid.get(&pid).is_none_or(|person| person.ended) {
+            self.enter(at_ns, pid, 0, None);
+        }
+        let Some(person) =
+            self.by_pid.get_mut(&pid).filter(|person| person.facts.service.as_deref() != names)
+        else {
+            return;
+        };
+        person.facts.service = names.map(Into::into);
         if person.told {
             events.push(told(at_ns, person));
         }
@@ -103,9 +133,17 @@ impl People {
 
     /// A kernel's process object is of this process now.
     pub(super) fn meet(&mut self, object: u64, pid: u32) {
-        if pid != 0 && (self.by_object.len() < PEOPLE_MAX || self.by_object.contains_key(&object)) {
-            self.by_object.insert(object, pid);
+        if pid == 0 {
+            return;
         }
+        if self.objects_sweep.is_due(self.by_object.len()) {
+            let people = &self.by_pid;
+            let is_full = self.by_object.len() >= PEOPLE_MAX;
+            let is_alive = |pid: &u32| people.get(pid).is_some_and(|person| !person.ended);
+            self.by_object.retain(|_, pid| !is_full && is_alive(pid));
+            self.objects_sweep.done(self.by_object.len());
+        }
+        self.by_object.insert(object, pid);
     }
 
     /// The pid that a kernel's process object has.
@@ -147,8 +185,9 @@ impl People {
     }
 
     fn enter(&mut self, at_ns: u64, pid: u32, started_ticks: u64, start_key: Option<u64>) {
-        if self.by_pid.len() >= PEOPLE_MAX {
+        if self.people_sweep.is_due(self.by_pid.len()) {
             self.by_pid.retain(|_, person| !person.ended);
+            self.people_sweep.done(self.by_pid.len());
         }
         if self.by_pid.len() < PEOPLE_MAX {
             let id = ProcessId { pid, started_ticks };
@@ -190,4 +229,31 @@ fn describe(facts: &mut ProcessFacts, process: &Process) {
     }
     facts.cmdline = process.command.as_deref().map(Into::into).or(facts.cmdline.take());
     facts.ppid = process.parent.or(facts.ppid);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_that_ended_are_forgotten_in_the_end() {
+        let (mut people, mut events) = (People::default(), Vec::new());
+        for n in 1..200_000_u32 {
+            people.meet(u64::from(n), n * 4);
+            people.enter(n.into(), n * 4, n.into(), None);
+            people.end(n.into(), n * 4, &mut events);
+        }
+        assert!(people.by_pid.len() <= 1 << 16 && people.by_object.len() <= 1 << 16);
+        assert_eq!(events, [], "nobody had heard of them");
+    }
+
+    #[test]
+    fn an_end_that_is_told_late_is_of_another() {
+        let (mut people, mut events) = (People::default(), Vec::new());
+        let owner = people.owner(2_000, 8, None, None, &mut events);
+        people.end(1_000, 8, &mut events);
+        assert_eq!(people.owner(3_000, 8, None, None, &mut events), owner, "what ended had the pid before");
+        people.end(4_000, 8, &mut events);
+        assert_ne!(people.owner(5_000, 8, None, None, &mut events), owner);
+    }
 }

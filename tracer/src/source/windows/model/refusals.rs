@@ -57,7 +57,7 @@ impl Model {
                 self.claim_of_thread(module, told)
             }
         };
-        let remote = self.threads.get(told.record.tid).and_then(Request::remote);
+        let remote = self.threads.get(told.record.tid, told.out.at_ns).and_then(Request::remote);
         self.refuse(claim, protocol, refused.local.map(|local| local.ip()), remote, told);
     }
 
@@ -98,7 +98,7 @@ impl Model {
         remote: Option<SocketAddr>,
         told: &mut Told<'_, '_>,
     ) {
-        if let Some(request) = self.threads.get_mut(told.record.tid) {
+        if let Some(request) = self.threads.get_mut(told.record.tid, told.out.at_ns) {
             if request.refused {
                 return;
             }

@@ -7,11 +7,15 @@ use std::net::SocketAddr;
 /// More threads than are at it at once; beyond, all are forgotten, which costs a few details.
 const THREADS_MAX: usize = 1 << 16;
 
+/// No request takes longer: AFD answers at once that it is pending. One that does had its end lost.
+const REQUEST_NS: u64 = 10_000_000_000;
+
 /// A request that a thread has made of AFD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Request {
     /// The kernel's process object.
     pub(super) process: u64,
+    since_ns: u64,
     /// It binds, and to what.
     bind: Option<Option<SocketAddr>>,
     /// It connects, and where to.
@@ -21,6 +25,10 @@ pub(super) struct Request {
 }
 
 impl Request {
+    fn is_lost(&self, at_ns: u64) -> bool {
+        self.since_ns.saturating_add(REQUEST_NS) < at_ns
+    }
+
     /// The address that it asked for.
     pub(super) fn local(&self) -> Option<SocketAddr> {
         self.bind.flatten()
@@ -38,13 +46,13 @@ pub(super) struct Threads(FxHashMap<u32, Request>);
 
 impl Threads {
     /// A request begins.
-    pub(super) fn enter(&mut self, tid: u32, afd: &Afd) {
+    pub(super) fn enter(&mut self, tid: u32, afd: &Afd, at_ns: u64) {
         if self.0.len() >= THREADS_MAX {
             self.0.clear();
         }
         let request = self.0.entry(tid).or_default();
-        if request.process != afd.process {
-            *request = Request { process: afd.process, ..Request::default() };
+        if request.process != afd.process || request.is_lost(at_ns) {
+            *request = Request { process: afd.process, since_ns: at_ns, ..Request::default() };
         }
         match afd.action {
             AfdAction::Bind => {
@@ -53,7 +61,8 @@ impl Threads {
                 request.bind = Some(afd.address);
             }
             AfdAction::Connect => {
-                *request = Request { process: afd.process, connect: Some(afd.address), ..Request::default() };
+                *request = Request { since_ns: at_ns, connect: Some(afd.address), ..*request };
+                (request.bind, request.refused) = (None, false);
             }
             _ => {}
         }
@@ -75,11 +84,11 @@ impl Threads {
         before
     }
 
-    pub(super) fn get(&self, tid: Option<u32>) -> Option<&Request> {
-        self.0.get(&tid?)
+    pub(super) fn get(&self, tid: Option<u32>, at_ns: u64) -> Option<&Request> {
+        self.0.get(&tid?).filter(|request| !request.is_lost(at_ns))
     }
 
-    pub(super) fn get_mut(&mut self, tid: Option<u32>) -> Option<&mut Request> {
-        self.0.get_mut(&tid?)
+    pub(super) fn get_mut(&mut self, tid: Option<u32>, at_ns: u64) -> Option<&mut Request> {
+        self.0.get_mut(&tid?).filter(|request| !request.is_lost(at_ns))
     }
 }

@@ -5,7 +5,7 @@
 //! it never tells that a port was given back, so UDP ports are left out.
 
 use super::{Model, Told};
-use crate::event::{Acquired, EventKind, HoldId, Protocol, SocketState};
+use crate::event::{Acquired, EventKind, HoldId, LossStage, Protocol, SocketState};
 use crate::source::windows::fact::{Traffic, TrafficKind};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::net::SocketAddr;
@@ -55,8 +55,11 @@ impl Model {
         let port = traffic.local.port();
         let accepted = self.traffic.listeners.contains(&port);
         let is_full = self.traffic.holds.len() >= CONNECTIONS_MAX;
-        if accepted || is_full || !self.ranges.holds(Protocol::Tcp, port, false, &mut told.out) {
+        if accepted || !self.ranges.holds(Protocol::Tcp, port, false, &mut told.out) {
             return;
+        }
+        if is_full {
+            return told.out.push(EventKind::Lost { count: 1, stage: LossStage::Table });
         }
         let owner = self.people.owner(told.out.at_ns, traffic.pid, None, None, told.out.events);
         let acquired = Acquired {
