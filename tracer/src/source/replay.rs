@@ -113,10 +113,11 @@ pub fn open(path: &Path) -> Result<Replayed, SourceError> {
     };
     let unreadable =
         |error: io::Error| cannot(&error.to_string(), "check the file's name and its permissions");
-    let mut file = File::open(path).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
+    // Not asked of the open file: Windows opens no folder, and a pipe is waited for.
+    if !path.metadata().map_err(unreadable)?.is_file() {
         return Err(cannot("it is no file", "save it to a file first: it is read twice"));
     }
+    let mut file = File::open(path).map_err(unreadable)?;
     let mut head = Vec::new();
     file.by_ref().take(HEAD_LEN as u64).read_to_end(&mut head).map_err(unreadable)?;
     file.rewind().map_err(unreadable)?;

@@ -190,6 +190,7 @@ mod tests {
     }
 
     /// Named by the line that the test itself is at.
+    #[cfg(unix)]
     #[test]
     #[inline(never)]
     fn this_very_function_is_found() {
