@@ -23,6 +23,7 @@ mod suites;
 mod test;
 mod toolchain;
 mod vm;
+mod windows;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -54,6 +55,12 @@ enum Task {
         /// Only what `cargo xtask test` runs there
         #[arg(long)]
         short: bool,
+    },
+    /// Build portleak.exe and run it and the portable tests under wine, with a stand-in for Windows' event
+    /// tracing. PORTLEAK_WINDOWS_STD=compiled|source allows but one way to come by Rust's standard library
+    Windows {
+        /// Only these scenarios, by parts of their names
+        scenarios: Vec<String>,
     },
     /// Check the licences of all dependencies
     Deny,
@@ -108,6 +115,7 @@ fn run(task: &Task) -> Result<ExitCode> {
             let choice = if *short { vm::Choice::Short } else { vm::Choice::All };
             return vm::run(&root, kernels, choice);
         }
+        Task::Windows { scenarios } => return windows::run(&root, scenarios),
         Task::Evaluate { arguments } => evaluate::run(&root, arguments)?,
         Task::Deny => licences::check(&root)?,
         Task::Bench { bench: Bench::Storm(of) } => bench::storm(&root, of.rounds)?,

@@ -7,6 +7,7 @@ use crate::machine;
 use crate::probes;
 use crate::suites::{self, Counts, Suite};
 use crate::vm;
+use crate::windows::{self, Tested};
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -20,7 +21,8 @@ pub(crate) fn run(root: &Path) -> ExitCode {
     if let Err(error) = &outcome {
         eprintln!("error: {error:#}");
     }
-    let sum = suites::sum(&session.all, &session.live).plus(session.kernels);
+    let again = [session.live, session.windows.scenarios].concat();
+    let sum = suites::sum(&session.all, &again).plus(session.windows.portable).plus(session.kernels);
     println!("{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.skipped);
     ExitCode::from(u8::from(outcome.is_err()))
 }
@@ -32,6 +34,8 @@ struct Session {
     all: Vec<Suite>,
     /// Results of the live tests, when they ran as root.
     live: Vec<Suite>,
+    /// Results from Windows' side.
+    windows: Tested,
     /// Results from all other kernels.
     kernels: Counts,
 }
@@ -46,6 +50,10 @@ impl Session {
         self.all = suites::parse(&tests.output);
         if !tests.success {
             bail!("tests failed");
+        }
+        self.windows = self.step("windows", || windows::test_if_possible(root))?;
+        if self.windows.failed() > 0 {
+            bail!("tests for Windows failed");
         }
         if !machine::is_root() {
             const WHY: &str = "needs root: sudo -E cargo xtask test";
