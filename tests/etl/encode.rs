@@ -31,7 +31,7 @@ impl Release {
     /// The release that first had a version of an event.
     fn first_with(layout: &Layout) -> Self {
         match (layout.id, layout.version) {
-            (1391 | 1394 | 1396 | 1397, 0) => Self::Win10V1607,
+            (1391 | 1394 | 1396..=1398, 0) => Self::Win10V1607,
             (1519, _) => Self::Win11V21H2,
             (_, 0) => Self::Win7,
             (1006 | 1008 | 1009, 1) | (1013 | 1300, 2) => Self::Win11V21H2,

@@ -24,6 +24,9 @@
 //!   request that the thread is in.
 //! - Whether TIME_WAIT keeps a reference: if it does, TIME_WAIT lasts until 1193; if not, it is not seen.
 //! - Whether a failed bind is told as 1029 or 1030: both are read, and the stack's 1006 before them.
+//! - Whether `WeakReference` of 1193 tells an endpoint's reference from a connection's: of a holder that
+//!   was never seen, the other kind is taken where none of its own is left.
+//! - Of which transport the ports of 1054 are: of TCP, as its name says; 1519 is believed before it.
 //! - Whether System's sockets have pid 4 in 1001 and 1391: the thread's pid is used where they have none.
 
 pub mod advice;
