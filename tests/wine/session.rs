@@ -4,7 +4,7 @@ use crate::harness::{Outcome, Scenario};
 use crate::plan::Plan;
 use serde_json::{Value, json};
 
-/// The name of the session.
+/// What the names of sessions begin with.
 const NAME: &str = "portleak";
 
 fn quiet() -> Scenario {
@@ -34,7 +34,8 @@ fn only_what_is_needed_is_asked_for() {
     outcome.said();
     let started = outcome.calls_of("StartTraceW");
     assert_eq!(started.len(), 1, "{started:?}");
-    assert_eq!((&started[0]["name"], &started[0]["result"]), (&json!(NAME), &json!(0)));
+    assert!(started[0]["name"].as_str().is_some_and(|name| name.starts_with(NAME)), "{started:?}");
+    assert_eq!(started[0]["result"], 0);
     let enabled = outcome.calls_of("EnableTraceEx2");
     let last = |provider: &str| {
         let mut calls = enabled.iter().filter(|call| call["code"] == 1);
@@ -44,7 +45,7 @@ fn only_what_is_needed_is_asked_for() {
     };
     let ids = |call: &Value| call["ids"].as_array().expect("a filter by id").len();
     let (tcpip, afd) = (last("{2f07e2ee"), last("{e53c6823"));
-    assert_eq!((ids(tcpip), ids(afd)), (22, 7));
+    assert_eq!((ids(tcpip), ids(afd)), (23, 7));
     assert_eq!(tcpip["stacks"], json!([1001, 1391]), "stacks of the creation of sockets only");
     assert_eq!(afd["stacks"], Value::Null);
     assert!(enabled.iter().all(|call| call["result"] == 0 && call["level"] == 4), "{enabled:#?}");

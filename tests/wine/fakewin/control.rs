@@ -99,7 +99,9 @@ fn control(
     }
     let mut session = session();
     let is_meant = |session: &&mut Session| {
-        session.stopped.is_none() && (handle == HANDLE || name == Some(session.name.as_str()))
+        // Scenarios run at once: then all but one have sessions called portleak-2 and so on.
+        let has_name = name.is_some_and(|name| name.starts_with(&session.name));
+        session.stopped.is_none() && (handle == HANDLE || has_name)
     };
     let Some(session) = session.as_mut().filter(is_meant) else {
         return (ERROR_WMI_INSTANCE_NOT_FOUND, 0);
