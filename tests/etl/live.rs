@@ -10,7 +10,7 @@ use tracer::event::{Acquired, Event, EventKind};
 use tracer::source::windows::etl::{Header, Reader, Trace, UNIX_EPOCH};
 use tracer::source::windows::listing::Row;
 use tracer::source::windows::live::capture::{Findings, capture};
-use tracer::source::windows::live::feed::{Feed, Losses, Start, System};
+use tracer::source::windows::live::feed::{Feed, Losses, Settings, Start, System};
 use tracer::source::windows::live::queue::{Batch, Queue};
 use tracer::source::windows::model::{Background, Drivers};
 use tracer::source::windows::record::Record;
@@ -58,6 +58,10 @@ impl System for Played {
 
     fn drivers(&mut self) -> Result<Drivers, SourceError> {
         Ok(Drivers::default())
+    }
+
+    fn settings(&mut self, _ask: bool) -> Option<Settings> {
+        None
     }
 
     fn stop(&mut self) {

@@ -20,7 +20,7 @@ use tracer::output::json::JsonOutput;
 use tracer::output::text::{Paint, ProgressLine, TextOptions, TextOutput};
 use tracer::output::{Output, Sink, doctor};
 use tracer::recording::{Head, Recording};
-use tracer::run::os::{exit_code, page_bytes, process_exists};
+use tracer::run::os::{exit_code, page_bytes};
 use tracer::run::replay;
 use tracer::run::session::{self, Plan, RunError};
 use tracer::run::signals::OsSignals;
@@ -247,8 +247,8 @@ fn config(args: &CaptureArgs) -> anyhow::Result<Config> {
 
 /// Who is asked for must be there: a slip must not look like a machine without leaks.
 fn scope(args: &FilterArgs) -> anyhow::Result<Scope> {
-    if let Some(pid) = args.pid.iter().find(|pid| !process_exists(**pid)) {
-        bail!("no process has the pid {pid}\n  remedy: look it up (pgrep NAME), or use --comm NAME");
+    if let Some(pid) = args.pid.iter().find(|pid| !source::process_exists(**pid)) {
+        bail!("no process has the pid {pid}\n  remedy: look it up (ps, pgrep, tasklist), or use --comm NAME");
     }
     let netns = match args.netns {
         NetnsArg::All => None,

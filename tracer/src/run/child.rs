@@ -39,7 +39,7 @@ impl SpawnError {
     fn remedy(&self) -> &'static str {
         match self.exit_code() {
             exit::NOT_FOUND => "check the name; for a script also the interpreter in its first line",
-            exit::NOT_EXECUTABLE => "make it executable (chmod +x), or name its interpreter first",
+            exit::NOT_EXECUTABLE => os::HOW_TO_EXECUTE,
             _ => "free memory or end other processes",
         }
     }

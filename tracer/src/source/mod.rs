@@ -25,10 +25,12 @@ use windows::machine::picture as take_picture;
 pub use linux::advice::advice;
 #[cfg(target_os = "linux")]
 pub use linux::places;
+#[cfg(target_os = "linux")]
+pub use linux::processes::process_exists;
 #[cfg(not(any(target_os = "linux", target_os = "windows")))]
-pub use unsupported::advice;
+pub use unsupported::{advice, process_exists};
 #[cfg(target_os = "windows")]
-pub use windows::machine::advice;
+pub use windows::machine::{advice, process_exists};
 
 /// The source that traces this machine.
 #[cfg(target_os = "linux")]

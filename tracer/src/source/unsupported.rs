@@ -61,3 +61,9 @@ impl Source for Unsupported {
         match *self {}
     }
 }
+
+/// Not known here.
+#[must_use]
+pub fn process_exists(_pid: u32) -> bool {
+    true
+}

@@ -10,5 +10,5 @@ use unix as system;
 #[cfg(windows)]
 use windows as system;
 
-pub(super) use system::{Listener, has_terminal, send};
-pub use system::{exit_code, page_bytes, process_exists};
+pub(super) use system::{HOW_TO_EXECUTE, Listener, has_terminal, send};
+pub use system::{exit_code, page_bytes};

@@ -7,11 +7,14 @@ use signal_hook::flag::register_conditional_default;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{self, SignalKind, signal};
+
+/// What to do about a file that cannot be run.
+pub(in crate::run) const HOW_TO_EXECUTE: &str =
+    "make it executable (chmod +x), or name its interpreter first";
 
 /// Hears SIGINT and SIGTERM.
 #[derive(Debug)]
@@ -70,12 +73,6 @@ pub(in crate::run) fn send(child: &mut tokio::process::Child, signal: Signal) {
 pub fn exit_code(status: ExitStatus) -> u8 {
     let by_signal = status.signal().map(|signal| 128 + signal);
     status.code().or(by_signal).and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::RUN_FAILURE)
-}
-
-/// Whether there is such a process now.
-#[must_use]
-pub fn process_exists(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 /// The size of a memory page.

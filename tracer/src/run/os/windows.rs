@@ -9,6 +9,10 @@ use std::thread;
 use tokio::runtime;
 use tokio::signal::windows::{self, CtrlBreak, CtrlC, CtrlClose, CtrlLogoff, CtrlShutdown};
 
+/// What to do about a file that cannot be run.
+pub(in crate::run) const HOW_TO_EXECUTE: &str =
+    "name the program that runs it first, such as cmd /c or powershell -File";
+
 /// How a program ends that Ctrl-C has ended: `STATUS_CONTROL_C_EXIT` (ntstatus.h).
 const CONTROL_C_EXIT: u32 = 0xc000_013a;
 
@@ -85,12 +89,6 @@ pub(in crate::run) fn send(child: &mut tokio::process::Child, _signal: Signal) {
 #[must_use]
 pub fn exit_code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::RUN_FAILURE)
-}
-
-/// Not checked here.
-#[must_use]
-pub fn process_exists(_pid: u32) -> bool {
-    true
 }
 
 /// The size of a memory page.

@@ -11,6 +11,7 @@ use super::place::Place;
 use crate::event::{NetNs, ProcessFacts, ProcessId};
 use std::fs::{self, File};
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Command lines are cut after so many bytes; some run to megabytes.
@@ -26,6 +27,12 @@ pub fn pids() -> Vec<u32> {
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();
     pids
+}
+
+/// Whether there is such a process now.
+#[must_use]
+pub fn process_exists(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 /// What is known of all processes, by ascending pid.

@@ -3,12 +3,14 @@
 //! What Windows itself does is behind [`System`], so all that is decided here is tested without it.
 
 use super::teller::{Listing, Teller};
-use crate::event::{Capture, Event, EventKind, LossStage};
+use crate::event::{Capture, Event, EventKind, LossStage, PoolId, PortRange};
 use crate::source::windows::etl::Header;
+use crate::source::windows::fact::Service;
 use crate::source::windows::listing::Row;
 use crate::source::windows::model::{Background, Drivers, Model};
 use crate::source::windows::record::Record;
 use crate::source::{Source, SourceError};
+use std::collections::BTreeMap;
 
 /// How often the session is asked what it lost.
 const LOSSES_EVERY_NS: u64 = 1_000_000_000;
@@ -18,6 +20,9 @@ const LIST_EVERY_NS: u64 = 60_000_000_000;
 const LIST_AGAIN_NS: u64 = 5_000_000_000;
 /// How often at most the drivers are listed, when an address lies in none of them.
 const DRIVERS_EVERY_NS: u64 = 10_000_000_000;
+
+/// How often it is asked for settings: their ranges are had by starting programs.
+const SETTINGS_EVERY_NS: u64 = 300_000_000_000;
 
 /// What a source needs of Windows.
 pub trait System {
@@ -51,8 +56,21 @@ pub trait System {
     /// When Windows does not.
     fn drivers(&mut self) -> Result<Drivers, SourceError>;
 
+    /// Begins to ask for what may change while a trace lasts. Returns what came of it the last time,
+    /// once.
+    fn settings(&mut self, ask: bool) -> Option<Settings>;
+
     /// Ends the session. What it had written is there to [`take`](Self::take).
     fn stop(&mut self);
+}
+
+/// What may change while a trace lasts, and no record tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The services and their processes; `None` when they could not be listed.
+    pub services: Option<Vec<Service>>,
+    /// The pools whose range is known.
+    pub ranges: BTreeMap<PoolId, PortRange>,
 }
 
 /// What was lost since a session began.
@@ -92,6 +110,9 @@ pub struct Feed<S> {
     list_due_ns: u64,
     listed_ns: u64,
     drivers_due_ns: u64,
+    settings_due_ns: u64,
+    /// Windows has refused a list, which has been said.
+    refused: bool,
 }
 
 impl<S: System> Feed<S> {
@@ -114,6 +135,8 @@ impl<S: System> Feed<S> {
             list_due_ns: now_ns + LIST_EVERY_NS,
             listed_ns: now_ns,
             drivers_due_ns: now_ns + DRIVERS_EVERY_NS,
+            settings_due_ns: now_ns + SETTINGS_EVERY_NS,
+            refused: false,
         }
     }
 
@@ -152,7 +175,7 @@ impl<S: System> Feed<S> {
                 let done_ns = self.system.now_ns();
                 self.teller.list(Listing { at_ns: now_ns, done_ns, rows }, events);
             }
-            Err(error) => log::debug!("{error}"),
+            Err(error) => self.say_refused(&error),
         }
         self.system.flush();
     }
@@ -164,7 +187,30 @@ impl<S: System> Feed<S> {
         self.drivers_due_ns = now_ns + DRIVERS_EVERY_NS;
         match self.system.drivers() {
             Ok(drivers) => self.teller.model().set_drivers(drivers),
-            Err(error) => log::debug!("{error}"),
+            Err(error) => self.say_refused(&error),
+        }
+    }
+
+    fn follow_settings(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+        let due = now_ns >= self.settings_due_ns;
+        if due {
+            self.settings_due_ns = now_ns + SETTINGS_EVERY_NS;
+        }
+        let Some(Settings { services, ranges }) = self.system.settings(due) else {
+            return;
+        };
+        let model = self.teller.model();
+        model.set_ranges(now_ns, &ranges, events);
+        if let Some(services) = services {
+            model.set_services(now_ns, &services, events);
+        }
+    }
+
+    /// Once: a trace may last a year.
+    fn say_refused(&mut self, error: &SourceError) {
+        if !self.refused {
+            self.refused = true;
+            log::warn!("what was traced can no longer be compared with what Windows lists: {error}");
         }
     }
 }
@@ -196,6 +242,7 @@ impl<S: System> Source for Feed<S> {
             self.list(now_ns, events);
         }
         self.list_drivers(now_ns);
+        self.follow_settings(now_ns, events);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use crate::source::Stacks;
 use crate::source::windows::guid::{self, Guid};
 use crate::source::windows::layout::{Layout, layouts};
+use std::ops::RangeInclusive;
 
 /// How many portleaks can have a session at once; Windows runs 64 of everybody's.
 pub const SLOTS: usize = 32;
@@ -11,6 +12,9 @@ pub const LEVEL: u8 = 4;
 /// What a filter takes: `MAX_EVENT_FILTER_EVENT_ID_COUNT` (evntprov.h). ferrisetw leaves out a filter
 /// with more, or with none, and says nothing.
 pub const IDS_MAX: usize = 64;
+
+/// The events that AFD had before Windows 8, beside which it has had those of today ever since.
+pub const AFD_OF_OLD: RangeInclusive<u16> = 1..=41;
 
 /// A provider with a manifest.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +45,8 @@ const _: () = {
         assert!(matches!(count(layouts(PROVIDERS[at].guid)), 1..=IDS_MAX), "a filter takes 1 to 64 events");
         at += 1;
     }
+    let of_old = (*AFD_OF_OLD.end() - *AFD_OF_OLD.start()) as usize + 1;
+    assert!(count(layouts(AFD.guid)) + of_old <= IDS_MAX, "a filter takes both");
 };
 
 /// How many events layouts are of; those of one stand together.

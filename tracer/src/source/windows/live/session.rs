@@ -7,7 +7,7 @@
 use super::control::{self, Status};
 use super::event_record;
 use super::feed::Losses;
-use super::providers::{LEVEL, PROVIDERS, Provider, TCPIP, stack_ids};
+use super::providers::{AFD_OF_OLD, LEVEL, PROVIDERS, Provider, TCPIP, stack_ids};
 use super::queue::{Batch, Queue};
 use super::refusal::{ALREADY_EXISTS, NO_SESSION, cannot_begin, ended_by_others, number};
 use super::slot::Slot;
@@ -42,6 +42,8 @@ pub struct SessionOptions {
     pub buffer_bytes: u32,
     /// Of whose events the stack is taken.
     pub stacks: Stacks,
+    /// Whether AFD's events of old are let through as well.
+    pub of_old: bool,
     /// A file that Windows writes the records to as well.
     pub file: Option<PathBuf>,
 }
@@ -205,7 +207,11 @@ impl Drop for Session {
 fn begin(name: &str, options: &SessionOptions, queue: &Arc<Queue>) -> Result<(UserTrace, u64), u32> {
     let mut trace = UserTrace::new().named(name.to_owned()).set_trace_properties(properties(options));
     for provider in &PROVIDERS {
-        let ids = EventFilter::ByEventIds(provider.ids());
+        let mut ids = provider.ids();
+        if options.of_old && provider.guid == guid::AFD {
+            ids.extend(AFD_OF_OLD);
+        }
+        let ids = EventFilter::ByEventIds(ids);
         trace = trace.enable(enabled(provider, queue).add_filter(ids).build());
     }
     // The session's own: without it, ferrisetw keeps them from us. It takes neither keywords nor filters.

@@ -1,7 +1,7 @@
 //! Windows itself beneath a [`Feed`]: a session, and what Windows lists.
 
 use super::capture::{Findings, capture};
-use super::feed::{Feed, Losses, Start, System};
+use super::feed::{Feed, Losses, Settings, Start, System};
 use super::session::{Session, SessionOptions};
 use super::teller::Listing;
 use crate::event::Degradation;
@@ -13,6 +13,7 @@ use crate::source::windows::record::Record;
 use crate::source::{CaptureOptions, SourceError, Stacks};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Instant;
 use windows_sys::Win32::System::Threading::GetCurrentThreadId;
@@ -30,6 +31,8 @@ pub struct Windows {
     /// An instant, on the clock of which records have their times as well (QPC), and when it was.
     began: Instant,
     began_ns: u64,
+    /// Where the settings come that were asked for.
+    settings: Option<Receiver<Settings>>,
 }
 
 impl Live {
@@ -41,12 +44,12 @@ impl Live {
         let CaptureOptions { buffer_bytes, stacks } = *options;
         // Without it, the drivers' addresses are withheld: their list says so.
         machine::enable_debug_privilege();
-        let session = Session::open(&SessionOptions { buffer_bytes, stacks, file: None })?;
+        let session = Session::open(&SessionOptions { buffer_bytes, stacks, of_old: false, file: None })?;
         let (began, now) = (Instant::now(), machine::now_filetime());
         let (major, minor, build) = machine::version();
         let version = [major, minor].map(|part| u8::try_from(part).unwrap_or(u8::MAX)).into();
         let header = Header::of_session(version, build, buffer_bytes, machine::boot_filetime(), now);
-        let mut system = Windows { session, began, began_ns: header.start_ns() };
+        let mut system = Windows { session, began, began_ns: header.start_ns(), settings: None };
         let prober = probe().then(current_thread);
         let stacks_refused = system.session.stacks_refused();
         let (background, listing, degraded) = system.look_around(stacks);
@@ -127,6 +130,21 @@ impl System for Windows {
         let mut drivers = Drivers::default();
         machine::drivers()?.iter().for_each(|image| drivers.learn(image));
         Ok(drivers)
+    }
+
+    fn settings(&mut self, ask: bool) -> Option<Settings> {
+        if ask {
+            let (say, settings) = mpsc::channel();
+            self.settings = Some(settings);
+            // It starts other programs, which takes its time. Nobody listens when tracing has ended.
+            thread::spawn(move || {
+                let services = machine::services().inspect_err(|error| log::debug!("{error}")).ok();
+                say.send(Settings { services, ranges: machine::ranges().pools })
+            });
+        }
+        let settings = self.settings.as_ref()?.try_recv().ok()?;
+        self.settings = None;
+        Some(settings)
     }
 
     fn stop(&mut self) {

@@ -19,7 +19,7 @@ mod text;
 
 pub use drivers::{drivers, enable_debug_privilege};
 pub use picture::{advice, inhabitants, picture};
-pub use processes::{process, processes};
+pub use processes::{process_exists, processes};
 pub use ranges::ranges;
 pub use registry::{max_user_port, time_wait_delay};
 pub use services::services;

@@ -27,7 +27,7 @@ pub fn answers(heard: &Heard, walk: &Walk) -> Vec<Answer> {
         answer("is the acquirer of 1192 the connection of 1002?", story.connection_identity()),
         answer("does TIME_WAIT keep a reference to the port, and how long?", story.time_wait()),
         answer("which event tells a failed bind?", story.failed_bind()),
-        answer("does AFD still write its events 1 to 41?", Some(times(heard.legacy, "record"))),
+        answer("does AFD still write its events 1 to 41?", Some(times(heard.of_old, "record"))),
         answer("does AFD tell of the kernel's own sockets?", story.kernel_afd()),
         answer("which pid have the kernel's own sockets in 1001 and 1391?", story.kernel_pid()),
         answer("does asking for the state list the connections (1300)?", story.rundown()),

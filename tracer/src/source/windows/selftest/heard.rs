@@ -2,14 +2,13 @@
 
 use crate::source::windows::fact::{self, Fact};
 use crate::source::windows::guid;
+use crate::source::windows::live::providers::AFD_OF_OLD;
 use crate::source::windows::record::Record;
 
 /// More records than a walk of a few seconds makes on a busy machine.
 const KEPT_MAX: usize = 1 << 19;
 /// The bytes of an event's header (`EVENT_HEADER`, evntcons.h).
 const HEADER_BYTES: u64 = 80;
-/// The ids that AFD had before Windows 8.
-const LEGACY: std::ops::RangeInclusive<u16> = 1..=41;
 
 /// One record of the two providers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +31,7 @@ pub(super) struct Said {
 pub struct Heard {
     pub(super) said: Vec<Said>,
     /// Records of AFD with an id of old.
-    pub(super) legacy: u64,
+    pub(super) of_old: u64,
     /// Losses that the session told.
     pub(super) losses: u64,
     /// Records that could not be read.
@@ -44,7 +43,7 @@ pub struct Heard {
 impl Heard {
     /// Takes in a record.
     pub fn hear(&mut self, record: &Record<'_>) {
-        self.legacy += u64::from(record.provider == guid::AFD && LEGACY.contains(&record.id));
+        self.of_old += u64::from(record.provider == guid::AFD && AFD_OF_OLD.contains(&record.id));
         let fact = match fact::decode(record) {
             Some(Ok(fact @ (Fact::Tcpip(_) | Fact::Afd(_)))) => fact,
             Some(Ok(Fact::Lost { count })) => {

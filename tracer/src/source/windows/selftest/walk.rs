@@ -28,8 +28,12 @@ const NO_SHARE: &str = r"\\127.0.0.1\portleak-self-test";
 /// # Errors
 /// When there can be no session, or own sockets cannot be had.
 pub fn run(save: Option<&Path>, patience: Duration) -> Result<Vec<Answer>, SourceError> {
-    let options =
-        SessionOptions { buffer_bytes: BUFFER_BYTES, stacks: Stacks::All, file: save.map(Path::to_owned) };
+    let options = SessionOptions {
+        buffer_bytes: BUFFER_BYTES,
+        stacks: Stacks::All,
+        of_old: true,
+        file: save.map(Path::to_owned),
+    };
     let mut session = Session::open(&options)?;
     let mut heard = Heard::default();
     let steps = go().map_err(|error| failure(&error))?;

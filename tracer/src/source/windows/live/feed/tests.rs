@@ -32,6 +32,8 @@ struct Script {
     listed: u32,
     flushed: u32,
     drivers: u32,
+    asked_settings: u32,
+    settings: Option<Settings>,
     stopped: bool,
 }
 
@@ -65,6 +67,14 @@ impl System for Script {
         Ok(Drivers::default())
     }
 
+    fn settings(&mut self, ask: bool) -> Option<Settings> {
+        if ask {
+            self.asked_settings += 1;
+            return None;
+        }
+        self.settings.take()
+    }
+
     fn stop(&mut self) {
         self.stopped = true;
         self.ended = false;
@@ -86,7 +96,7 @@ fn start() -> Start {
         degraded: Vec::new(),
         clock: Clock { monotonic_ns: 0, unix_ns: 0 },
         ticks_per_s: 10_000_000,
-        pools: std::collections::BTreeMap::new(),
+        pools: BTreeMap::new(),
     };
     Start {
         header: Header::of_session((10, 0), 26_100, 0, BOOT, BOOT + ns(0.0) / 100),
@@ -413,4 +423,21 @@ fn times_are_since_boot() {
     let mut events = Vec::new();
     feed.drain(&mut events).unwrap();
     assert!(events.iter().all(|event| event.at_ns == 1_000 * SECOND_NS + SECOND_NS / 4), "{events:?}");
+}
+
+#[test]
+fn settings_are_asked_for_again_and_their_answer_awaited() {
+    let mut feed = feed();
+    told(&mut feed, 299.0);
+    assert_eq!(feed.system.asked_settings, 0);
+    told(&mut feed, 301.0);
+    assert_eq!(feed.system.asked_settings, 1);
+    let range = PortRange { low: 10_000, high: 20_000, reserved: 0 };
+    let pool = crate::source::windows::model::pool(Protocol::Tcp);
+    let ranges = BTreeMap::from([(pool, range)]);
+    feed.system.settings = Some(Settings { services: None, ranges });
+    let kinds = told(&mut feed, 302.0);
+    assert!(kinds.contains(&EventKind::Pool { pool, range }), "{kinds:?}");
+    assert_eq!(told(&mut feed, 303.0), [], "once");
+    assert_eq!(feed.system.asked_settings, 1);
 }
