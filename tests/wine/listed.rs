@@ -7,8 +7,9 @@ use tracer::source::windows::etl::Reader;
 use tracer::source::windows::guid;
 use tracer::source::windows::record::Record;
 
-/// `MIB_TCP_STATE_ESTAB` (tcpmib.h).
-const ESTABLISHED: u32 = 5;
+/// `MIB_TCP_STATE_ESTAB`, `MIB_TCP_STATE_TIME_WAIT` (tcpmib.h).
+pub(crate) const ESTABLISHED: u32 = 5;
+pub(crate) const TIME_WAIT: u32 = 11;
 
 /// The connections, from the moment when one gets hold of its socket's port until the socket lets it go.
 /// Sockets that are only bound are not: what lists them is not played.

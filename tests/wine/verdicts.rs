@@ -1,8 +1,9 @@
 //! What is told of a machine while its ports are taken: leaks, bursts, refusals, owners.
 
 use crate::harness::{Outcome, Scenario};
+use crate::listed::{ESTABLISHED, TIME_WAIT};
 use crate::machine::Machine;
-use crate::plan::Driver;
+use crate::plan::{Driver, Socket};
 use crate::trace::Trace;
 use crate::writer::Form;
 use serde_json::{Value, json};
@@ -13,6 +14,8 @@ const RATE: u32 = 20;
 const LEAK_S: u32 = 36;
 /// How long they are watched: the session hands over its buffers once a second.
 const WATCHED_S: u32 = LEAK_S + 4;
+/// When events are lost: after whatever a start takes on a busy machine.
+const LOST_S: f64 = 25.0;
 
 /// What of an owner does not depend on when it was looked at.
 fn counts(owner: &Value) -> Value {
@@ -123,6 +126,48 @@ fn a_pid_that_is_used_again_is_another_process() {
     assert_eq!((held("first.exe"), held("second.exe")), (Some(7), Some(5)));
 }
 
+/// Five connections and a TIME_WAIT that nobody told of, for they are older than the session.
+fn older() -> Vec<Socket> {
+    let socket = |n: u16| Socket {
+        udp: false,
+        pid: if n < 5 { 300 } else { 0 },
+        port: 60_000 + n,
+        state: if n < 5 { ESTABLISHED } else { TIME_WAIT },
+        from_s: 0.0,
+        until_s: f64::MAX,
+    };
+    (0..6).map(socket).collect()
+}
+
+#[test]
+#[ignore = "needs cargo xtask windows"]
+fn older_sockets_are_found() {
+    let mut scenario = Scenario::new(|machine| {
+        machine.connected(100);
+    });
+    scenario.plan.sockets.extend(older());
+    let said = scenario.trace_for(5).said();
+    let tcp = |pid: u32| {
+        let tcp = &said.owner(&pid.into())["tcp"];
+        (tcp["acquired"].as_u64(), tcp["held"].as_u64())
+    };
+    assert_eq!((tcp(100), tcp(300)), ((Some(1), Some(1)), (Some(0), Some(5))));
+    let pool = said.pools().iter().find(|pool| pool["protocol"] == "tcp").expect("a pool of TCP");
+    assert_eq!((&pool["used"], &pool["time_wait"]), (&json!(6), &json!(1)));
+}
+
+#[test]
+#[ignore = "needs cargo xtask windows"]
+fn a_snapshot_lists_who_holds_what() {
+    let mut scenario = Scenario::new(|_| {});
+    scenario.plan.sockets = older();
+    let outcome = scenario.run("snapshot", &["snapshot", "--format", "json"]);
+    assert_eq!(outcome.status, Some(0), "{}", outcome.errors);
+    let said = Trace::snapshot(&outcome.output);
+    assert_eq!(said.owner(&300.into())["tcp"]["held"], 5);
+    assert!(outcome.calls_of("StartTraceW").is_empty(), "{:?}", outcome.calls);
+}
+
 #[test]
 #[ignore = "needs cargo xtask windows"]
 fn what_the_session_lost_is_told() {
@@ -130,10 +175,10 @@ fn what_the_session_lost_is_told() {
         machine.process(100, "app.exe");
         (0..60).for_each(|n| _ = machine.at(f64::from(n) / 10.0).connected(100));
     });
-    scenario.plan.lost_s = 2.0;
+    scenario.plan.lost_s = LOST_S;
     // Nobody told that the first twenty were closed, but Windows does not list them any more.
-    scenario.plan.sockets[..20].iter_mut().for_each(|socket| socket.until_s = 2.0);
-    let said = scenario.trace_for(12).said();
+    scenario.plan.sockets[..20].iter_mut().for_each(|socket| socket.until_s = LOST_S);
+    let said = scenario.trace_for(WATCHED_S).said();
     let lost: Vec<_> =
         said.of_type("lost").map(|line| (line["count"].clone(), line["stage"].clone())).collect();
     assert_eq!(lost, [(json!(12), json!("etw"))]);

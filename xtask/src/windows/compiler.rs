@@ -91,8 +91,8 @@ impl Compiler {
         cargo.arg("--target-dir").arg(target_dir);
         cargo.env("RUSTC", self.sysroot.join("bin/rustc")).env_remove("LD_LIBRARY_PATH");
         if self.std == Std::FromSource {
-            // Stable compilers hide build-std.
-            cargo.arg("-Zbuild-std=std,panic_unwind").env("RUSTC_BOOTSTRAP", "1");
+            // Stable compilers hide build-std. Named each time, `test` is no reason to compile all anew.
+            cargo.arg("-Zbuild-std=std,panic_unwind,test").env("RUSTC_BOOTSTRAP", "1");
         }
         cargo
     }

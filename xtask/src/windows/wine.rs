@@ -17,23 +17,31 @@ pub(super) struct Wine {
 }
 
 impl Wine {
-    /// The one in `folder`, made if it is not there.
+    /// The one in `folder`, made if it is not there, whole.
     pub(super) fn open(root: &Path, folder: &Path) -> Result<Self> {
         let wine = Self { prefix: folder.join("wine") };
-        let system = wine.prefix.join("drive_c/windows/system32");
-        if !system.join("kernel32.dll").exists() {
-            fs::create_dir_all(&wine.prefix).with_context(|| wine.prefix.display().to_string())?;
-            let mut boot = Command::new("wine");
-            command::run(wine.settle(boot.args(["wineboot", "--init"])))?;
-            command::run(wine.settle(Command::new("wineserver").arg("--wait")))?;
-        }
-        let random = system.join(RANDOM);
-        if !random.exists() {
-            let mut gcc = Command::new(tools::GCC);
-            gcc.args(["-shared", "-O1", "-o"]).arg(random);
-            command::run(gcc.arg(root.join("tests/wine/bcryptprimitives.c")).arg("-ladvapi32"))?;
+        let whole = wine.prefix.join("whole");
+        if !whole.exists() {
+            wine.make(root).with_context(|| wine.prefix.display().to_string())?;
+            fs::write(whole, "")?;
         }
         Ok(wine)
+    }
+
+    fn make(&self, root: &Path) -> Result<()> {
+        if self.prefix.exists() {
+            fs::remove_dir_all(&self.prefix)?;
+        }
+        fs::create_dir_all(&self.prefix)?;
+        command::run(self.settle(Command::new("wine").args(["wineboot", "--init"])))?;
+        command::run(self.settle(Command::new("wineserver").arg("--wait")))?;
+        let random = self.prefix.join("drive_c/windows/system32").join(RANDOM);
+        if random.exists() {
+            return Ok(());
+        }
+        let mut gcc = Command::new(tools::GCC);
+        gcc.args(["-shared", "-O1", "-o"]).arg(random);
+        command::run(gcc.arg(root.join("tests/wine/bcryptprimitives.c")).arg("-ladvapi32"))
     }
 
     /// Gives a command, and all that it starts, this wine.
