@@ -1,7 +1,48 @@
 //! The program itself: it starts, and judges a file as it does anywhere.
 
 use crate::harness::Scenario;
+use crate::trace::Trace;
+use serde_json::{Value, json};
 use std::fs;
+
+/// Wine's own sockets take the ports, and nothing tells of them: every question is asked, and those that
+/// only events can answer are not answered.
+#[test]
+#[ignore = "needs cargo xtask windows"]
+fn the_self_test_goes_its_way_and_makes_nothing_up() {
+    let scenario = Scenario::new(|machine| machine.process(100, "app.exe"));
+    let outcome = scenario.run("self-test", &["doctor", "--self-test", "--format", "json"]);
+    assert_eq!(outcome.status, Some(0), "{}", outcome.errors);
+    let said = fs::read_to_string(&outcome.output).expect("what was said");
+    let said: Value = serde_json::from_str(&said).expect("one object");
+    let answers = said["answers"].as_array().expect("answers");
+    let answer = |words: &str| {
+        let about = |answer: &&Value| answer["question"].as_str().is_some_and(|it| it.contains(words));
+        &answers.iter().find(about).unwrap_or_else(|| panic!("nothing about {words}"))["observed"]
+    };
+    assert_eq!(answer("own sockets take"), "0 of 41 acquired, 0 released");
+    assert!(answer("byte order").is_null() && answer("failed bind").is_null(), "{answers:#?}");
+    let enabled = outcome.calls_of("EnableTraceEx2");
+    let of_old = |call: &&&Value| call["ids"].as_array().is_some_and(|ids| ids.contains(&Value::from(40)));
+    assert!(enabled.iter().any(|call| of_old(&call)), "AFD's events of old are let through: {enabled:#?}");
+    assert!(outcome.verbs().contains(&"stop"), "{:?}", outcome.verbs());
+}
+
+/// The command's own status is portleak's; its ports are not in the script.
+#[test]
+#[ignore = "needs cargo xtask windows"]
+fn a_command_is_run_and_its_status_handed_on() {
+    let scenario = Scenario::new(|machine| {
+        machine.process(100, "other.exe");
+        machine.connected(100);
+    });
+    let outcome = scenario.run("run", &["run", "--format", "json", "--", "cmd", "/c", "exit 7"]);
+    assert_eq!(outcome.status, Some(7), "{}", outcome.errors);
+    let said = Trace::complete(&outcome.output);
+    assert_eq!(said.summary()["owners"], json!([]), "nobody else's ports");
+    let outcome = scenario.run("absent", &["run", "--", "no-such-command"]);
+    assert_eq!(outcome.status, Some(127), "{}", outcome.errors);
+}
 
 #[test]
 #[ignore = "needs cargo xtask windows"]

@@ -64,7 +64,7 @@ pub async fn trace_machine<S: Source>(
     output: &mut dyn Output,
     recording: Option<(Recording, Head)>,
 ) -> Result<Summary, TraceError> {
-    let desk = Desk::new(config, source.now_ns(), output, recording);
+    let desk = Desk::new(config, source.began_ns(), output, recording);
     let until = async {
         tokio::select! {
             _ = signals.next() => {}

@@ -128,6 +128,12 @@ pub trait Source {
     /// Now, on the source's clock, in nanoseconds.
     fn now_ns(&self) -> u64;
 
+    /// From when on everything is told. To be asked before the first [`drain`](Self::drain); a source
+    /// that begins with being asked leaves this as it is.
+    fn began_ns(&self) -> u64 {
+        self.now_ns()
+    }
+
     /// Completes when there is something to [`drain`](Self::drain).
     fn ready(&mut self) -> impl Future<Output = ()>;
 

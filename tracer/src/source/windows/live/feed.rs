@@ -104,6 +104,7 @@ pub struct Start {
 pub struct Feed<S> {
     system: S,
     capture: Capture,
+    began_ns: u64,
     teller: Teller,
     losses: Losses,
     losses_due_ns: u64,
@@ -121,6 +122,7 @@ impl<S: System> Feed<S> {
     pub fn new(system: S, start: Start) -> Self {
         let now_ns = system.now_ns();
         let Start { header, background, capture, listing, prober, room } = start;
+        let began_ns = header.start_ns();
         let model = Model::new(&header, &background);
         let mut teller = Teller::new(header, model, prober, room, now_ns);
         if let Some(listing) = listing {
@@ -129,6 +131,7 @@ impl<S: System> Feed<S> {
         Self {
             system,
             capture,
+            began_ns,
             teller,
             losses: Losses { etw: Some(0), queue: 0 },
             losses_due_ns: now_ns + LOSSES_EVERY_NS,
@@ -222,6 +225,11 @@ impl<S: System> Source for Feed<S> {
 
     fn now_ns(&self) -> u64 {
         self.system.now_ns()
+    }
+
+    /// What was written while Windows was asked for what is there is told as well.
+    fn began_ns(&self) -> u64 {
+        self.began_ns
     }
 
     async fn ready(&mut self) {
