@@ -29,8 +29,10 @@ pub fn full(owner: &Owner) -> String {
             Some(comm) => format!("{comm} (pid {}{})", id.pid, place(owner, ", ", "")),
             None => format!("a process of unknown name (pid {})", id.pid),
         },
-        OwnerId::System { module, .. } => match module {
+        OwnerId::System { module, netns } => match module {
             Some(module) => format!("System ({})", printable(module)),
+            // Windows, which has drivers, has no namespaces.
+            None if netns.0 == 0 => "System (driver unknown)".to_owned(),
             None => "System (module unknown)".to_owned(),
         },
         OwnerId::Program(id) => {
@@ -96,6 +98,9 @@ mod tests {
         assert_eq!(label(&system(Some("wireguard"))), "System/wireguard");
         assert_eq!(full(&system(Some("nfs"))), "System (nfs)");
         assert_eq!(label(&system(None)), "System");
+        assert_eq!(full(&system(None)), "System (module unknown)");
+        let windows = Owner { id: OwnerId::System { module: None, netns: NetNs(0) }, facts: None };
+        assert_eq!(full(&windows), "System (driver unknown)");
         let id = ProgramId { exe: "/usr/bin/curl".into(), service: None };
         let program = Owner { id: OwnerId::Program(id), facts: None };
         assert_eq!(label(&program), "/usr/bin/curl[*]");

@@ -18,7 +18,7 @@ pub(super) use quality::limited;
 
 use super::setting::Setting;
 use super::{Output, OutputError, Sink};
-use crate::engine::report::{Finding, Progress, Summary};
+use crate::engine::report::{Finding, Progress, Summary, Verdict};
 use crate::event::{Capture, Degradation};
 use crate::symbols::Symbols;
 use jiff::tz::TimeZone;
@@ -95,6 +95,11 @@ impl Output for TextOutput {
     fn finding(&mut self, finding: &Finding) -> Result<(), OutputError> {
         self.totals_kept &= !matches!(finding, Finding::Lost { stage, .. } if !stage.keeps_totals());
         if self.options.summary_only {
+            return Ok(());
+        }
+        // That somebody found no port has been told when it happened.
+        if matches!(finding, Finding::Verdict { verdict: Verdict::Exhausted, evidence, .. } if evidence.is_empty())
+        {
             return Ok(());
         }
         self.told = true;
