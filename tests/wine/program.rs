@@ -4,6 +4,7 @@ use crate::harness::Scenario;
 use crate::trace::Trace;
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 
 /// Wine's own sockets take the ports, and nothing tells of them: every question is asked, and those that
 /// only events can answer are not answered.
@@ -11,7 +12,12 @@ use std::fs;
 #[ignore = "needs cargo xtask windows"]
 fn the_self_test_goes_its_way_and_makes_nothing_up() {
     let scenario = Scenario::new(|machine| machine.process(100, "app.exe"));
-    let outcome = scenario.run("self-test", &["doctor", "--self-test", "--format", "json"]);
+    let file = format!("{}.kept", scenario.trace().display());
+    let command = ["doctor", "--self-test", "--format", "json", "--save", &format!("Z:{file}")];
+    let outcome = scenario.run("self-test", &command);
+    assert!(Path::new(&file).exists(), "where Windows is to write");
+    let kept = outcome.calls_of("StartTraceW")[0]["file"].as_str().expect("a file").replace('\\', "/");
+    assert_eq!(kept, format!("Z:{file}"));
     assert_eq!(outcome.status, Some(0), "{}", outcome.errors);
     let said = fs::read_to_string(&outcome.output).expect("what was said");
     let said: Value = serde_json::from_str(&said).expect("one object");

@@ -33,8 +33,11 @@ pub(crate) unsafe extern "system" fn StartTraceW(
     // SAFETY: the caller has given a name and properties.
     let (name, properties) = unsafe { (text(name).unwrap_or_default(), &mut *properties) };
     let started = start(&name, properties);
+    let at = properties.LogFileNameOffset as usize;
+    // SAFETY: where there is an offset, a text lies behind it.
+    let file = (at > 0).then(|| unsafe { text((&raw const *properties).byte_add(at).cast()) });
     note(&json!({
-        "call": "StartTraceW", "name": name, "buffer_kib": properties.BufferSize,
+        "call": "StartTraceW", "name": name, "file": file, "buffer_kib": properties.BufferSize,
         "buffers": [properties.MinimumBuffers, properties.MaximumBuffers], "mode": properties.LogFileMode,
         "flush_s": properties.FlushTimer, "clock": properties.Wnode.ClientContext, "result": started,
     }));

@@ -17,8 +17,10 @@ use crate::source::{SourceError, Stacks};
 use ferrisetw::native::{EvntraceNativeError, TraceHandle};
 use ferrisetw::provider::{self, EventFilter, TraceFlags};
 use ferrisetw::trace::{DumpFileParams, LoggingMode, TraceError, TraceProperties, TraceTrait, UserTrace};
+use std::fs::File;
 use std::mem::forget;
-use std::path::PathBuf;
+use std::os::windows::ffi::OsStrExt;
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::thread;
@@ -29,6 +31,8 @@ use windows_sys::Win32::System::Diagnostics::Etw::{CloseTrace, PROCESSTRACE_HAND
 const BUFFER_KB: u32 = 64;
 /// How often buffers that are not full are delivered: the shortest that Windows has.
 const FLUSH: Duration = Duration::from_secs(1);
+/// The longest path that ferrisetw hands on; what is longer it cuts, and says nothing.
+const PATH_MAX: usize = 200;
 /// How long the reader may take to read what a session that was ended had written.
 const READ_MAX: Duration = Duration::from_secs(5);
 /// How much larger the queue is than the session's buffers: it bears with our pauses, they do not.
@@ -72,16 +76,18 @@ impl Session {
     /// # Errors
     /// When Windows refuses.
     pub fn open(options: &SessionOptions) -> Result<Self, SourceError> {
+        let file = options.file.as_deref().map(writable).transpose()?;
         let slot = Slot::take()?;
         let name = slot.name.as_str();
         if control::stop(name).is_ok() {
             log::warn!("the trace session {name:?} had been left behind, and was ended");
         }
         let queue = Arc::new(Queue::new(queue_bytes(options)));
-        let begun = begin(name, options, &queue).and_then(|(trace, reader)| match control::query(name) {
-            Ok(status) => Ok((trace, reader, status)),
-            Err(number) => Err(number),
-        });
+        let begun =
+            begin(name, options, file, &queue).and_then(|(trace, reader)| match control::query(name) {
+                Ok(status) => Ok((trace, reader, status)),
+                Err(number) => Err(number),
+            });
         let (trace, reader, status) = begun.map_err(|number| {
             // ferrisetw leaves the session behind when a later step than its start fails.
             if number != ALREADY_EXISTS {
@@ -203,8 +209,28 @@ impl Drop for Session {
     }
 }
 
+/// A file that Windows can write to, by its whole path: Windows does not know our folder.
+fn writable(file: &Path) -> Result<PathBuf, SourceError> {
+    let refused = |why: String| SourceError {
+        what: format!("cannot keep the events in {}: {why}", file.display()),
+        remedy: "name a file in a folder that is there, whose whole path is not long".to_owned(),
+    };
+    let whole = path::absolute(file).map_err(|error| refused(error.to_string()))?;
+    if whole.as_os_str().encode_wide().count() > PATH_MAX {
+        return Err(refused(format!("its path is longer than {PATH_MAX} characters")));
+    }
+    // Windows would say only that something is denied.
+    File::create(&whole).map_err(|error| refused(error.to_string()))?;
+    Ok(whole)
+}
+
 /// Begins the session and opens it for reading. The error is a number of winerror.h.
-fn begin(name: &str, options: &SessionOptions, queue: &Arc<Queue>) -> Result<(UserTrace, u64), u32> {
+fn begin(
+    name: &str,
+    options: &SessionOptions,
+    file: Option<PathBuf>,
+    queue: &Arc<Queue>,
+) -> Result<(UserTrace, u64), u32> {
     let mut trace = UserTrace::new().named(name.to_owned()).set_trace_properties(properties(options));
     for provider in &PROVIDERS {
         let mut ids = provider.ids();
@@ -217,8 +243,8 @@ fn begin(name: &str, options: &SessionOptions, queue: &Arc<Queue>) -> Result<(Us
     // The session's own: without it, ferrisetw keeps them from us. It takes neither keywords nor filters.
     let lost = Provider { guid: guid::LOST_EVENT, name: "lost events", keywords: 0 };
     trace = trace.enable(enabled(&lost, queue).build());
-    if let Some(file) = &options.file {
-        trace = trace.set_etl_dump_file(DumpFileParams { file_path: file.clone(), ..Default::default() });
+    if let Some(file_path) = file {
+        trace = trace.set_etl_dump_file(DumpFileParams { file_path, ..Default::default() });
     }
     let (trace, reader) = trace.start().map_err(|error| error_number(&error))?;
     Ok((trace, reader.Value))
