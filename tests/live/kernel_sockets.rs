@@ -146,20 +146,31 @@ const CASES: [Case; 8] = [
     },
 ];
 
+/// The kernel skips a probe that is interrupted by itself, and portleak says so. What it tells is then
+/// not the whole story, so the triggers are pulled again, so many times in all.
+const PERFORMANCES: u32 = 3;
+
 #[test]
 #[ignore = "needs root: cargo xtask test"]
+#[expect(clippy::print_stdout, reason = "what was lost is told")]
 fn ports_of_the_kernel_are_charged_to_its_modules() {
     let _machine = alone();
     let ip = Command::new("ip").arg("-V").stdout(Stdio::null()).status();
     assert!(ip.is_ok_and(|status| status.success()), "no `ip`: install iproute2");
-    let tracer = Tracer::start(&[]);
-    let performed = CASES.iter().map(|case| (case, perform(case))).collect::<Vec<_>>();
-    let trace = tracer.finish();
-    let outcomes = performed.into_iter().map(|(case, netns)| {
-        let outcome = netns.map_or_else(|outcome| outcome, |netns| judge(case, netns, &trace));
-        (case.name, outcome)
-    });
-    outcome::tell(&outcomes.collect::<Vec<_>>());
+    for performance in 1..=PERFORMANCES {
+        let tracer = Tracer::start(&[]);
+        let performed = CASES.iter().map(|case| (case, perform(case))).collect::<Vec<_>>();
+        let trace = tracer.finish();
+        if trace.lost() > 0 && performance < PERFORMANCES {
+            println!("performance {performance}: {} lost", trace.lost());
+            continue;
+        }
+        let outcomes = performed.into_iter().map(|(case, netns)| {
+            let outcome = netns.map_or_else(|outcome| outcome, |netns| judge(case, netns, &trace));
+            (case.name, outcome)
+        });
+        return outcome::tell(&outcomes.collect::<Vec<_>>());
+    }
 }
 
 /// Pulls the trigger in a network and a mount namespace of its own; the former's number.

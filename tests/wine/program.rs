@@ -5,6 +5,7 @@ use crate::trace::Trace;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// Wine's own sockets take the ports, and nothing tells of them: every question is asked, and those that
 /// only events can answer are not answered.
@@ -48,6 +49,26 @@ fn a_command_is_run_and_its_status_handed_on() {
     assert_eq!(said.summary()["owners"], json!([]), "nobody else's ports");
     let outcome = scenario.run("absent", &["run", "--", "no-such-command"]);
     assert_eq!(outcome.status, Some(127), "{}", outcome.errors);
+}
+
+#[test]
+#[ignore = "needs cargo xtask windows"]
+fn what_was_recorded_is_judged_the_same_elsewhere() {
+    let scenario = Scenario::new(|machine| {
+        machine.process(100, "app.exe");
+        (0..60).for_each(|n| _ = machine.at(f64::from(n) / 20.0).connected(100));
+    });
+    let file = format!("{}.plk", scenario.trace().display());
+    let there = format!("Z:{file}");
+    let command = ["trace", "--format", "json", "--duration", "6s", "--record", &there];
+    let live = scenario.run("live", &command).said();
+    let replayed = scenario.replayed_output();
+    let mut portleak = Command::new(env!("CARGO_BIN_EXE_portleak"));
+    portleak.args(["replay", "--format", "json", "--output"]).arg(&replayed).arg(&file);
+    assert!(portleak.status().expect("portleak runs").success());
+    let said = Trace::complete(&replayed);
+    assert_eq!(said.owner(&100.into())["tcp"]["held"], 60);
+    assert_eq!(said.summary()["owners"], live.summary()["owners"]);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Building the kernel probes, the same bytes on every machine that has the same tools.
 //!
 //! The surprise: the compiler writes the paths of the checkout, of cargo's home and of its own
-//! libraries into BTF line info, so each gets a fixed name.
+//! libraries into BTF line info, so each gets a fixed name. And the linker copies lines of the sources
+//! into it, those of `core` as well if they are on the machine.
 
 use crate::command;
 use crate::linker::{self, Linker};
@@ -153,7 +154,12 @@ fn tools(root: &Path, rustc: &Rustc, core: Core, linker: &Linker) -> Result<BTre
         ("llvm", packaged(llvm, Some("llvm-22-dev"))),
         ("rustc", packaged(rustc.version.clone(), prebuilt)),
     ];
-    Ok(tools.map(|(name, version)| (name.to_owned(), version)).into())
+    let mut tools: BTreeMap<_, _> = tools.map(|(name, version)| (name.to_owned(), version)).into();
+    // LLVM copies the lines that BTF refers to out of the sources, where they are at hand.
+    if rustc.sysroot.join("lib/rustlib/src/rust/library/core").exists() {
+        tools.insert("sources of core".to_owned(), "at hand".to_owned());
+    }
+    Ok(tools)
 }
 
 fn packaged(version: String, package: Option<&str>) -> String {
