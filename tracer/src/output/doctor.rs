@@ -77,7 +77,8 @@ pub fn text(capture: &Capture, advice: &[Advice], sink: &mut Sink) -> Result<(),
         }
     }
     if !advice.is_empty() {
-        text += "\nadvice for this network namespace\n";
+        let place = if capture.platform == "linux" { "network namespace" } else { "machine" };
+        text += &format!("\nadvice for this {place}\n");
         text.extend(advice.iter().map(|it| format!("  {}\n    remedy: {}\n", it.says, it.remedy)));
     }
     sink.write(text.as_bytes())
