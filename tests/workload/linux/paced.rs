@@ -8,7 +8,7 @@ use super::tally::{Report, Tally};
 use anyhow::Result;
 use std::collections::VecDeque;
 use std::io;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,16 +39,21 @@ impl Connections {
         Ok(())
     }
 
-    fn close_oldest(&mut self) {
-        if self.open.pop_front().is_some() {
+    /// Closes a connection and waits for the other end to do the same: until then its port is held.
+    fn close_oldest(&mut self) -> io::Result<()> {
+        if let Some(mut connection) = self.open.pop_front() {
+            connection.shutdown(Shutdown::Write)?;
+            io::copy(&mut connection, &mut io::sink())?;
             self.tally.gave();
         }
+        Ok(())
     }
 
-    fn close_all(&mut self) {
+    fn close_all(&mut self) -> io::Result<()> {
         while !self.open.is_empty() {
-            self.close_oldest();
+            self.close_oldest()?;
         }
+        Ok(())
     }
 }
 
@@ -60,7 +65,7 @@ pub(super) fn steady(pace: Pace, hold: Duration) -> Result<()> {
     for due in pace.schedule() {
         while let Some(closing) = closings.pop_front_if(|closing| *closing <= due) {
             wait_until(closing);
-            connections.close_oldest();
+            connections.close_oldest()?;
         }
         wait_until(due);
         connections.open()?;
@@ -68,7 +73,7 @@ pub(super) fn steady(pace: Pace, hold: Duration) -> Result<()> {
     }
     for closing in closings {
         wait_until(closing);
-        connections.close_oldest();
+        connections.close_oldest()?;
     }
     Report::tcp(connections.tally).print()
 }
@@ -126,7 +131,7 @@ pub(super) fn burst(size: u32, every: Duration, hold: Duration, total: Duration)
             connections.open()?;
         }
         wait_until(due + hold);
-        connections.close_all();
+        connections.close_all()?;
         due += every.max(hold);
     }
     wait_until(start + total);
