@@ -51,20 +51,23 @@ impl KernelSymbols {
         let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
         if self.symbols.is_empty() || modules != self.modules {
             let text = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-            *self = Self { modules, ..Self::parse(text) };
+            *self = Self::parse(modules, text);
         }
     }
 
     /// Parses `address type name [module]`. Where addresses are hidden, all are 0, and none counts.
-    fn parse(text: String) -> Self {
+    fn parse(modules: String, text: String) -> Self {
         let mut symbols = Vec::new();
         let mut start = 0;
         for line in text.split_inclusive('\n') {
             symbols.extend(symbol(line, start));
             start += line.len();
         }
+        let mut places = Places::parse(&modules);
+        symbols.iter().for_each(|&(address, name)| places.see(address, module_of(&text, name)));
+        symbols.retain(|&(address, name)| !places.is_stale(address, module_of(&text, name)));
         symbols.sort_unstable();
-        Self { modules: String::new(), text, symbols }
+        Self { modules, text, symbols }
     }
 
     /// What lies at a return address.
@@ -73,14 +76,73 @@ impl KernelSymbols {
         let address = return_address.saturating_sub(1);
         let after = self.symbols.partition_point(|&(start, _)| start <= address);
         let found = after.checked_sub(1).and_then(|at| self.symbols.get(at));
-        let Some(line) = found.and_then(|&(_, name)| self.text.get(name as usize..)?.lines().next()) else {
+        let Some((name, module)) = found.and_then(|&(_, at)| words(&self.text, at)) else {
             return Frame::Address(address);
         };
-        let mut words = line.split_ascii_whitespace();
-        let name = words.next().unwrap_or_default().into();
-        let module = words.next().map(|module| module.trim_matches(['[', ']']).into());
-        Frame::Named { name, module }
+        Frame::Named { name: name.into(), module: module.map(Into::into) }
     }
+}
+
+/// The name that begins at `at`, and the module behind it.
+fn words(text: &str, at: u32) -> Option<(&str, Option<&str>)> {
+    let mut words = text.get(at as usize..)?.lines().next()?.split_ascii_whitespace();
+    let name = words.next()?;
+    Some((name, words.next().map(|module| module.trim_matches(['[', ']']))))
+}
+
+fn module_of(text: &str, at: u32) -> Option<&str> {
+    words(text, at)?.1
+}
+
+/// Where the code of each module begins, and the page up to which it is known to go.
+///
+/// The surprise: a module's initial code stays in kallsyms after it is gone, and another module's code
+/// may lie there since (seen on Linux 7.2).
+struct Places<'a>(Vec<Code<'a>>);
+
+struct Code<'a> {
+    begins: u64,
+    ends: u64,
+    module: &'a str,
+}
+
+impl<'a> Places<'a> {
+    /// Parses `/proc/modules`: `name size uses users state address`.
+    fn parse(modules: &'a str) -> Self {
+        let mut places: Vec<_> = modules.lines().filter_map(code).collect();
+        places.sort_unstable_by_key(|code| code.begins);
+        Self(places)
+    }
+
+    /// The module with the last beginning at or below an address.
+    fn index(&self, address: u64) -> Option<usize> {
+        self.0.partition_point(|code| code.begins <= address).checked_sub(1)
+    }
+
+    /// There is a function of a module.
+    fn see(&mut self, address: u64, module: Option<&str>) {
+        let own = self.index(address).and_then(|at| self.0.get_mut(at));
+        if let Some(code) = own.filter(|code| Some(code.module) == module) {
+            code.ends = code.ends.max(address | PAGE);
+        }
+    }
+
+    /// Whether a function of a module lies in another's code.
+    fn is_stale(&self, address: u64, module: Option<&str>) -> bool {
+        let code = self.index(address).and_then(|at| self.0.get(at));
+        module.is_some() && code.is_some_and(|code| Some(code.module) != module && address <= code.ends)
+    }
+}
+
+/// The lower bits of an address: its place in a page.
+const PAGE: u64 = 0xfff;
+
+fn code(line: &str) -> Option<Code<'_>> {
+    let mut words = line.split_ascii_whitespace();
+    let module = words.next()?;
+    let address = words.find_map(|word| word.strip_prefix("0x"))?;
+    let begins = u64::from_str_radix(address, 16).ok().filter(|address| *address != 0)?;
+    Some(Code { begins, ends: 0, module })
 }
 
 /// A line of code: its address and where its name begins.
@@ -123,14 +185,14 @@ ffffffffc0001000 t wg_socket_init\t[wireguard]
 ffffffffc0002000 t bpf_prog_1234_post_bind4\t[bpf]
 ";
 
-    fn module_of(addresses: &[u64]) -> Option<Arc<str>> {
-        let symbols = KernelSymbols::parse(KALLSYMS.to_owned());
+    fn module_at(addresses: &[u64]) -> Option<Arc<str>> {
+        let symbols = KernelSymbols::parse(String::new(), KALLSYMS.to_owned());
         module(&addresses.iter().map(|address| symbols.frame(*address)).collect::<Vec<_>>())
     }
 
     #[test]
     fn addresses_are_functions_with_their_module() {
-        let symbols = KernelSymbols::parse(KALLSYMS.to_owned());
+        let symbols = KernelSymbols::parse(String::new(), KALLSYMS.to_owned());
         let named = |name: &str, module: Option<&str>| Frame::Named {
             name: name.into(),
             module: module.map(Arc::from),
@@ -145,14 +207,39 @@ ffffffffc0002000 t bpf_prog_1234_post_bind4\t[bpf]
     fn the_module_is_the_innermost_that_is_no_plumbing() {
         let (prog, bind, tunnel) = (0xffff_ffff_c000_2001, 0xffff_ffff_8100_0101, 0xffff_ffff_c000_0001);
         let (vxlan, wireguard) = (0xffff_ffff_8100_0301, 0xffff_ffff_c000_1001);
-        assert_eq!(module_of(&[prog, bind, tunnel, wireguard]).as_deref(), Some("wireguard"));
-        assert_eq!(module_of(&[prog, bind, vxlan, wireguard]).as_deref(), Some("vxlan"));
-        assert_eq!(module_of(&[prog, bind, tunnel]), None);
+        assert_eq!(module_at(&[prog, bind, tunnel, wireguard]).as_deref(), Some("wireguard"));
+        assert_eq!(module_at(&[prog, bind, vxlan, wireguard]).as_deref(), Some("vxlan"));
+        assert_eq!(module_at(&[prog, bind, tunnel]), None);
+    }
+
+    /// As seen on Linux 7.2.
+    #[test]
+    fn the_initial_code_of_a_module_may_be_anothers_code_by_now() {
+        let modules = "\
+ip6_udp_tunnel 16384 3 wireguard,geneve,vxlan, Live 0xffffffffc0402000
+inet_diag 20480 2 udp_diag,tcp_diag, Live 0xffffffffc0400000
+";
+        let kallsyms = "\
+ffffffffc0402010 t udp_sock_create6\t[ip6_udp_tunnel]
+ffffffffc0400010 t inet_diag_dump\t[inet_diag]
+ffffffffc0402010 t inet_diag_init\t[inet_diag]
+ffffffffc0402300 t inet_diag_init_more\t[inet_diag]
+ffffffffc0405010 t wg_mod_init\t[wireguard]
+";
+        let symbols = KernelSymbols::parse(modules.to_owned(), kallsyms.to_owned());
+        let module = |address| match symbols.frame(address) {
+            Frame::Named { module, .. } => module,
+            _ => None,
+        };
+        assert_eq!(module(0xffff_ffff_c040_20cc).as_deref(), Some("ip6_udp_tunnel"));
+        assert_eq!(module(0xffff_ffff_c040_23cc).as_deref(), Some("ip6_udp_tunnel"));
+        assert_eq!(module(0xffff_ffff_c040_0020).as_deref(), Some("inet_diag"));
+        assert_eq!(module(0xffff_ffff_c040_5020).as_deref(), Some("wireguard"), "nobody else's");
     }
 
     #[test]
     fn hidden_addresses_name_nothing() {
-        let hidden = KernelSymbols::parse("0000000000000000 T kernel_bind\n".to_owned());
+        let hidden = KernelSymbols::parse(String::new(), "0000000000000000 T kernel_bind\n".to_owned());
         assert_eq!(hidden.frame(0xffff_ffff_8100_0001), Frame::Address(0xffff_ffff_8100_0000));
     }
 }
