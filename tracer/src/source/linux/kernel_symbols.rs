@@ -43,6 +43,7 @@ pub struct KernelSymbols {
     text: String,
     /// Address, and where in the text its name begins.
     symbols: Vec<(u64, u32)>,
+    places: Places,
 }
 
 impl KernelSymbols {
@@ -67,7 +68,7 @@ impl KernelSymbols {
         symbols.iter().for_each(|&(address, name)| places.see(address, module_of(&text, name)));
         symbols.retain(|&(address, name)| !places.is_stale(address, module_of(&text, name)));
         symbols.sort_unstable();
-        Self { modules, text, symbols }
+        Self { modules, text, symbols, places }
     }
 
     /// What lies at a return address.
@@ -76,10 +77,19 @@ impl KernelSymbols {
         let address = return_address.saturating_sub(1);
         let after = self.symbols.partition_point(|&(start, _)| start <= address);
         let found = after.checked_sub(1).and_then(|at| self.symbols.get(at));
-        let Some((name, module)) = found.and_then(|&(_, at)| words(&self.text, at)) else {
+        let Some((start, (name, module))) =
+            found.and_then(|&(start, at)| Some((start, words(&self.text, at)?)))
+        else {
             return Frame::Address(address);
         };
-        Frame::Named { name: name.into(), module: module.map(Into::into) }
+        // kallsyms is read while modules come and go, and may have missed one's functions.
+        match self.places.of(address).filter(|code| !code.may_hold(start, module)) {
+            Some(code) => Frame::Named {
+                name: format!("{}+{:#x}", code.module, address - code.begins).into(),
+                module: Some(code.module.as_ref().into()),
+            },
+            None => Frame::Named { name: name.into(), module: module.map(Into::into) },
+        }
     }
 }
 
@@ -94,21 +104,36 @@ fn module_of(text: &str, at: u32) -> Option<&str> {
     words(text, at)?.1
 }
 
-/// Where the code of each module begins, and the page up to which it is known to go.
+/// A line of code: its address and where its name begins.
+fn symbol(line: &str, start: usize) -> Option<(u64, u32)> {
+    let (address, rest) = line.split_once(' ')?;
+    let (kind, _) = rest.split_once(' ')?;
+    let address = u64::from_str_radix(address, 16).ok().filter(|address| *address != 0)?;
+    let name = u32::try_from(start + line.len() - rest.len() + kind.len() + 1).ok()?;
+    matches!(kind, "t" | "T" | "w" | "W").then_some((address, name))
+}
+
+/// Where the code of each module lies.
 ///
 /// The surprise: a module's initial code stays in kallsyms after it is gone, and another module's code
 /// may lie there since (seen on Linux 7.2).
-struct Places<'a>(Vec<Code<'a>>);
+#[derive(Clone, Debug, Default)]
+struct Places(Vec<Code>);
 
-struct Code<'a> {
+/// The code of a module.
+#[derive(Clone, Debug)]
+struct Code {
     begins: u64,
+    /// Not beyond: its data is counted as well, wherever it lies.
     ends: u64,
-    module: &'a str,
+    /// The end of the page up to which it has functions.
+    known: u64,
+    module: Box<str>,
 }
 
-impl<'a> Places<'a> {
+impl Places {
     /// Parses `/proc/modules`: `name size uses users state address`.
-    fn parse(modules: &'a str) -> Self {
+    fn parse(modules: &str) -> Self {
         let mut places: Vec<_> = modules.lines().filter_map(code).collect();
         places.sort_unstable_by_key(|code| code.begins);
         Self(places)
@@ -119,39 +144,44 @@ impl<'a> Places<'a> {
         self.0.partition_point(|code| code.begins <= address).checked_sub(1)
     }
 
+    /// The module whose code an address may be.
+    fn of(&self, address: u64) -> Option<&Code> {
+        self.0.get(self.index(address)?).filter(|code| address < code.ends)
+    }
+
     /// There is a function of a module.
     fn see(&mut self, address: u64, module: Option<&str>) {
         let own = self.index(address).and_then(|at| self.0.get_mut(at));
-        if let Some(code) = own.filter(|code| Some(code.module) == module) {
-            code.ends = code.ends.max(address | PAGE);
+        if let Some(code) = own.filter(|code| Some(&*code.module) == module) {
+            code.known = code.known.max(address | PAGE);
         }
     }
 
     /// Whether a function of a module lies in another's code.
     fn is_stale(&self, address: u64, module: Option<&str>) -> bool {
         let code = self.index(address).and_then(|at| self.0.get(at));
-        module.is_some() && code.is_some_and(|code| Some(code.module) != module && address <= code.ends)
+        module.is_some() && code.is_some_and(|code| Some(&*code.module) != module && address <= code.known)
+    }
+}
+
+impl Code {
+    /// Whether a function that begins at `start` and is said to be of `module` can lie here: one of its
+    /// own, or one that was made while running, which has a place between modules.
+    fn may_hold(&self, start: u64, module: Option<&str>) -> bool {
+        let made = |module: &str| module == "bpf" || module.starts_with("__builtin");
+        module.is_some_and(|module| *self.module == *module || (start >= self.begins && made(module)))
     }
 }
 
 /// The lower bits of an address: its place in a page.
 const PAGE: u64 = 0xfff;
 
-fn code(line: &str) -> Option<Code<'_>> {
+fn code(line: &str) -> Option<Code> {
     let mut words = line.split_ascii_whitespace();
-    let module = words.next()?;
+    let (module, size) = (words.next()?, words.next()?.parse::<u64>().ok()?);
     let address = words.find_map(|word| word.strip_prefix("0x"))?;
     let begins = u64::from_str_radix(address, 16).ok().filter(|address| *address != 0)?;
-    Some(Code { begins, ends: 0, module })
-}
-
-/// A line of code: its address and where its name begins.
-fn symbol(line: &str, start: usize) -> Option<(u64, u32)> {
-    let (address, rest) = line.split_once(' ')?;
-    let (kind, _) = rest.split_once(' ')?;
-    let address = u64::from_str_radix(address, 16).ok().filter(|address| *address != 0)?;
-    let name = u32::try_from(start + line.len() - rest.len() + kind.len() + 1).ok()?;
-    matches!(kind, "t" | "T" | "w" | "W").then_some((address, name))
+    Some(Code { begins, ends: begins.saturating_add(size), known: 0, module: module.into() })
 }
 
 /// The module (or the part of the kernel that would be one) that a kernel stack is of.
@@ -224,7 +254,7 @@ ffffffffc0402010 t udp_sock_create6\t[ip6_udp_tunnel]
 ffffffffc0400010 t inet_diag_dump\t[inet_diag]
 ffffffffc0402010 t inet_diag_init\t[inet_diag]
 ffffffffc0402300 t inet_diag_init_more\t[inet_diag]
-ffffffffc0405010 t wg_mod_init\t[wireguard]
+ffffffffc0406010 t wg_mod_init\t[wireguard]
 ";
         let symbols = KernelSymbols::parse(modules.to_owned(), kallsyms.to_owned());
         let module = |address| match symbols.frame(address) {
@@ -234,7 +264,22 @@ ffffffffc0405010 t wg_mod_init\t[wireguard]
         assert_eq!(module(0xffff_ffff_c040_20cc).as_deref(), Some("ip6_udp_tunnel"));
         assert_eq!(module(0xffff_ffff_c040_23cc).as_deref(), Some("ip6_udp_tunnel"));
         assert_eq!(module(0xffff_ffff_c040_0020).as_deref(), Some("inet_diag"));
-        assert_eq!(module(0xffff_ffff_c040_5020).as_deref(), Some("wireguard"), "nobody else's");
+        assert_eq!(module(0xffff_ffff_c040_6020).as_deref(), Some("wireguard"), "nobody else's");
+    }
+
+    #[test]
+    fn a_module_whose_functions_were_missed_is_known_by_its_place() {
+        let modules = "geneve 53248 0 - Live 0xffffffffc0437000\nvxlan 151552 0 - Live 0xffffffffc0422000\n";
+        let kallsyms = "\
+ffffffffc0422010 t vxlan_open\t[vxlan]
+ffffffffc0438000 t bpf_prog_1234_x\t[bpf]
+";
+        let symbols = KernelSymbols::parse(modules.to_owned(), kallsyms.to_owned());
+        let named =
+            |name: &str, module: &str| Frame::Named { name: name.into(), module: Some(module.into()) };
+        assert_eq!(symbols.frame(0xffff_ffff_c042_2020), named("vxlan_open", "vxlan"));
+        assert_eq!(symbols.frame(0xffff_ffff_c043_7101), named("geneve+0x100", "geneve"));
+        assert_eq!(symbols.frame(0xffff_ffff_c043_8010), named("bpf_prog_1234_x", "bpf"));
     }
 
     #[test]
