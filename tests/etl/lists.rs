@@ -148,7 +148,7 @@ fn row(socket: Socket, stands: Stands) -> Row {
     };
     let protocol = if stands == Stands::Udp { Protocol::Udp } else { Protocol::Tcp };
     let pid = if stands == Stands::TimeWait { 0 } else { socket.pid };
-    Row { protocol, local: anywhere(socket.port), remote, state, pid, since: None }
+    Row { protocol, local: anywhere(socket.port), remote, state, pid }
 }
 
 /// A list that was begun after so many records, and was told after so many.
@@ -287,7 +287,7 @@ proptest! {
 fn bound(pid: u32, local: &str) -> Row {
     let local = local.parse().expect("an address");
     let state = RowState::Held(SocketState::Bound);
-    Row { protocol: Protocol::Tcp, local, remote: None, state, pid, since: None }
+    Row { protocol: Protocol::Tcp, local, remote: None, state, pid }
 }
 
 fn at(machine: &Machine, rows: &[Row]) -> Listing {

@@ -60,7 +60,9 @@ impl System for Played {
         Ok(Drivers::default())
     }
 
-    fn settings(&mut self, _ask: bool) -> Option<Settings> {
+    fn ask_settings(&mut self) {}
+
+    fn take_settings(&mut self) -> Option<Settings> {
         None
     }
 
@@ -76,7 +78,7 @@ fn follow(file: Vec<u8>) -> Vec<Event> {
     let since_epoch = (clock.unix_ns - i128::from(clock.monotonic_ns)) / 100;
     let boot = u64::try_from(since_epoch).expect("after 1970") + UNIX_EPOCH;
     let start_ns = reader.header().start_ns();
-    let header = Header::of_session((10, 0), reader.header().build, 0, boot, boot + start_ns / 100);
+    let header = Header::of_session((10, 0, reader.header().build), 0, boot, boot + start_ns / 100);
     let mut writes: VecDeque<(u64, Batch)> = VecDeque::new();
     let visit = |_: &Header, at_ns: u64, record: &Record<'_>| {
         let comes_ns = start_ns + (at_ns - start_ns).next_multiple_of(FLUSH_NS);

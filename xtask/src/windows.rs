@@ -50,6 +50,7 @@ pub(crate) fn run(root: &Path, scenarios: &[String]) -> Result<ExitCode> {
         Tested { scenarios: lab.test_scenarios(scenarios)?, ..Tested::default() }
     };
     let Counts { passed, failed, skipped } = tested.sum();
+    ensure!(passed + failed > 0, "no scenario has {} in its name", scenarios.join(" or "));
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     Ok(ExitCode::from(u8::from(failed > 0)))
 }

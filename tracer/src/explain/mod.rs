@@ -16,7 +16,7 @@ pub struct Entry {
     numbers: &'static [u32],
     /// Where it is met.
     system: &'static str,
-    /// What the system itself says with it.
+    /// What the system says with it, in short, or what it is.
     message: &'static str,
     /// What it means, by the call that it came from, or by its cause.
     means: &'static [(&'static str, &'static str)],
@@ -83,7 +83,7 @@ impl Entry {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} on {}", self.names.join(", "), self.system)?;
-        writeln!(f, "  \"{}\"", self.message)?;
+        writeln!(f, "  {}", self.message)?;
         for (when, what) in self.means {
             writeln!(f, "\n{when}\n  {what}")?;
         }

@@ -1,7 +1,7 @@
 //! Which compiler builds for Windows: a pure choice among what this machine has.
 //!
-//! The surprise: no Debian package has a compiled standard library for Windows, but its newest
-//! compiler comes with the sources of one, and cargo compiles those like any other crate.
+//! The surprise: no Debian package has a compiled standard library for Windows that is new enough, but
+//! Debian's newest compiler comes with the sources of one, and cargo compiles those like any other crate.
 
 use crate::command;
 use anyhow::{Result, bail};

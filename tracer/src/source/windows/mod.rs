@@ -31,6 +31,7 @@
 
 pub mod advice;
 mod bytes;
+mod capture;
 mod classic;
 pub mod etl;
 pub mod fact;

@@ -91,11 +91,11 @@ pub(super) fn chain_length(data: &[u8]) -> Option<usize> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
     /// One attached item.
-    pub(in crate::source::windows) fn item(kind: u16, linked: bool, data: &[u8]) -> Vec<u8> {
+    fn item(kind: u16, linked: bool, data: &[u8]) -> Vec<u8> {
         let size = (8 + data.len()).next_multiple_of(8);
         let size16 = |size: usize| u16::try_from(size).expect("a short item").to_le_bytes();
         let head = [size16(size), kind.to_le_bytes(), u16::from(linked).to_le_bytes(), size16(data.len())];

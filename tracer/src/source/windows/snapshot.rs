@@ -1,16 +1,13 @@
 //! Who holds what at one instant, from what Windows lists: no session, and any user may ask.
 
+use super::capture::capture;
 use super::etl::Header;
 use super::fact::{Process, Service};
 use super::listing::Row;
 use super::listing::ranges::Ranges;
-use super::model::{Background, DEFAULT_RANGE, Model, pool};
-use crate::event::{Capture, Degradation, Event, EventKind, PoolId, PortRange, Protocol};
+use super::model::{Background, Model};
+use crate::event::{Degradation, Event, EventKind, PoolId, PortRange};
 use crate::source::Picture;
-use std::collections::BTreeMap;
-
-/// How many of Windows' ticks, of 100 ns, make a second.
-const TICKS_PER_S: u64 = 10_000_000;
 
 /// What Windows listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,57 +33,38 @@ pub struct Seen {
 /// The picture of that.
 #[must_use]
 pub fn picture(seen: &Seen) -> Picture {
-    let (major, minor, build) = seen.version;
-    let version = (byte(major), byte(minor));
-    let header = Header::of_session(version, build, 0, seen.boot, seen.now);
+    let header = Header::of_session(seen.version, 0, seen.boot, seen.now);
     let at_ns = header.start_ns();
-    let pools = pools(&seen.ranges);
+    let degraded = [&seen.degraded[..], &seen.ranges.unknown].concat();
+    let capture = capture(&header, Vec::new(), degraded, &seen.ranges.pools);
     let pool_event =
         |(&pool, &range): (&PoolId, &PortRange)| Event { at_ns, kind: EventKind::Pool { pool, range } };
-    let mut events: Vec<Event> = pools.iter().map(pool_event).collect();
+    let mut events: Vec<Event> = capture.pools.iter().map(pool_event).collect();
     let background = Background {
         processes: seen.processes.clone(),
         services: seen.services.clone(),
         has_tcpip: true,
-        ranges: pools.clone(),
+        ranges: capture.pools.clone(),
         ..Background::default()
     };
     Model::new(&header, &background).list(at_ns, &seen.rows, &mut events);
-    let capture = Capture {
-        platform: "windows".to_owned(),
-        kernel: format!("{major}.{minor}.{build}"),
-        hooks: Vec::new(),
-        degraded: [&seen.degraded[..], &seen.ranges.unknown].concat(),
-        clock: header.clock(),
-        ticks_per_s: TICKS_PER_S,
-        pools,
-    };
     Picture { capture, events, at_ns }
-}
-
-/// Every pool; of one that could not be read Windows' default is assumed, and that is told.
-fn pools(ranges: &Ranges) -> BTreeMap<PoolId, PortRange> {
-    let known = |id| (id, ranges.pools.get(&id).copied().unwrap_or(DEFAULT_RANGE));
-    [Protocol::Tcp, Protocol::Udp].map(|protocol| known(pool(protocol))).into()
-}
-
-fn byte(number: u32) -> u8 {
-    u8::try_from(number).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Acquired, OwnerId, ProcessId, SocketState};
+    use crate::event::{Acquired, OwnerId, ProcessId, Protocol, SocketState};
     use crate::source::windows::fact::ProcessLife;
     use crate::source::windows::listing::RowState;
+    use crate::source::windows::model::{DEFAULT_RANGE, pool};
 
     const BOOT: u64 = 133_000_000_000_000_000;
     const SECOND: u64 = 10_000_000;
 
     fn row(protocol: Protocol, local: &str, remote: Option<&str>, state: RowState, pid: u32) -> Row {
         let remote = remote.map(|remote| remote.parse().unwrap());
-        Row { protocol, local: local.parse().unwrap(), remote, state, pid, since: None }
+        Row { protocol, local: local.parse().unwrap(), remote, state, pid }
     }
 
     fn process(pid: u32, image: &str) -> Process {

@@ -82,9 +82,11 @@ impl Header {
     }
 
     /// Of a session that is followed while it runs, from the instant `now` on: its times are FILETIME, as
-    /// `boot` is, which is the zero of our clock. It has no end.
+    /// `boot` is, which is the zero of our clock. It has no end. The version is major, minor and build.
     #[must_use]
-    pub fn of_session(version: (u8, u8), build: u32, buffer_bytes: u32, boot: u64, now: u64) -> Self {
+    pub fn of_session(version: (u32, u32, u32), buffer_bytes: u32, boot: u64, now: u64) -> Self {
+        let (major, minor, build) = version;
+        let version = [major, minor].map(|part| u8::try_from(part).unwrap_or(u8::MAX)).into();
         let time =
             TimeBase { frequency: 10_000_000, start_tick: now, start: now, boot, end_ns: Some(u64::MAX) };
         Self { version, build, buffer_bytes, events_lost: 0, buffers_lost: 0, time }

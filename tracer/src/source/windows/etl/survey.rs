@@ -1,13 +1,15 @@
 //! What a trace has in it: learnt in one reading before anything is told of it.
 
 use super::{Header, Integrity};
-use crate::event::{Capture, Degradation, Hook, Protocol};
+use crate::event::{Capture, Degradation, Hook};
 use crate::source::SourceError;
+use crate::source::windows::capture::{capture, without_udp};
 use crate::source::windows::fact::{self, Fact, Process, ProcessLife, Service, Tcpip};
 use crate::source::windows::guid;
-use crate::source::windows::model::{Background, DEFAULT_RANGE, Votes, pool};
+use crate::source::windows::model::{Background, DEFAULT_RANGE, Votes};
 use crate::source::windows::record::Record;
 use rustc_hash::FxHashSet;
+use std::collections::BTreeMap;
 
 /// Records what `portleak` reads: the stack's events of ports, the socket layer's of requests, and
 /// who the processes are.
@@ -15,8 +17,6 @@ pub const RECORD_COMMAND: &str = "netsh trace start tracefile=ports.etl report=d
      provider=Microsoft-Windows-TCPIP keywords=0x8400000400 level=4 \
      provider=Microsoft-Windows-Winsock-AFD keywords=0x4 level=4 \
      provider=Microsoft-Windows-Kernel-Process keywords=0x10 level=4 (end it with: netsh trace stop)";
-/// The first build with events of UDP's ports: Windows 10 1607 and Server 2016.
-const UDP_BUILD: u32 = 14_393;
 /// More processes and services than a machine has.
 const LISTED_MAX: usize = 1 << 18;
 
@@ -103,16 +103,8 @@ impl Survey {
         }
         self.background.has_tcpip = self.tcpip > 0;
         self.background.order = self.votes.order();
-        let (major, minor) = header.version;
-        let capture = Capture {
-            platform: "windows".to_owned(),
-            kernel: format!("{major}.{minor}.{}", header.build),
-            hooks: self.hooks(),
-            degraded: self.degraded(header, integrity),
-            clock: header.clock(),
-            ticks_per_s: 10_000_000,
-            pools: [Protocol::Tcp, Protocol::Udp].map(|protocol| (pool(protocol), DEFAULT_RANGE)).into(),
-        };
+        let degraded = self.degraded(header, integrity);
+        let capture = capture(header, self.hooks(), degraded, &BTreeMap::new());
         Ok((self.background, capture))
     }
 
@@ -134,7 +126,8 @@ impl Survey {
 
     fn degraded(&self, header: &Header, integrity: Integrity) -> Vec<Degradation> {
         let record = || format!("record with: {RECORD_COMMAND}");
-        let mut degraded = Vec::new();
+        let udp = without_udp(header, "record on Windows 10 1607, Server 2016 or later");
+        let mut degraded: Vec<_> = udp.into_iter().filter(|_| self.tcpip > 0).collect();
         let mut limit = |feature: &str, why: String, remedy: String| {
             degraded.push(Degradation { feature: feature.to_owned(), why, remedy });
         };
@@ -146,10 +139,6 @@ impl Survey {
             if self.afd == 0 {
                 let why = "Microsoft-Windows-Winsock-AFD is not in the trace";
                 limit("owners of sockets from before the trace", why.to_owned(), record());
-            }
-            if header.build < UDP_BUILD {
-                let why = format!("Windows build {} tells nothing of them", header.build);
-                limit("UDP ports", why, "record on Windows 10 1607, Server 2016 or later".to_owned());
             }
             if self.rundown == 0 {
                 let why = "the trace does not list the connections that were there when it began";

@@ -51,7 +51,7 @@ mod tests {
 
     fn row(local: &str, remote: Option<&str>, state: RowState, pid: u32) -> Row {
         let remote = remote.map(|remote| remote.parse().unwrap());
-        Row { protocol: Protocol::Tcp, local: local.parse().unwrap(), remote, state, pid, since: None }
+        Row { protocol: Protocol::Tcp, local: local.parse().unwrap(), remote, state, pid }
     }
 
     const BOUND: RowState = RowState::Held(SocketState::Bound);

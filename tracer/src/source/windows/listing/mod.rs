@@ -28,8 +28,6 @@ pub struct Row {
     pub state: RowState,
     /// The process that created it: 4 for the kernel's own, 0 when Windows does not say (TIME_WAIT).
     pub pid: u32,
-    /// When it was bound, as FILETIME, where Windows says it.
-    pub since: Option<u64>,
 }
 
 /// The state of a listed socket.

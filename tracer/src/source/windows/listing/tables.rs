@@ -33,8 +33,6 @@ pub struct Layout {
     pub state: Option<usize>,
     /// The process.
     pub pid: usize,
-    /// When it was bound, where the table says it.
-    pub since: Option<usize>,
 }
 
 /// `MIB_TCPTABLE_OWNER_MODULE` (iprtrmib.h).
@@ -48,7 +46,6 @@ pub const TCP4: Layout = Layout {
     remote: Some((12, 16)),
     state: Some(0),
     pid: 20,
-    since: Some(24),
 };
 /// `MIB_TCP6TABLE_OWNER_MODULE` (iprtrmib.h).
 pub const TCP6: Layout = Layout {
@@ -61,7 +58,6 @@ pub const TCP6: Layout = Layout {
     remote: Some((24, 44)),
     state: Some(48),
     pid: 52,
-    since: Some(56),
 };
 /// `MIB_UDPTABLE_OWNER_MODULE` (iprtrmib.h).
 pub const UDP4: Layout = Layout {
@@ -74,7 +70,6 @@ pub const UDP4: Layout = Layout {
     remote: None,
     state: None,
     pid: 8,
-    since: Some(16),
 };
 /// `MIB_UDP6TABLE_OWNER_MODULE` (iprtrmib.h).
 pub const UDP6: Layout = Layout {
@@ -87,7 +82,6 @@ pub const UDP6: Layout = Layout {
     remote: None,
     state: None,
     pid: 24,
-    since: Some(32),
 };
 /// `MIB_TCPTABLE2` (tcpmib.h) as `InternalGetBoundTcpEndpointTable` fills it: endpoints that are bound,
 /// whatever became of them since. Its state is not read: System Informer does not, either.
@@ -101,7 +95,6 @@ pub const BOUND4: Layout = Layout {
     remote: None,
     state: None,
     pid: 20,
-    since: None,
 };
 /// `MIB_TCP6TABLE2` (tcpmib.h) as `InternalGetBoundTcp6EndpointTable` fills it.
 pub const BOUND6: Layout = Layout {
@@ -114,7 +107,6 @@ pub const BOUND6: Layout = Layout {
     remote: None,
     state: None,
     pid: 52,
-    since: None,
 };
 
 /// What a table says.
@@ -175,10 +167,6 @@ impl Layout {
             remote,
             state,
             pid: number(row, self.pid)?,
-            since: match self.since {
-                None => None,
-                Some(at) => Some(u64::from_ne_bytes(bytes(row, at)?)).filter(|&since| since != 0),
-            },
         })
     }
 
@@ -252,9 +240,6 @@ mod tests {
             put(row, at, &state.to_ne_bytes());
         }
         put(row, layout.pid, &pid.to_ne_bytes());
-        if let Some(at) = layout.since {
-            put(row, at, &133_000_000_000_000_000_u64.to_ne_bytes());
-        }
         bytes
     }
 
@@ -286,7 +271,6 @@ mod tests {
             remote: "93.184.216.34:443".parse().ok(),
             state: RowState::Held(SocketState::Connected),
             pid: 4_242,
-            since: Some(133_000_000_000_000_000),
         };
         assert_eq!(row, expected);
         let row = one(&TCP6, "[2001:db8::5]:49173", "[2001:db8::1]:443", 8);
@@ -306,7 +290,6 @@ mod tests {
             assert_eq!((row.protocol, row.local), (layout.protocol, local.parse().unwrap()));
             assert_eq!((row.remote, row.pid), (None, 4_242), "{}", layout.name);
             assert_eq!(row.state, RowState::Held(SocketState::Bound));
-            assert_eq!(row.since.is_some(), layout.since.is_some());
         }
     }
 
@@ -338,13 +321,6 @@ mod tests {
             assert_eq!(read(state), Table { rows: Vec::new(), unknown: 1 }, "{state}");
         }
         assert_eq!(one(&TCP4, "0.0.0.0:445", "0.0.0.0:0", 2).remote, None, "a listener has no other side");
-    }
-
-    #[test]
-    fn a_time_of_0_is_not_known() {
-        let mut bytes = table(&UDP4, "1.2.3.4:5", "", 0, 1);
-        put(&mut bytes[UDP4.first..], 16, &[0; 8]);
-        assert_eq!(UDP4.read(&bytes).unwrap().rows[0].since, None);
     }
 
     #[test]

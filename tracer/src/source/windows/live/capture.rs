@@ -1,14 +1,11 @@
 //! What a live trace sees, and what it does not, with the remedy.
 
 use super::providers::PROVIDERS;
-use crate::event::{Capture, Degradation, Hook, PoolId, PortRange, Protocol};
+use crate::event::{Capture, Degradation, Hook, PoolId, PortRange};
 use crate::source::Stacks;
+use crate::source::windows::capture::{self as all, without_udp};
 use crate::source::windows::etl::Header;
-use crate::source::windows::model::{DEFAULT_RANGE, pool};
 use std::collections::BTreeMap;
-
-/// The first build with events of UDP's ports: Windows 10 1607 and Server 2016.
-const UDP_BUILD: u32 = 14_393;
 
 /// What was found out when the trace began.
 #[derive(Debug)]
@@ -26,19 +23,8 @@ pub struct Findings {
 /// What can be seen.
 #[must_use]
 pub fn capture(header: &Header, findings: Findings) -> Capture {
-    let (major, minor) = header.version;
-    let mut pools: BTreeMap<PoolId, PortRange> =
-        [Protocol::Tcp, Protocol::Udp].map(|protocol| (pool(protocol), DEFAULT_RANGE)).into();
-    pools.extend(&findings.pools);
-    Capture {
-        platform: "windows".to_owned(),
-        kernel: format!("{major}.{minor}.{}", header.build),
-        hooks: hooks(&findings),
-        degraded: degraded(header, findings),
-        clock: header.clock(),
-        ticks_per_s: 10_000_000,
-        pools,
-    }
+    let (hooks, pools) = (hooks(&findings), findings.pools.clone());
+    all::capture(header, hooks, degraded(header, findings), &pools)
 }
 
 fn hooks(findings: &Findings) -> Vec<Hook> {
@@ -53,14 +39,11 @@ fn hooks(findings: &Findings) -> Vec<Hook> {
 }
 
 fn degraded(header: &Header, findings: Findings) -> Vec<Degradation> {
-    let mut degraded = Vec::new();
+    let udp = without_udp(header, "trace on Windows 10 1607, Server 2016 or later");
+    let mut degraded: Vec<_> = udp.into_iter().collect();
     let mut limit = |feature: &str, why: String, remedy: &str| {
         degraded.push(Degradation { feature: feature.to_owned(), why, remedy: remedy.to_owned() });
     };
-    if header.build < UDP_BUILD {
-        let why = format!("Windows build {} tells nothing of them", header.build);
-        limit("UDP ports", why, "trace on Windows 10 1607, Server 2016 or later");
-    }
     if let Some(number) = findings.stacks_refused {
         let why = format!("Windows refuses the stacks of socket creation (error {number})");
         limit("System's ports by driver", why, "run it as Administrator, on Windows 8.1 or later");
@@ -76,11 +59,13 @@ fn degraded(header: &Header, findings: Findings) -> Vec<Degradation> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Protocol;
+    use crate::source::windows::model::{DEFAULT_RANGE, pool};
 
     /// 2026-01-01 as FILETIME, an hour after boot.
     fn header(build: u32) -> Header {
         let now = 134_116_992_000_000_000;
-        Header::of_session((10, 0), build, 1 << 16, now - 36_000_000_000, now)
+        Header::of_session((10, 0, build), 1 << 16, now - 36_000_000_000, now)
     }
 
     fn findings() -> Findings {

@@ -56,9 +56,11 @@ pub trait System {
     /// When Windows does not.
     fn drivers(&mut self) -> Result<Drivers, SourceError>;
 
-    /// Begins to ask for what may change while a trace lasts. Returns what came of it the last time,
-    /// once.
-    fn settings(&mut self, ask: bool) -> Option<Settings>;
+    /// Begins to ask for what may change while a trace lasts.
+    fn ask_settings(&mut self);
+
+    /// What came of that, once.
+    fn take_settings(&mut self) -> Option<Settings>;
 
     /// Ends the session. What it had written is there to [`take`](Self::take).
     fn stop(&mut self);
@@ -195,11 +197,11 @@ impl<S: System> Feed<S> {
     }
 
     fn follow_settings(&mut self, now_ns: u64, events: &mut Vec<Event>) {
-        let due = now_ns >= self.settings_due_ns;
-        if due {
+        if now_ns >= self.settings_due_ns {
             self.settings_due_ns = now_ns + SETTINGS_EVERY_NS;
+            self.system.ask_settings();
         }
-        let Some(Settings { services, ranges }) = self.system.settings(due) else {
+        let Some(Settings { services, ranges }) = self.system.take_settings() else {
             return;
         };
         let model = self.teller.model();

@@ -13,7 +13,8 @@ pub const LEVEL: u8 = 4;
 /// with more, or with none, and says nothing.
 pub const IDS_MAX: usize = 64;
 
-/// The events that AFD had before Windows 8, beside which it has had those of today ever since.
+/// AFD's older events, which every manifest since Windows 7 has beside the 1000 series: what is used says
+/// the same, so they are asked for only by who wants to know whether they are still written.
 pub const AFD_OF_OLD: RangeInclusive<u16> = 1..=41;
 
 /// A provider with a manifest.

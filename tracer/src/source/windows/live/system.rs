@@ -46,9 +46,7 @@ impl Live {
         machine::enable_debug_privilege();
         let session = Session::open(&SessionOptions { buffer_bytes, stacks, of_old: false, file: None })?;
         let (began, now) = (Instant::now(), machine::now_filetime());
-        let (major, minor, build) = machine::version();
-        let version = [major, minor].map(|part| u8::try_from(part).unwrap_or(u8::MAX)).into();
-        let header = Header::of_session(version, build, buffer_bytes, machine::boot_filetime(), now);
+        let header = Header::of_session(machine::version(), buffer_bytes, machine::boot_filetime(), now);
         let mut system = Windows { session, began, began_ns: header.start_ns(), settings: None };
         let prober = probe().then(current_thread);
         let stacks_refused = system.session.stacks_refused();
@@ -132,16 +130,17 @@ impl System for Windows {
         Ok(drivers)
     }
 
-    fn settings(&mut self, ask: bool) -> Option<Settings> {
-        if ask {
-            let (say, settings) = mpsc::channel();
-            self.settings = Some(settings);
-            // It starts other programs, which takes its time. Nobody listens when tracing has ended.
-            thread::spawn(move || {
-                let services = machine::services().inspect_err(|error| log::debug!("{error}")).ok();
-                say.send(Settings { services, ranges: machine::ranges().pools })
-            });
-        }
+    fn ask_settings(&mut self) {
+        let (say, settings) = mpsc::channel();
+        self.settings = Some(settings);
+        // It starts other programs, which takes its time. Nobody listens when tracing has ended.
+        thread::spawn(move || {
+            let services = machine::services().inspect_err(|error| log::debug!("{error}")).ok();
+            say.send(Settings { services, ranges: machine::ranges().pools })
+        });
+    }
+
+    fn take_settings(&mut self) -> Option<Settings> {
         let settings = self.settings.as_ref()?.try_recv().ok()?;
         self.settings = None;
         Some(settings)

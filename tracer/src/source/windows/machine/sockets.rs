@@ -113,17 +113,13 @@ mod tests {
         lies_as!(TCP4, MIB_TCPTABLE_OWNER_MODULE, T4, dwLocalAddr, dwLocalPort, dwOwningPid);
         assert_eq!(TCP4.remote, Some((offset_of!(T4, dwRemoteAddr), offset_of!(T4, dwRemotePort))));
         assert_eq!(TCP4.state, Some(offset_of!(T4, dwState)));
-        assert_eq!(TCP4.since, Some(offset_of!(T4, liCreateTimestamp)));
         lies_as!(TCP6, MIB_TCP6TABLE_OWNER_MODULE, T6, ucLocalAddr, dwLocalPort, dwOwningPid);
         assert_eq!(TCP6.remote, Some((offset_of!(T6, ucRemoteAddr), offset_of!(T6, dwRemotePort))));
         assert_eq!(TCP6.state, Some(offset_of!(T6, dwState)));
-        assert_eq!(TCP6.since, Some(offset_of!(T6, liCreateTimestamp)));
         type U4 = MIB_UDPROW_OWNER_MODULE;
         type U6 = MIB_UDP6ROW_OWNER_MODULE;
         lies_as!(UDP4, MIB_UDPTABLE_OWNER_MODULE, U4, dwLocalAddr, dwLocalPort, dwOwningPid);
-        assert_eq!(UDP4.since, Some(offset_of!(U4, liCreateTimestamp)));
         lies_as!(UDP6, MIB_UDP6TABLE_OWNER_MODULE, U6, ucLocalAddr, dwLocalPort, dwOwningPid);
-        assert_eq!(UDP6.since, Some(offset_of!(U6, liCreateTimestamp)));
         lies_as!(BOUND4, MIB_TCPTABLE2, MIB_TCPROW2, dwLocalAddr, dwLocalPort, dwOwningPid);
         lies_as!(BOUND6, MIB_TCP6TABLE2, MIB_TCP6ROW2, LocalAddr, dwLocalPort, dwOwningPid);
     }

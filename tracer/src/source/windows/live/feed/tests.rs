@@ -67,11 +67,11 @@ impl System for Script {
         Ok(Drivers::default())
     }
 
-    fn settings(&mut self, ask: bool) -> Option<Settings> {
-        if ask {
-            self.asked_settings += 1;
-            return None;
-        }
+    fn ask_settings(&mut self) {
+        self.asked_settings += 1;
+    }
+
+    fn take_settings(&mut self) -> Option<Settings> {
         self.settings.take()
     }
 
@@ -99,7 +99,7 @@ fn start() -> Start {
         pools: BTreeMap::new(),
     };
     Start {
-        header: Header::of_session((10, 0), 26_100, 0, BOOT, BOOT + ns(0.0) / 100),
+        header: Header::of_session((10, 0, 26_100), 0, BOOT, BOOT + ns(0.0) / 100),
         background: Background { has_tcpip: true, ..Background::default() },
         capture,
         listing: Some(Listing { at_ns: ns(0.0), done_ns: ns(0.0), rows: Vec::new() }),
@@ -204,7 +204,6 @@ fn row() -> Row {
         remote: None,
         state: RowState::Held(SocketState::Bound),
         pid: PID,
-        since: None,
     }
 }
 
