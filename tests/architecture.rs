@@ -132,9 +132,9 @@ fn capture_crate(file: &str, code: &Code, found: &mut Vec<Violation>) {
     if !file.starts_with("tracer/src/") || file.starts_with("tracer/src/source/linux/") {
         return;
     }
-    for line in code.lines_of("tracer_ebpf") {
+    for line in code.lines_of("portleak_ebpf") {
         let rule = "The probes' wire format is known to source/linux only: the rest gets events.";
-        found.push((line, "uses tracer_ebpf".to_owned(), rule.to_owned()));
+        found.push((line, "uses portleak_ebpf".to_owned(), rule.to_owned()));
     }
 }
 
@@ -354,7 +354,7 @@ mod checker {
 
     #[test]
     fn the_wire_format_stays_in_source_linux() {
-        let code = "use tracer_ebpf::Record;";
+        let code = "use portleak_ebpf::Record;";
         assert_eq!(lines("tracer/src/source/linux/decode.rs", code), NONE);
         assert_eq!(lines("tracer/src/source/mod.rs", code), [1]);
         assert_eq!(lines("tracer/src/run.rs", code), [1]);

@@ -17,8 +17,8 @@ mod workload;
 
 use driver::Driver;
 use model::Model;
+use portleak::source::{self, CaptureOptions, LiveSource, Source, Stacks};
 use std::time::{Duration, Instant};
-use tracer::source::{self, CaptureOptions, LiveSource, Source, Stacks};
 
 /// How many seeds when nobody says.
 const SEEDS: u64 = 200;

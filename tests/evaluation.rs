@@ -11,7 +11,7 @@ mod evaluate;
 
 use evaluate::judge::{Outcome, Setup, judge};
 use evaluate::kinds::{Frame, KINDS, Kind};
-use tracer::engine::Profile;
+use portleak::engine::Profile;
 
 /// A quarter of an hour, in which the leak begins after a minute.
 const SHORT: Frame = Frame { seconds: 900.0, begin: 60.0 };

@@ -16,19 +16,19 @@
 mod meter;
 
 use anyhow::{Result, bail};
+use portleak::engine::Config;
+use portleak::engine::report::{Finding, Progress, Summary};
+use portleak::event::{
+    Acquired, Capture, Clock, Event, EventKind, HoldId, NetNs, OwnerId, PoolId, PortRange, ProcessFacts,
+    ProcessId, Protocol, SocketState,
+};
+use portleak::output::{Output, OutputError};
+use portleak::recording::{Head, Reader, Recording, Turn};
+use portleak::run::replay::replay;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use tracer::engine::Config;
-use tracer::engine::report::{Finding, Progress, Summary};
-use tracer::event::{
-    Acquired, Capture, Clock, Event, EventKind, HoldId, NetNs, OwnerId, PoolId, PortRange, ProcessFacts,
-    ProcessId, Protocol, SocketState,
-};
-use tracer::output::{Output, OutputError};
-use tracer::recording::{Head, Reader, Recording, Turn};
-use tracer::run::replay::replay;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const BEGAN_NS: u64 = 1_000 * SECOND_NS;

@@ -2,12 +2,12 @@
 
 use crate::kernel::{self, Kernel};
 use crate::workload::workload;
+use portleak::source::linux::clock::boot_ns;
+use portleak::source::linux::netns::Namespace;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-use tracer::source::linux::clock::boot_ns;
-use tracer::source::linux::netns::Namespace;
 
 /// The processes of one seed.
 pub(crate) struct Driver {

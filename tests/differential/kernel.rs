@@ -1,11 +1,11 @@
 //! What the kernel says is held: its list of sockets, and whose descriptors refer to them.
 
+use portleak::event::{Acquired, NetNs, Protocol, SocketState};
+use portleak::source::linux::bound_only;
+use portleak::source::linux::netns::{self, Namespace};
+use portleak::source::linux::sock_diag::{self, SocketRow};
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use tracer::event::{Acquired, NetNs, Protocol, SocketState};
-use tracer::source::linux::bound_only;
-use tracer::source::linux::netns::{self, Namespace};
-use tracer::source::linux::sock_diag::{self, SocketRow};
 
 /// `TCP_LISTEN`.
 const LISTEN: u8 = 10;

@@ -1,10 +1,10 @@
 //! What portleak believes, kept as simply as can be: acquired, and not released.
 
 use crate::kernel::Kernel;
+use portleak::event::{Acquired, Event, EventKind, HoldId, LossStage, OwnerId};
+use portleak::source::linux::sock_diag::SocketRow;
+use portleak::source::{LiveSource, Source};
 use std::collections::{HashMap, HashSet};
-use tracer::event::{Acquired, Event, EventKind, HoldId, LossStage, OwnerId};
-use tracer::source::linux::sock_diag::SocketRow;
-use tracer::source::{LiveSource, Source};
 
 /// Everybody's holds.
 #[derive(Default)]

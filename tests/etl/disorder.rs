@@ -3,13 +3,13 @@
 use crate::encode::Release;
 use crate::ledger::{Ledger, listed};
 use crate::lists::{Deed, Scripted, deed};
+use portleak::source::windows::etl::Reader;
+use portleak::source::windows::guid::Guid;
+use portleak::source::windows::model::{Background, Model};
+use portleak::source::windows::record::Record;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::io::Cursor;
-use tracer::source::windows::etl::Reader;
-use tracer::source::windows::guid::Guid;
-use tracer::source::windows::model::{Background, Model};
-use tracer::source::windows::record::Record;
 
 /// A record that owns its parts.
 struct Owned {

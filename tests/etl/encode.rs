@@ -1,8 +1,8 @@
 //! Payloads of manifest events, as the layouts have them.
 
+use portleak::source::windows::guid::Guid;
+use portleak::source::windows::layout::{Field, Kind, Layout, layouts};
 use std::net::SocketAddr;
-use tracer::source::windows::guid::Guid;
-use tracer::source::windows::layout::{Field, Kind, Layout, layouts};
 
 /// Releases of Windows whose layouts differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,16 +8,16 @@
 use crate::encode::{RELEASES, Release, payload};
 use crate::machine::Machine;
 use crate::writer::Form;
+use portleak::source::windows::etl::Reader;
+use portleak::source::windows::fact;
+use portleak::source::windows::guid::{self, Guid};
+use portleak::source::windows::layout::layouts;
+use portleak::source::windows::model::{Background, Model};
+use portleak::source::windows::record::Record;
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tracer::source::windows::etl::Reader;
-use tracer::source::windows::fact;
-use tracer::source::windows::guid::{self, Guid};
-use tracer::source::windows::layout::layouts;
-use tracer::source::windows::model::{Background, Model};
-use tracer::source::windows::record::Record;
 
 /// How often a short run damages something.
 const ROUNDS: u64 = 3_000;

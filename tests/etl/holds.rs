@@ -4,12 +4,12 @@ use crate::encode::{RELEASES, Release, wide};
 use crate::machine::Machine;
 use crate::story::{replay, replay_with, session};
 use crate::writer::Form;
+use portleak::engine::Config;
+use portleak::engine::report::{Finding, OwnerReport};
+use portleak::engine::scope::Scope;
+use portleak::event::{Frame, LossStage, OwnerId};
+use portleak::source::windows::guid;
 use std::collections::BTreeMap;
-use tracer::engine::Config;
-use tracer::engine::report::{Finding, OwnerReport};
-use tracer::engine::scope::Scope;
-use tracer::event::{Frame, LossStage, OwnerId};
-use tracer::source::windows::guid;
 
 const WIN11: Release = Release::Win11V23H2;
 

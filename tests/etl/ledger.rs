@@ -1,8 +1,8 @@
 //! What a stream of events says is held, kept without the engine and with nothing forgiven.
 
+use portleak::event::{Event, EventKind, HoldId, OwnerId, Protocol, SocketState};
+use portleak::source::windows::listing::{Row, RowState};
 use std::collections::BTreeMap;
-use tracer::event::{Event, EventKind, HoldId, OwnerId, Protocol, SocketState};
-use tracer::source::windows::listing::{Row, RowState};
 
 /// A held port: protocol, port, pid as Windows lists it, whether it is bound and nothing else.
 pub(crate) type Entry = (Protocol, u16, u32, bool);

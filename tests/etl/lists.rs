@@ -4,14 +4,14 @@ use crate::encode::Release;
 use crate::ledger::{Ledger, listed};
 use crate::machine::{Machine, Socket, anywhere};
 use crate::writer::Form;
+use portleak::event::{Protocol, SocketState};
+use portleak::source::windows::etl::{Header, Reader};
+use portleak::source::windows::guid;
+use portleak::source::windows::listing::{Row, RowState};
+use portleak::source::windows::model::{Background, Model};
+use portleak::source::windows::record::Record;
 use proptest::prelude::*;
 use std::io::Cursor;
-use tracer::event::{Protocol, SocketState};
-use tracer::source::windows::etl::{Header, Reader};
-use tracer::source::windows::guid;
-use tracer::source::windows::listing::{Row, RowState};
-use tracer::source::windows::model::{Background, Model};
-use tracer::source::windows::record::Record;
 
 /// What happens to a machine's sockets.
 #[derive(Clone, Copy, Debug)]

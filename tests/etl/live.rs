@@ -2,19 +2,19 @@
 
 use crate::encode::{RELEASES, Release};
 use crate::machine::Machine;
+use portleak::event::{Acquired, Event, EventKind};
+use portleak::source::windows::etl::{Header, Reader, Trace, UNIX_EPOCH};
+use portleak::source::windows::listing::Row;
+use portleak::source::windows::live::capture::{Findings, capture};
+use portleak::source::windows::live::feed::{Feed, Losses, Settings, Start, System};
+use portleak::source::windows::live::queue::{Batch, Queue};
+use portleak::source::windows::model::{Background, Drivers};
+use portleak::source::windows::record::Record;
+use portleak::source::{Source, SourceError, Stacks};
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Cursor;
 use std::rc::Rc;
-use tracer::event::{Acquired, Event, EventKind};
-use tracer::source::windows::etl::{Header, Reader, Trace, UNIX_EPOCH};
-use tracer::source::windows::listing::Row;
-use tracer::source::windows::live::capture::{Findings, capture};
-use tracer::source::windows::live::feed::{Feed, Losses, Settings, Start, System};
-use tracer::source::windows::live::queue::{Batch, Queue};
-use tracer::source::windows::model::{Background, Drivers};
-use tracer::source::windows::record::Record;
-use tracer::source::{Source, SourceError, Stacks};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// How often buffers are delivered that are not full.

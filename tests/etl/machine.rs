@@ -6,11 +6,11 @@
 
 use crate::encode::{Release, Value, layout, payload, wide};
 use crate::writer::{Form, Writer, before, item, tick};
+use portleak::source::windows::guid::{self, Guid};
+use portleak::source::windows::layout::Field;
+use portleak::source::windows::record::Record;
 use std::io::{Cursor, Seek, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use tracer::source::windows::guid::{self, Guid};
-use tracer::source::windows::layout::Field;
-use tracer::source::windows::record::Record;
 
 /// `STATUS_TOO_MANY_ADDRESSES`.
 pub(crate) const TOO_MANY: u32 = 0xc000_0209;

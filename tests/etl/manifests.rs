@@ -1,9 +1,9 @@
 //! The layouts against Microsoft's manifests of five releases of Windows, from 7 to 11 26H1.
 
 use crate::data::{self, Outcome};
+use portleak::source::windows::guid::{self, Guid};
+use portleak::source::windows::layout::{Field, Kind, Layout, layouts};
 use std::collections::BTreeMap;
-use tracer::source::windows::guid::{self, Guid};
-use tracer::source::windows::layout::{Field, Kind, Layout, layouts};
 
 /// Fields in order: name and type, as the manifest has them.
 type Fields = Vec<(String, String)>;

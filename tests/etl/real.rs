@@ -2,11 +2,11 @@
 
 use crate::data::{self, Outcome};
 use crate::story::replay;
+use portleak::event::Protocol;
+use portleak::source::windows::etl::Reader;
+use portleak::source::windows::fact::{self, Fact, Traffic, TrafficKind};
 use std::collections::BTreeMap;
 use std::io::Cursor;
-use tracer::event::Protocol;
-use tracer::source::windows::etl::Reader;
-use tracer::source::windows::fact::{self, Fact, Traffic, TrafficKind};
 
 /// What the baseline's names are for us; how many there are, and those of whom it tells all.
 #[derive(Debug, Default)]

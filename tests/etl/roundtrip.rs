@@ -2,11 +2,11 @@
 
 use crate::pack::pack;
 use crate::writer::{Form, Writer, item, tick};
+use portleak::source::windows::etl::Reader;
+use portleak::source::windows::guid::{self, Guid};
+use portleak::source::windows::record::Record;
 use proptest::prelude::*;
 use std::io::Cursor;
-use tracer::source::windows::etl::Reader;
-use tracer::source::windows::guid::{self, Guid};
-use tracer::source::windows::record::Record;
 
 /// A record that owns its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 
 use crate::encode::Release;
 use crate::machine::{Machine, Socket};
+use portleak::source::windows::etl::Reader;
+use portleak::source::windows::selftest::{Heard, Step, Walk, Way, answers};
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::net::{Ipv4Addr, SocketAddr};
-use tracer::source::windows::etl::Reader;
-use tracer::source::windows::selftest::{Heard, Step, Walk, Way, answers};
 
 const OURS: u32 = 4_242;
 const KERNEL: u32 = 4;

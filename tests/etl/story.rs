@@ -1,11 +1,11 @@
 //! A trace through the engine: what is told, and what is summed up in the end.
 
+use portleak::engine::report::{Finding, OwnerReport, Summary, Verdict};
+use portleak::engine::{Config, Engine, Profile};
+use portleak::event::{Capture, OwnerId};
+use portleak::source::Source;
+use portleak::source::windows::etl::Trace;
 use std::io::Cursor;
-use tracer::engine::report::{Finding, OwnerReport, Summary, Verdict};
-use tracer::engine::{Config, Engine, Profile};
-use tracer::event::{Capture, OwnerId};
-use tracer::source::Source;
-use tracer::source::windows::etl::Trace;
 
 pub(crate) struct Outcome {
     pub(crate) capture: Capture,

@@ -4,11 +4,11 @@ use crate::encode::{RELEASES, Release};
 use crate::machine::Machine;
 use crate::story::replay;
 use crate::writer::Form;
+use portleak::engine::report::{Finding, LeakKind, Verdict};
+use portleak::source::windows::etl::Trace;
+use portleak::source::windows::guid;
 use std::io::Cursor;
 use std::process::Command;
-use tracer::engine::report::{Finding, LeakKind, Verdict};
-use tracer::source::windows::etl::Trace;
-use tracer::source::windows::guid;
 
 const WIN11: Release = Release::Win11V23H2;
 

@@ -1,9 +1,9 @@
 //! Writes trace files: the container, as Windows' sessions do, for tests that know what is in it.
 
 use crate::pack::pack;
+use portleak::source::windows::guid;
+use portleak::source::windows::record::Record;
 use std::io::{Seek, SeekFrom, Write};
-use tracer::source::windows::guid;
-use tracer::source::windows::record::Record;
 
 /// Ticks a second of the written traces' clock.
 const FREQUENCY: u64 = 10_000_000;

@@ -2,11 +2,11 @@
 
 use crate::encode::Release;
 use crate::machine::Machine;
+use portleak::event::EventKind;
+use portleak::source::windows::etl::Reader;
+use portleak::source::windows::fact::Service;
+use portleak::source::windows::model::{Background, Model};
 use std::io::Cursor;
-use tracer::event::EventKind;
-use tracer::source::windows::etl::Reader;
-use tracer::source::windows::fact::Service;
-use tracer::source::windows::model::{Background, Model};
 
 fn service(pid: u32, name: &str) -> Service {
     Service { pid, name: name.to_owned() }
@@ -29,7 +29,7 @@ fn services_that_start_and_stop_are_named() {
         events.clear();
         model.set_services(1, services, &mut events);
         let name = |event: &_| match &event {
-            tracer::event::Event { kind: EventKind::Process { facts, .. }, .. } => {
+            portleak::event::Event { kind: EventKind::Process { facts, .. }, .. } => {
                 Some(facts.service.as_deref().map(str::to_owned))
             }
             _ => None,

@@ -4,9 +4,9 @@ use super::baselines::Pollers;
 use super::kinds::{Frame, Kind, Run};
 use super::play::{Levels, Listener, SECOND_NS, USABLE, play};
 use super::traffic::{Actor, Births};
-use tracer::engine::report::{Evidence, Finding, Owner, Verdict};
-use tracer::engine::{Config, Engine, Profile};
-use tracer::event::{Event, HoldId, OwnerId};
+use portleak::engine::report::{Evidence, Finding, Owner, Verdict};
+use portleak::engine::{Config, Engine, Profile};
+use portleak::event::{Event, HoldId, OwnerId};
 
 /// How a run is judged.
 #[derive(Clone, Copy, Debug)]

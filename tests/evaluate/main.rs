@@ -9,10 +9,10 @@ use clap::Parser;
 use evaluate::judge::{Outcome, Setup, judge};
 use evaluate::kinds::Kind;
 use evaluate::table::{self, Row};
+use portleak::engine::Profile;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use tracer::engine::Profile;
 
 /// Plays labelled synthetic traffic to the engine and tells how it judged.
 #[derive(Parser)]

@@ -3,15 +3,15 @@
 use super::dice::Dice;
 use super::kinds::Run;
 use super::traffic::{Actor, Clockwork, Fate};
+use portleak::event::{
+    Acquired, Event, EventKind, Frame, HoldId, LossStage, NetNs, OwnerId, PoolId, PortRange, ProcessFacts,
+    ProcessId, Protocol, SiteId, SocketState,
+};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU64;
-use tracer::event::{
-    Acquired, Event, EventKind, Frame, HoldId, LossStage, NetNs, OwnerId, PoolId, PortRange, ProcessFacts,
-    ProcessId, Protocol, SiteId, SocketState,
-};
 
 pub(crate) const SECOND_NS: u64 = 1_000_000_000;
 /// Ports that the pool has: Linux's default range.

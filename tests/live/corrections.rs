@@ -3,10 +3,10 @@
 use crate::harness::{PATIENCE, Tracer, Workload, alone, until};
 use crate::trace::Trace;
 use aya::maps::{HashMap, MapData, MapInfo};
+use portleak_ebpf::Hold;
 use serde_json::Value;
 use std::fs;
 use std::time::{Duration, Instant};
-use tracer_ebpf::Hold;
 
 /// Looks and second looks are done by then.
 const LOOKED: Duration = Duration::from_secs(8);

@@ -57,7 +57,7 @@ pub(crate) fn workload_path() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/live-…");
     let path = profile.join("examples/workload");
-    assert!(path.is_file(), "{} is missing: cargo build -p tracer --example workload", path.display());
+    assert!(path.is_file(), "{} is missing: cargo build -p portleak --example workload", path.display());
     path
 }
 

@@ -2,6 +2,7 @@
 
 use crate::harness::{PATIENCE, Process, Tracer, Workload, alone, portleak, workload_path};
 use crate::trace::Trace;
+use portleak::source::linux::netns::{self, Namespace};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +11,6 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
-use tracer::source::linux::netns::{self, Namespace};
 
 const EVERY_KIND: &str = "exact --processes 2 --tcp 100 --tcp-bound 25 --udp-bind 50 --udp-connect 50 \
                           --udp-send 50 --hold 5";

@@ -23,7 +23,7 @@ fn run(arguments: &[&str], command: &[&str]) -> Trace {
 
 fn leak_path() -> PathBuf {
     let path = workload_path().with_file_name("leak");
-    assert!(path.is_file(), "{} is missing: cargo build -p tracer --example leak", path.display());
+    assert!(path.is_file(), "{} is missing: cargo build -p portleak --example leak", path.display());
     path
 }
 

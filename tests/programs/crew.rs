@@ -36,7 +36,7 @@ impl Crew {
         let profile = test.ancestors().nth(2).ok_or(io::ErrorKind::NotFound)?;
         let programs = profile.join("examples/programs");
         if !programs.is_file() {
-            let missing = format!("{} is missing: cargo build -p tracer --examples", programs.display());
+            let missing = format!("{} is missing: cargo build -p portleak --examples", programs.display());
             return Err(io::Error::other(missing));
         }
         let folder = profile.join("programs");

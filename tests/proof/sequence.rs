@@ -9,9 +9,9 @@
 //!
 //! An acquisition that is announced and then retracted is not told, only its failure.
 
+use portleak::event::{Acquired, Event, EventKind, Failed, HoldId, OwnerId, SocketState};
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
-use tracer::event::{Acquired, Event, EventKind, Failed, HoldId, OwnerId, SocketState};
 
 /// Where and when a case took place.
 pub(crate) struct Scene {

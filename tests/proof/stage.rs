@@ -4,15 +4,15 @@ use crate::outcome::Outcome;
 use crate::sequence::{self, Scene};
 use crate::table::Case;
 use crate::workload::workload;
+use portleak::event::{Event, EventKind, LossStage};
+use portleak::source::linux::clock::boot_ns;
+use portleak::source::linux::functions::UDP_DISCONNECT;
+use portleak::source::{self, CaptureOptions, LiveSource, Source, Stacks};
 use serde_json::{Value, json};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tracer::event::{Event, EventKind, LossStage};
-use tracer::source::linux::clock::boot_ns;
-use tracer::source::linux::functions::UDP_DISCONNECT;
-use tracer::source::{self, CaptureOptions, LiveSource, Source, Stacks};
 
 /// Cases at a time: most of them wait for something.
 const CASES_AT_ONCE: usize = 6;

@@ -12,7 +12,7 @@ pub(crate) fn workload() -> Command {
     let test = std::env::current_exe().expect("the path of this test");
     let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/…");
     let path: PathBuf = profile.join("examples/workload");
-    assert!(path.is_file(), "{} is missing: cargo build -p tracer --example workload", path.display());
+    assert!(path.is_file(), "{} is missing: cargo build -p portleak --example workload", path.display());
     let mut command = Command::new(path);
     command.arg("--own-netns");
     command

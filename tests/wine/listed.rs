@@ -1,11 +1,11 @@
 //! What a machine lists of its sockets while a trace is made: the connections of the trace.
 
 use crate::plan::Socket;
+use portleak::source::windows::etl::Reader;
+use portleak::source::windows::guid;
+use portleak::source::windows::record::Record;
 use std::collections::BTreeMap;
 use std::io::Cursor;
-use tracer::source::windows::etl::Reader;
-use tracer::source::windows::guid;
-use tracer::source::windows::record::Record;
 
 /// `MIB_TCP_STATE_ESTAB`, `MIB_TCP_STATE_TIME_WAIT` (tcpmib.h).
 pub(crate) const ESTABLISHED: u32 = 5;

@@ -2,8 +2,8 @@
 
 use crate::harness::{Outcome, Scenario};
 use crate::plan::Plan;
+use portleak::source::windows::live::providers::{AFD, TCPIP};
 use serde_json::{Value, json};
-use tracer::source::windows::live::providers::{AFD, TCPIP};
 
 /// What the names of sessions begin with.
 const NAME: &str = "portleak";

@@ -22,7 +22,7 @@ use aya_ebpf::helpers::generated::{bpf_get_retval, bpf_get_socket_cookie};
 use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, map};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{SockAddrContext, SockContext};
-use tracer_ebpf::{Hold, control, counter, state};
+use portleak_ebpf::{Hold, control, counter, state};
 
 /// Binds that have asked for a port and not been given one yet, by socket cookie.
 #[map]

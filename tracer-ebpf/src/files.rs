@@ -7,7 +7,7 @@ use crate::kernel::{Address, global, load};
 use crate::process;
 use aya_ebpf::helpers::generated::{bpf_seq_write, bpf_sock_from_file};
 use core::ffi::c_void;
-use tracer_ebpf::SocketFile;
+use portleak_ebpf::SocketFile;
 
 /// Of `struct bpf_iter__task_file` (kernel/bpf/task_iter.c) and `struct bpf_iter_meta`
 /// (include/linux/bpf.h): both are what programs see, and do not change.

@@ -10,7 +10,7 @@ use crate::{bind, socket, udp};
 use aya_ebpf::macros::{fentry, fexit, map};
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::{FEntryContext, FExitContext};
-use tracer_ebpf::{control, flag, function};
+use portleak_ebpf::{control, flag, function};
 
 /// How often each was run for the socket of [`control::SELF_TEST`].
 #[map]

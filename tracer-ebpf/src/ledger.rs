@@ -14,7 +14,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap};
 use aya_log_ebpf::warn;
 use core::ptr::read_volatile;
-use tracer_ebpf::{Header, Hold, OwnerKey, OwnerTotals, control, counter, crowded_from, flag, kind};
+use portleak_ebpf::{Header, Hold, OwnerKey, OwnerTotals, control, counter, crowded_from, flag, kind};
 
 /// `IPPROTO_TCP`.
 pub(crate) const TCP: u8 = 6;

@@ -6,7 +6,7 @@ use crate::ring::{emit, emit_large, header};
 use aya_ebpf::helpers::bpf_get_current_task;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_ebpf::{CMDLINE_MAX, ForkRecord, OwnerKey, ProcessRecord, kind};
+use portleak_ebpf::{CMDLINE_MAX, ForkRecord, OwnerKey, ProcessRecord, kind};
 
 /// `/proc/PID/stat` counts in ticks of 1/USER_HZ s; USER_HZ is 100 on every architecture we build for.
 const TICK_NS: u64 = 10_000_000;

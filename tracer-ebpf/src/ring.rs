@@ -5,7 +5,7 @@ use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEU
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{PerCpuArray, RingBuf};
-use tracer_ebpf::{Header, Hold, HoldRecord, counter};
+use portleak_ebpf::{Header, Hold, HoldRecord, counter};
 
 /// Records on their way to user space; sized by the loader.
 #[map]

@@ -11,7 +11,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_get_stack, bpf_
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{LruHashMap, PerCpuArray};
 use core::ptr::read_volatile;
-use tracer_ebpf::{FRAMES_MAX, OwnerKey, SiteRecord, kind, stacks};
+use portleak_ebpf::{FRAMES_MAX, OwnerKey, SiteRecord, kind, stacks};
 
 /// Room for one stack, too large for a probe's own.
 #[repr(C)]

@@ -1,7 +1,7 @@
 //! What a `struct sock` says of itself, read by its address.
 
 use crate::kernel::{ABSENT, Address, global, load, read};
-use tracer_ebpf::{Hold, OwnerKey};
+use portleak_ebpf::{Hold, OwnerKey};
 
 const AF_INET6: u16 = 10;
 

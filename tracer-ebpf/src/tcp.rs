@@ -11,7 +11,7 @@ use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, map};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::{BtfTracePointContext, SockContext};
-use tracer_ebpf::{Header, Hold, flag, kind, state};
+use portleak_ebpf::{Header, Hold, flag, kind, state};
 
 // include/net/tcp_states.h
 const ESTABLISHED: u32 = 1;

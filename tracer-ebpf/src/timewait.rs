@@ -8,7 +8,7 @@ use crate::ring::{emit, header};
 use crate::socket::{self, Common};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_ebpf::kind;
+use portleak_ebpf::kind;
 
 /// `timer_start(struct timer_list *timer, unsigned long expires, …)` (include/trace/events/timer.h).
 #[btf_tracepoint(function = "timer_start")]

@@ -12,7 +12,7 @@ use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr, map};
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::{BtfTracePointContext, SockAddrContext, SockContext};
 use core::ptr::read_volatile;
-use tracer_ebpf::{Hold, SENDERS_LEN, flag, kind, state};
+use portleak_ebpf::{Hold, SENDERS_LEN, flag, kind, state};
 
 /// By local port, the address of the socket whose datagrams need not be looked at again: its port
 /// is in the ledger, or is not of the pool. The entry goes with the hold, or with the socket.

@@ -3,31 +3,31 @@
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
-use tracer::cli::{
+use portleak::cli::{
     CaptureArgs, Cli, Command, Doctor, Explain, FilterArgs, Format, NetnsArg, OutputArgs, ProfileArg,
     RecordArgs, Replay, Run, Snapshot, Trace, thresholds,
 };
-use tracer::engine::Config;
-use tracer::engine::report::Summary;
-use tracer::engine::scope::Scope;
-use tracer::event::Capture;
-use tracer::exit;
-use tracer::explain;
-use tracer::output::json::JsonOutput;
-use tracer::output::text::{Paint, ProgressLine, TextOptions, TextOutput};
-use tracer::output::{Output, Sink, doctor};
-use tracer::recording::{Head, Recording};
-use tracer::run::os::{exit_code, page_bytes};
-use tracer::run::replay;
-use tracer::run::session::{self, Plan, RunError};
-use tracer::run::signals::OsSignals;
-use tracer::source::replay::Replayed;
-use tracer::source::windows::etl::Trace as EventTrace;
-use tracer::source::{self, CaptureOptions, LiveSource, Source, Stacks, places};
-use tracer::symbols::Symbols;
+use portleak::engine::Config;
+use portleak::engine::report::Summary;
+use portleak::engine::scope::Scope;
+use portleak::event::Capture;
+use portleak::exit;
+use portleak::explain;
+use portleak::output::json::JsonOutput;
+use portleak::output::text::{Paint, ProgressLine, TextOptions, TextOutput};
+use portleak::output::{Output, Sink, doctor};
+use portleak::recording::{Head, Recording};
+use portleak::run::os::{exit_code, page_bytes};
+use portleak::run::replay;
+use portleak::run::session::{self, Plan, RunError};
+use portleak::run::signals::OsSignals;
+use portleak::source::replay::Replayed;
+use portleak::source::windows::etl::Trace as EventTrace;
+use portleak::source::{self, CaptureOptions, LiveSource, Source, Stacks, places};
+use portleak::symbols::Symbols;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 
 /// What the probes and libraries have to say besides: on standard error.
 struct Diagnostics;

@@ -99,7 +99,7 @@ struct Programs {
 impl Programs {
     fn build(root: &Path) -> Result<Self> {
         let mut cargo = command::cargo(root);
-        cargo.args(["build", "--release", "--locked", "--package", "tracer"]);
+        cargo.args(["build", "--release", "--locked", "--package", "portleak"]);
         command::run(cargo.args(["--bin", "portleak", "--example", "workload"]))?;
         let release = command::target_dir(root).join("release");
         Ok(Self { portleak: release.join("portleak"), workload: release.join("examples/workload") })

@@ -77,7 +77,7 @@ fn cargo_build(
     let mut cargo = command::cargo(root);
     forget_settings(&mut cargo);
     cargo.args(["build", "--locked", "--release", "--target", TARGET]);
-    cargo.args(["--package", "tracer-ebpf", "--bin", "probes", "--features", "probes"]);
+    cargo.args(["--package", "portleak-ebpf", "--bin", "probes", "--features", "probes"]);
     cargo.arg("--target-dir").arg(target_dir);
     cargo.arg("--config").arg(format!("target.{TARGET}.linker={:?}", linker.path.to_string_lossy()));
     if core == Core::FromSource {

@@ -54,7 +54,7 @@ pub(crate) fn sum(all: &[Suite], again: &[Suite]) -> Counts {
     once.chain(again).map(|suite| suite.counts).fold(Counts::default(), Counts::plus)
 }
 
-/// `Running ../tests/live.rs (target/debug/deps/live-0b1c2d)`, `Doc-tests tracer`.
+/// `Running ../tests/live.rs (target/debug/deps/live-0b1c2d)`, `Doc-tests portleak`.
 fn binary_name(line: &str) -> Option<&str> {
     let line = line.trim_start();
     if let Some(name) = line.strip_prefix("Doc-tests ") {
@@ -82,8 +82,8 @@ mod tests {
     use super::*;
 
     const ALL: &str = "
-   Compiling tracer v0.1.0 (/src/tracer)
-     Running unittests src/lib.rs (target/debug/deps/tracer-0123456789abcdef)
+   Compiling portleak v0.1.0 (/src/tracer)
+     Running unittests src/lib.rs (target/debug/deps/portleak-0123456789abcdef)
 
 running 1 test
 test a ... ok
@@ -92,7 +92,7 @@ test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; fin
 
      Running ../tests/live.rs (/elsewhere/debug/deps/live-fedcba9876543210)
 test result: FAILED. 1 passed; 2 failed; 3 ignored; 0 measured; 0 filtered out; finished in 1.20s
-   Doc-tests tracer
+   Doc-tests portleak
 test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.50s
 ";
 
@@ -108,7 +108,8 @@ test result: ok. 6 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
     fn every_binary_has_its_result() {
         let suites = parse(ALL);
         let results: Vec<_> = suites.iter().map(|s| (s.name.as_str(), s.counts)).collect();
-        let expected = [("tracer", counts(12, 0, 1)), ("live", counts(1, 2, 3)), ("tracer", counts(4, 0, 0))];
+        let expected =
+            [("portleak", counts(12, 0, 1)), ("live", counts(1, 2, 3)), ("portleak", counts(4, 0, 0))];
         assert_eq!(results, expected);
     }
 
@@ -124,8 +125,8 @@ test result: ok. 6 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
 
     #[test]
     fn a_windows_binary_has_the_same_name() {
-        let line = r"     Running unittests src\lib.rs (target\debug\deps\tracer-01ab.exe)";
-        assert_eq!(binary_name(line), Some("tracer"));
+        let line = r"     Running unittests src\lib.rs (target\debug\deps\portleak-01ab.exe)";
+        assert_eq!(binary_name(line), Some("portleak"));
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl<'a> Lab<'a> {
         command::run(self.cargo("build").args(["--bin", "portleak", "--example", "fakewin"]))?;
         println!("portleak.exe: {}", self.built("portleak.exe").display());
         let mut cargo = command::cargo(self.root);
-        cargo.args(["test", "--locked", "--package", "tracer", "--test", "wine"]);
+        cargo.args(["test", "--locked", "--package", "portleak", "--test", "wine"]);
         // They wait for what is played in real time, so all may run at once.
         cargo.args(["--", "--include-ignored", "--show-output", "--test-threads=16"]).args(names);
         cargo.env("CARGO_TERM_COLOR", "never").env("PORTLEAK_WINE", self.stage()?);

@@ -3,9 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tracer::source::windows::fact;
-use tracer::source::windows::guid;
-use tracer::source::windows::record::Record;
+use portleak::source::windows::fact;
+use portleak::source::windows::guid;
+use portleak::source::windows::record::Record;
 
 const PROVIDERS: [guid::Guid; 9] = [
     guid::TCPIP,

@@ -4,8 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::io::Cursor;
-use tracer::source::windows::etl::Reader;
-use tracer::source::windows::model::{Background, Model};
+use portleak::source::windows::etl::Reader;
+use portleak::source::windows::model::{Background, Model};
 
 fuzz_target!(|file: &[u8]| {
     let Ok(mut reader) = Reader::open(Cursor::new(file), |_, _, _| {}) else {

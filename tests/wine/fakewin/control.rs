@@ -1,10 +1,10 @@
 //! The session's controller: start, enable, query, flush, stop.
 
 use crate::stage::{Enabled, Session, failure, guid, note, session, text};
+use portleak::source::windows::guid::Guid;
 use serde_json::json;
 use std::slice;
 use std::time::{Duration, Instant};
-use tracer::source::windows::guid::Guid;
 use windows_sys::Win32::Foundation::{
     ERROR_ALREADY_EXISTS, ERROR_BAD_LENGTH, ERROR_INVALID_PARAMETER, ERROR_SUCCESS,
     ERROR_WMI_INSTANCE_NOT_FOUND, WIN32_ERROR,

@@ -1,6 +1,9 @@
 //! The session's listener: a trace file, record for record, as if it happened now.
 
 use crate::stage::{Enabled, PLAN, failure, note, session, text, windows_guid};
+use portleak::source::windows::etl::Reader;
+use portleak::source::windows::layout::{Kind, Layout, layouts};
+use portleak::source::windows::record::Record;
 use serde_json::json;
 use std::ffi::c_void;
 use std::fs::File;
@@ -8,9 +11,6 @@ use std::io::BufReader;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tracer::source::windows::etl::Reader;
-use tracer::source::windows::layout::{Kind, Layout, layouts};
-use tracer::source::windows::record::Record;
 use windows_sys::Win32::Foundation::{
     ERROR_CANCELLED, ERROR_INVALID_HANDLE, ERROR_SUCCESS, ERROR_WMI_INSTANCE_NOT_FOUND, FILETIME,
     SetLastError, WIN32_ERROR,

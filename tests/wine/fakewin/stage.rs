@@ -1,6 +1,7 @@
 //! What the functions share: the plan, the session, the notes.
 
 use crate::plan::{Plan, VARIABLE};
+use portleak::source::windows::guid::Guid;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::env;
@@ -8,7 +9,6 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tracer::source::windows::guid::Guid;
 use windows_sys::core::{GUID, PCWSTR};
 
 /// What a provider was enabled with.

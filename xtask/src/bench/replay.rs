@@ -38,7 +38,7 @@ struct Program(PathBuf);
 impl Program {
     fn build(root: &Path) -> Result<Self> {
         let mut cargo = command::cargo(root);
-        cargo.args(["build", "--release", "--locked", "--package", "tracer", "--example", "replay"]);
+        cargo.args(["build", "--release", "--locked", "--package", "portleak", "--example", "replay"]);
         command::run(&mut cargo)?;
         Ok(Self(command::target_dir(root).join("release/examples/replay")))
     }

@@ -17,7 +17,7 @@ const BUILD: [&str; 12] = [
     "--profile=guest",
     "--locked",
     "--quiet",
-    "--package=tracer",
+    "--package=portleak",
     "--bin=portleak",
     "--example=leak",
     "--example=workload",
@@ -131,11 +131,11 @@ mod tests {
 
     #[test]
     fn the_program_is_found_among_the_libraries() {
-        let messages = r#"{"reason":"compiler-artifact","target":{"name":"tracer"},"executable":null}
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"portleak"},"executable":null}
 {"reason":"compiler-artifact","target":{"name":"live"},"executable":"/t/debug/deps/live-01"}
 {"reason":"build-finished","success":true}
 "#;
         assert_eq!(executable(messages, "live"), Some("/t/debug/deps/live-01".into()));
-        assert_eq!(executable(messages, "tracer"), None);
+        assert_eq!(executable(messages, "portleak"), None);
     }
 }

@@ -14,11 +14,11 @@ mod uring;
 
 use super::tally::print_line;
 use anyhow::{Context, Result};
+use portleak::source::linux::clock::boot_ns;
 use serde::Serialize;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use story::{Impossible, Story, Took};
-use tracer::source::linux::clock::boot_ns;
 
 type Program = fn(&mut Story) -> Result<()>;
 

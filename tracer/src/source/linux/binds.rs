@@ -12,12 +12,12 @@
 use super::ledger::Ledger;
 use super::netns;
 use crate::event::{Acquired, Failed, FailureCode, NetNs, OwnerId, Protocol, SocketState};
+use portleak_ebpf::{Header, HoldRecord, kind};
 use rustc_hash::FxHashMap;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use tracer_ebpf::{Header, HoldRecord, kind};
 
 /// How long a bind may take: it waits for its socket's lock, and its task for a CPU.
 const ANSWER_MAX_NS: u64 = 1_000_000_000;

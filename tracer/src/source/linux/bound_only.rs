@@ -7,6 +7,7 @@
 use super::platform;
 use super::sock_diag::SocketRow;
 use crate::event::{NetNs, ProcessId, Protocol};
+use portleak_ebpf::state;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
@@ -14,7 +15,6 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
-use tracer_ebpf::state;
 
 /// The first kernel whose `sock_diag` lists them.
 const LISTED_SINCE: (u32, u32) = (6, 8);

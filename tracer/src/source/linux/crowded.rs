@@ -6,8 +6,8 @@
 
 use super::ledger::Ledger;
 use super::probes::{Probes, SENDS};
+use portleak_ebpf::{Hold, crowded_from};
 use rustc_hash::FxHashMap;
-use tracer_ebpf::{Hold, crowded_from};
 
 /// How often, while it is attached, we look whether it still has to be.
 const EVERY_NS: u64 = 10_000_000_000;

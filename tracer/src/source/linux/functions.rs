@@ -9,11 +9,11 @@ use crate::event::Hook;
 use aya::maps::{Array, MapError};
 use aya::programs::{Program, ProgramError};
 use aya::{Btf, Ebpf};
+use portleak_ebpf::{control, function};
 use rustix::net::sockopt::socket_cookie;
 use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use tracer_ebpf::{control, function};
 
 /// A probe, named after its function, and its place in the probes' count of runs.
 struct Function {

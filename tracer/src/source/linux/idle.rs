@@ -6,12 +6,12 @@ use super::ledger::Ledger;
 use super::sock_diag::{self, Inquiry};
 use super::{clock, netns, wire};
 use crate::event::{Event, EventKind, HoldId, NetNs, Protocol};
+use portleak_ebpf::{Hold, state};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::iter;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
-use tracer_ebpf::{Hold, state};
 
 /// Between two rounds: at least so long, and so many times as long as a round takes, so that it
 /// stays below a percent of a core.

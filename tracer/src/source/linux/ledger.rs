@@ -7,10 +7,10 @@ use crate::source::SourceError;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use moves::Moved;
+use portleak_ebpf::{Hold, OwnerKey, OwnerTotals, control, counter, flag};
 use rustc_hash::FxHashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use tracer_ebpf::{Hold, OwnerKey, OwnerTotals, control, counter, flag};
 
 // include/uapi/linux/bpf.h
 const BPF_ANY: u64 = 0;

@@ -22,12 +22,12 @@ use crate::event::{Capture, Event, EventKind, HoldId, LossStage, OwnerId, Protoc
 use crate::source::{CaptureOptions, Source, SourceError, Stacks};
 use aya::Btf;
 use aya::maps::{MapData, RingBuf};
+use portleak_ebpf::{Header, Hold, HoldRecord, OwnerKey, OwnerTotals, ProcessRecord, kind};
 use rustc_hash::FxHashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tracer_ebpf::{Header, Hold, HoldRecord, OwnerKey, OwnerTotals, ProcessRecord, kind};
 
 /// How long at most records lie in the ring buffer. The probes wake us before that only when it
 /// fills, or when a new owner wants its name looked up.

@@ -6,8 +6,8 @@ use super::snapshot::{self, View};
 use super::{clock, platform, wire};
 use crate::event::{Capture, Event, EventKind, HoldId, OwnerId};
 use crate::source::{Picture, SourceError};
+use portleak_ebpf::OwnerKey;
 use rustc_hash::FxHashSet;
-use tracer_ebpf::OwnerKey;
 
 /// Takes the picture.
 ///

@@ -9,8 +9,8 @@ use aya::programs::tp_btf::BtfTracePointLink;
 use aya::programs::{CgroupAttachMode, Program, ProgramError};
 use aya::util::KernelVersion;
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
+use portleak_ebpf::stacks;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use tracer_ebpf::stacks;
 
 /// One probe: its name (also the hook's) and what is not seen without it.
 struct Probe {
@@ -302,7 +302,7 @@ fn load(layout: &KernelLayout, btf: &Btf, options: &CaptureOptions) -> Result<Eb
     loader.override_global("STACKS", &stacks, true);
     loader.override_global("CAN_WALK_TASK", &can_walk_task, true);
     loader.override_global("TW_TIMER_HANDLER", &handler, true);
-    loader.load(tracer_ebpf::PROBES).map_err(|error| refused("the probes' maps", &error))
+    loader.load(portleak_ebpf::PROBES).map_err(|error| refused("the probes' maps", &error))
 }
 
 /// Told in the program's fdinfo since 5.12; older kernels skip nothing.

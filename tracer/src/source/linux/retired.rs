@@ -1,7 +1,7 @@
 //! Owners that have ended: their place in the ledger is freed once they hold nothing.
 
 use super::ledger::Ledger;
-use tracer_ebpf::{OwnerKey, OwnerTotals};
+use portleak_ebpf::{OwnerKey, OwnerTotals};
 
 /// How many may wait; the ledger has room for sixteen times as many owners.
 const WAITING_MAX: usize = 1_024;

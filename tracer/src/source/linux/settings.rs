@@ -6,10 +6,10 @@
 
 use super::netns::{self, Namespace};
 use crate::event::{Event, EventKind, NetNs, PoolId, PortRange, Protocol};
+use portleak_ebpf::Hold;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tracer_ebpf::Hold;
 
 /// How often they are read.
 const EVERY_NS: u64 = 10_000_000_000;
@@ -131,7 +131,7 @@ fn look_for(netns: NetNs) -> Known {
 mod tests {
     use super::*;
     use crate::source::linux::places;
-    use tracer_ebpf::OwnerKey;
+    use portleak_ebpf::OwnerKey;
 
     fn pools(netns: NetNs, range: PortRange) -> BTreeMap<PoolId, PortRange> {
         BTreeMap::from([(PoolId { netns, protocol: Protocol::Tcp }, range)])

@@ -4,10 +4,10 @@ use super::kernel_symbols::{self, KernelSymbols};
 use super::maps::{self, Maps};
 use super::wire;
 use crate::event::{EventKind, Frame, OwnerId, ProcessId, SiteId};
+use portleak_ebpf::{FRAMES_MAX, OwnerKey, SiteRecord};
 use rustc_hash::FxHashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use tracer_ebpf::{FRAMES_MAX, OwnerKey, SiteRecord};
 
 /// Sites of the kernel whose module is kept; holds from others are the kernel's as a whole.
 const KERNEL_SITES_MAX: usize = 16_384;

@@ -10,10 +10,10 @@ use super::{bound_only, clock, netns, processes, wire};
 use crate::event::{
     Degradation, Event, EventKind, HoldId, NetNs, PoolId, PortRange, ProcessId, Protocol, TimeWaitFound,
 };
+use portleak_ebpf::{Hold, OwnerKey, address_words, flag, state};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use tracer_ebpf::{Hold, OwnerKey, address_words, flag, state};
 
 /// What the snapshot found.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@
 use super::ledger::Ledger;
 use super::{netns, unconfirmed};
 use crate::event::{Event, EventKind, HoldId, NetNs, Protocol};
+use portleak_ebpf::{HoldRecord, kind};
 use rustc_hash::{FxHashMap, FxHashSet};
-use tracer_ebpf::{HoldRecord, kind};
 
 /// How often they are looked up.
 const EVERY_NS: u64 = 5_000_000_000;

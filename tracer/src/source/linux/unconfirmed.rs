@@ -9,8 +9,8 @@ use super::ledger::Ledger;
 use super::netns::{self, Namespace};
 use super::{sock_diag, wire};
 use crate::event::{Event, EventKind, Failed, FailureCode, HoldId, NetNs, Protocol};
+use portleak_ebpf::{Hold, HoldRecord, flag};
 use rustc_hash::FxHashMap;
-use tracer_ebpf::{Hold, HoldRecord, flag};
 
 /// `IPPROTO_TCP`.
 const TCP: u8 = 6;

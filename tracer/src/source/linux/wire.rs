@@ -4,13 +4,13 @@ use crate::event::{
     Acquired, EventKind, Failed, FailureCode, HoldId, NetNs, OwnerId, PoolId, PortRange, ProcessFacts,
     ProcessId, Protocol, SiteId, SocketState,
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU64;
-use std::sync::Arc;
-use tracer_ebpf::{
+use portleak_ebpf::{
     CMDLINE_MAX, ForkRecord, Header, Hold, HoldRecord, OwnerKey, ProcessRecord, SiteRecord, address_bytes,
     flag, kind, state,
 };
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
+use std::sync::Arc;
 
 /// A record as it came, by its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,8 +263,8 @@ fn arguments(bytes: &[u8]) -> Arc<str> {
 mod tests {
     use super::*;
     use crate::source::linux::sites::Sites;
+    use portleak_ebpf::{FRAMES_MAX, address_words};
     use proptest::prelude::*;
-    use tracer_ebpf::{FRAMES_MAX, address_words};
 
     fn bytes<T: aya::Pod>(record: &T) -> Vec<u8> {
         // SAFETY: a Pod is nothing but its bytes.

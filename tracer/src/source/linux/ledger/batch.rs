@@ -3,9 +3,9 @@
 //! It goes bucket by bucket, so unlike a walk from key to key it never begins anew when entries
 //! come and go, and one that stays is seen exactly once.
 
+use portleak_ebpf::Hold;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use tracer_ebpf::Hold;
 
 /// `BPF_MAP_LOOKUP_BATCH`.
 const LOOKUP_BATCH: libc::c_long = 24;

@@ -6,8 +6,8 @@
 //! over for the other, and the release at the end is taken from the maker and given to the last.
 
 use super::{Ledger, released};
+use portleak_ebpf::{Hold, OwnerKey};
 use rustc_hash::FxHashSet;
-use tracer_ebpf::{Hold, OwnerKey};
 
 /// One hold that moved.
 #[derive(Clone, Copy, Debug)]

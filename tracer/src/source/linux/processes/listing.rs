@@ -1,10 +1,10 @@
 //! Every open socket of every process, as a BPF iterator over `task_file` lists them.
 
+use portleak_ebpf::SocketFile;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use tracer_ebpf::SocketFile;
 
 // include/uapi/linux/bpf.h
 const BPF_LINK_CREATE: libc::c_long = 28;

@@ -4,8 +4,8 @@
 //! that did once the listener is closed, so the listener must be remembered.
 
 use crate::event::{Acquired, Protocol, SocketState};
+use portleak_ebpf::{Header, Hold, HoldRecord, kind, state};
 use rustc_hash::{FxHashMap, FxHashSet};
-use tracer_ebpf::{Header, Hold, HoldRecord, kind, state};
 
 /// A TCP socket that may come to listen, or does on a port that is not known yet.
 #[derive(Clone, Copy, Debug)]

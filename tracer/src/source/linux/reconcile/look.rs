@@ -6,10 +6,10 @@ use crate::source::linux::netns::{self, Namespace};
 use crate::source::linux::processes::{Descriptors, Holders};
 use crate::source::linux::snapshot::{self, View};
 use crate::source::linux::{clock, sock_diag};
+use portleak_ebpf::Hold;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use tracer_ebpf::Hold;
 
 /// What was seen.
 #[derive(Debug, Default)]

@@ -18,10 +18,10 @@ use crate::event::{Event, EventKind, HoldId, NetNs, OwnerId};
 use crate::source::SourceError;
 use listened::Listened;
 use look::Seen;
+use portleak_ebpf::{Header, Hold, HoldRecord, OwnerKey, flag, kind, state};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
 use std::thread::JoinHandle;
-use tracer_ebpf::{Header, Hold, HoldRecord, OwnerKey, flag, kind, state};
 
 const MILLISECOND_NS: u64 = 1_000_000;
 /// How often to look when nothing calls for it.

@@ -1,0 +1,100 @@
+//! What a source can see here, and how to read its times.
+
+use super::{PoolId, PortRange};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Maps a source's monotonic nanoseconds to wall time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// An instant on the source's clock, in nanoseconds.
+    pub monotonic_ns: u64,
+    /// The same instant in nanoseconds since 1970-01-01 UTC.
+    pub unix_ns: i128,
+}
+
+impl Clock {
+    /// Wall time of `at_ns`, in nanoseconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn unix_ns(&self, at_ns: u64) -> i128 {
+        self.unix_ns + i128::from(at_ns) - i128::from(self.monotonic_ns)
+    }
+}
+
+/// One hook and whether it works here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// The probe's name, as `bpftool prog` shows it.
+    pub name: String,
+    /// `None` when it is on; otherwise why it is off.
+    pub off_because: Option<String>,
+}
+
+/// A feature that does not work here as it should.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Degradation {
+    /// What is missing or inexact.
+    pub feature: String,
+    /// Why.
+    pub why: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// What this machine's settings mean for its ports, and what could be better.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// What is so, one sentence.
+    pub says: String,
+    /// What to do about it, one sentence.
+    pub remedy: String,
+}
+
+/// A question that only a machine itself can answer, and what it answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The question.
+    pub question: String,
+    /// What was observed; `None` when nothing was.
+    pub observed: Option<String>,
+}
+
+/// What a source can see, told before its first event. Recordings begin with it: what is added later
+/// needs a default, so that older ones can still be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capture {
+    /// `linux` or `windows`.
+    pub platform: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Every hook, on or off.
+    pub hooks: Vec<Hook>,
+    /// Everything that is inexact here.
+    pub degraded: Vec<Degradation>,
+    /// How to read the events' times.
+    pub clock: Clock,
+    /// How many `started_ticks` make a second.
+    pub ticks_per_s: u64,
+    /// The pools known at the start.
+    #[serde(with = "pairs")]
+    pub pools: BTreeMap<PoolId, PortRange>,
+}
+
+/// A map whose keys are no texts, as a list of pairs.
+mod pairs {
+    use super::{BTreeMap, PoolId, PortRange};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        pools: &BTreeMap<PoolId, PortRange>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(pools)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<PoolId, PortRange>, D::Error> {
+        Ok(Vec::deserialize(from)?.into_iter().collect())
+    }
+}

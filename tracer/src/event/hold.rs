@@ -1,0 +1,66 @@
+//! Holds: one socket's possession of one local port.
+
+use super::{OwnerId, PoolId, PortRange, SiteId};
+use std::net::{IpAddr, SocketAddr};
+
+/// Identifies one hold (one socket's possession of one local port) for as long as it exists.
+///
+/// On Linux the socket cookie, which the kernel never reuses until reboot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldId(pub u64);
+
+/// The states of a TCP socket that matter for a port's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SocketState {
+    /// Bound and nothing else.
+    Bound,
+    /// Waiting for connections.
+    Listen,
+    /// Connecting.
+    SynSent,
+    /// Connected (for UDP: has a default destination).
+    Connected,
+    /// The peer has closed, this side has not: the classic leak when it lasts.
+    CloseWait,
+    /// This side has closed and the connection is on its way out (FIN_WAIT, CLOSING, LAST_ACK).
+    Closing,
+}
+
+/// A port was acquired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acquired {
+    /// The new hold.
+    pub hold: HoldId,
+    /// Who acquired it.
+    pub owner: OwnerId,
+    /// From which pool.
+    pub pool: PoolId,
+    /// The pool's range at that instant, where the source knows it.
+    pub range: Option<PortRange>,
+    /// Whether it was held before tracing began: its age is unknown.
+    pub pre_existing: bool,
+    /// The local address, unspecified (`0.0.0.0`, `::`) when not bound to one.
+    pub local: IpAddr,
+    /// The local port; `None` when the kernel has chosen one that it does not show yet
+    /// (a UDP connect on Linux), followed by [`EventKind::PortLearnt`].
+    pub port: Option<u16>,
+    /// Where to, if it is for one destination.
+    pub remote: Option<SocketAddr>,
+    /// The socket's state.
+    pub state: SocketState,
+    /// The call site, where stacks are taken.
+    pub site: Option<SiteId>,
+}
+
+/// A TIME_WAIT that was there when tracing began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeWaitFound {
+    /// The hold whose connection it ends; not known otherwise, as a rule.
+    pub hold: HoldId,
+    /// The pool of its port.
+    pub pool: PoolId,
+    /// Where its connection went.
+    pub remote: Option<SocketAddr>,
+    /// When it will end, unless [`EventKind::TimeWaitEnded`] says so earlier.
+    pub ends_ns: u64,
+}
