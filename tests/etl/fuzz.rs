@@ -8,8 +8,8 @@
 use crate::encode::{RELEASES, Release, payload};
 use crate::machine::Machine;
 use crate::writer::Form;
+use portleak::source::windows::decoded_event;
 use portleak::source::windows::etl::Reader;
-use portleak::source::windows::fact;
 use portleak::source::windows::guid::{self, Guid};
 use portleak::source::windows::layout::layouts;
 use portleak::source::windows::model::{Background, Model};
@@ -113,14 +113,15 @@ fn everything(release: Release, compressed: bool) -> Vec<u8> {
     machine.udp_exhausted(200);
     machine.abort(open);
     machine.ends(100);
-    machine.classic(guid::CLASSIC_TCP, 12, 2, &[1; 44]);
-    machine.classic(guid::CLASSIC_UDP, 26, 2, &[1; 56]);
+    machine.classic(guid::MOF_TCP, 12, 2, &[1; 44]);
+    machine.classic(guid::MOF_UDP, 26, 2, &[1; 56]);
     machine.end()
 }
 
 /// Reads a file through the model; says how many events that gave.
 fn digest(file: &[u8]) -> usize {
-    let Ok(mut reader) = Reader::open(Cursor::new(file), |_, _, record| _ = fact::decode(record)) else {
+    let Ok(mut reader) = Reader::open(Cursor::new(file), |_, _, record| _ = decoded_event::decode(record))
+    else {
         return 0;
     };
     let mut model = Model::new(reader.header(), &Background { has_tcpip: true, ..Background::default() });
@@ -187,13 +188,7 @@ fn damaged_traces() {
 
 #[test]
 fn damaged_payloads() {
-    let classic = [
-        guid::CLASSIC_TCP,
-        guid::CLASSIC_UDP,
-        guid::CLASSIC_PROCESS,
-        guid::CLASSIC_IMAGE,
-        guid::CLASSIC_CONFIG,
-    ];
+    let classic = [guid::MOF_TCP, guid::MOF_UDP, guid::MOF_PROCESS, guid::MOF_IMAGE, guid::MOF_CONFIG];
     let mut events: Vec<(Guid, u16, u8, u8)> = Vec::new();
     for provider in [guid::TCPIP, guid::AFD, guid::KERNEL_PROCESS] {
         events.extend(layouts(provider).iter().map(|layout| (provider, layout.id, layout.version, 0)));
@@ -226,6 +221,6 @@ fn damaged_payloads() {
             extended: &extended,
             payload: &payload,
         };
-        let _ = (fact::decode(&record), record.start_key(), record.stack().count());
+        let _ = (decoded_event::decode(&record), record.start_key(), record.stack().count());
     });
 }

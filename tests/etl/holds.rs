@@ -253,7 +253,7 @@ fn a_host_of_services_has_their_names() {
     for name in ["Dhcp", "Dnscache"] {
         let mut payload = [100_u32, 4, 7].map(u32::to_le_bytes).concat();
         payload.extend([name, "what it is", "svchost.exe"].map(wide).concat());
-        machine.classic(guid::CLASSIC_CONFIG, 15, 2, &payload);
+        machine.classic(guid::MOF_CONFIG, 15, 2, &payload);
     }
     let outcome = replay(machine.end());
     let facts = outcome.process(100).owner.facts.as_ref().expect("it is known");

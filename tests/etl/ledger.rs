@@ -1,7 +1,7 @@
 //! What a stream of events says is held, kept without the engine and with nothing forgiven.
 
 use portleak::event::{Event, EventKind, HoldId, OwnerId, Protocol, SocketState};
-use portleak::source::windows::listing::{Row, RowState};
+use portleak::source::windows::inventory::{Row, RowState};
 use std::collections::BTreeMap;
 
 /// A held port: protocol, port, pid as Windows lists it, whether it is bound and nothing else.

@@ -7,7 +7,7 @@ use crate::writer::Form;
 use portleak::event::{Protocol, SocketState};
 use portleak::source::windows::etl::{Header, Reader};
 use portleak::source::windows::guid;
-use portleak::source::windows::listing::{Row, RowState};
+use portleak::source::windows::inventory::{Row, RowState};
 use portleak::source::windows::model::{Background, Model};
 use portleak::source::windows::record::Record;
 use proptest::prelude::*;
@@ -153,14 +153,14 @@ fn row(socket: Socket, stands: Stands) -> Row {
 
 /// A list that was begun after so many records, and was told after so many.
 #[derive(Clone, Debug)]
-struct Listing {
+struct SocketList {
     begun: usize,
     told: usize,
     rows: Vec<Row>,
 }
 
 /// A live session that begins after `from` records and loses those that `is_lost`.
-fn session(file: Vec<u8>, from: usize, is_lost: impl Fn(usize) -> bool, lists: &[Listing]) -> Ledger {
+fn session(file: Vec<u8>, from: usize, is_lost: impl Fn(usize) -> bool, lists: &[SocketList]) -> Ledger {
     let mut times = Vec::new();
     let is_told = |record: &Record<'_>| record.provider != guid::TRACE_HEADER;
     let survey = |_: &Header, at_ns, record: &Record<'_>| times.extend(is_told(record).then_some(at_ns));
@@ -210,8 +210,8 @@ pub(crate) fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-fn at_once((begun, rows): &(usize, Vec<Row>)) -> Listing {
-    Listing { begun: *begun, told: *begun, rows: rows.clone() }
+fn at_once((begun, rows): &(usize, Vec<Row>)) -> SocketList {
+    SocketList { begun: *begun, told: *begun, rows: rows.clone() }
 }
 
 proptest! {
@@ -231,7 +231,7 @@ proptest! {
         let begun = script.machine.written;
         script.run_down();
         let listed_at = if is_late { begun } else { script.machine.written };
-        let first = Listing { begun: listed_at, told: listed_at, rows: script.rows() };
+        let first = SocketList { begun: listed_at, told: listed_at, rows: script.rows() };
         script.lists.clear();
         script.play(&deeds);
         let again = at_once(&script.lists[again.index(script.lists.len())]);
@@ -253,8 +253,8 @@ proptest! {
         let first = begin.index(script.lists.len());
         let last = (first + later).min(script.lists.len() - 1);
         let told = script.lists[last].0;
-        let from_start = Listing { begun: 0, told: 0, rows: Vec::new() };
-        let listing = Listing { told, ..at_once(&script.lists[first]) };
+        let from_start = SocketList { begun: 0, told: 0, rows: Vec::new() };
+        let listing = SocketList { told, ..at_once(&script.lists[first]) };
         let truth = listed(&script.rows());
         let ledger = session(script.machine.end(), 0, |_| false, &[from_start, listing]);
         prop_assert_eq!((ledger.holds(), ledger.time_waits()), truth);
@@ -276,9 +276,9 @@ proptest! {
         let mut rows = script.rows();
         rows.extend([row(keep, Stands::Bound)]);
         let bound = script.lists[0].1.clone();
-        let first = Listing { begun: script.lists[0].0, told: script.lists[0].0, rows: bound };
+        let first = SocketList { begun: script.lists[0].0, told: script.lists[0].0, rows: bound };
         let end = script.machine.written;
-        let last = Listing { begun: end, told: end, rows: rows.clone() };
+        let last = SocketList { begun: end, told: end, rows: rows.clone() };
         let ledger = session(script.machine.end(), 0, |at| lost.get(at) == Some(&true), &[first, last]);
         prop_assert_eq!((ledger.holds(), ledger.time_waits()), listed(&rows));
     }
@@ -290,8 +290,8 @@ fn bound(pid: u32, local: &str) -> Row {
     Row { protocol: Protocol::Tcp, local, remote: None, state, pid }
 }
 
-fn at(machine: &Machine, rows: &[Row]) -> Listing {
-    Listing { begun: machine.written, told: machine.written, rows: rows.to_vec() }
+fn at(machine: &Machine, rows: &[Row]) -> SocketList {
+    SocketList { begun: machine.written, told: machine.written, rows: rows.to_vec() }
 }
 
 fn machine() -> Machine {

@@ -4,9 +4,9 @@ use crate::encode::{RELEASES, Release};
 use crate::machine::Machine;
 use portleak::event::{Acquired, Event, EventKind};
 use portleak::source::windows::etl::{Header, Reader, Trace, UNIX_EPOCH};
-use portleak::source::windows::listing::Row;
+use portleak::source::windows::inventory::Row;
 use portleak::source::windows::live::capture::{Findings, capture};
-use portleak::source::windows::live::feed::{Feed, Losses, Settings, Start, System};
+use portleak::source::windows::live::live_source::{Losses, SessionSource, Settings, Start, System};
 use portleak::source::windows::live::queue::{Batch, Queue};
 use portleak::source::windows::model::{Background, Drivers};
 use portleak::source::windows::record::Record;
@@ -106,7 +106,7 @@ fn follow(file: Vec<u8>) -> Vec<Event> {
         prober: None,
         room: 1 << 24,
     };
-    let mut feed = Feed::new(played, start);
+    let mut feed = SessionSource::new(played, start);
     let mut events = Vec::new();
     for turn in 0..20 * 40 {
         now_ns.set(start_ns + turn * SECOND_NS / 20);

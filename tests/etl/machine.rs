@@ -442,7 +442,7 @@ impl<W: Write + Seek> Machine<W> {
         let mut payload = [base.to_le_bytes(), 0x1000_u64.to_le_bytes()].concat();
         payload.extend([0; 4 + 12 + 8 + 16]);
         payload.extend(wide(&format!("\\SystemRoot\\System32\\drivers\\{name}.sys")));
-        self.classic(guid::CLASSIC_IMAGE, 3, 3, &payload);
+        self.classic(guid::MOF_IMAGE, 3, 3, &payload);
     }
 
     /// Sockets are created from this stack now, innermost first.

@@ -3,8 +3,8 @@
 use crate::data::{self, Outcome};
 use crate::story::replay;
 use portleak::event::Protocol;
+use portleak::source::windows::decoded_event::{self, DecodedEvent, Traffic, TrafficKind};
 use portleak::source::windows::etl::Reader;
-use portleak::source::windows::fact::{self, Fact, Traffic, TrafficKind};
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
@@ -121,7 +121,7 @@ fn compare(etl: &[u8], baseline: &str) {
         .read(1000, |_, at_ns, record| {
             assert!(at_ns >= before_ns, "in order of time");
             (read, before_ns) = (read + 1, at_ns);
-            if let Some(Ok(Fact::Traffic(traffic))) = fact::decode(record) {
+            if let Some(Ok(DecodedEvent::Traffic(traffic))) = decoded_event::decode(record) {
                 let at_ms = (at_ns - start_ns) as f64 / 1e6;
                 found.entry(name(&traffic)).or_default().push((at_ms, traffic));
             }

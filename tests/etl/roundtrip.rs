@@ -80,7 +80,7 @@ fn manifest() -> impl Strategy<Value = Owned> {
 }
 
 fn classic() -> impl Strategy<Value = Owned> {
-    let provider = prop::sample::select(vec![guid::CLASSIC_TCP, guid::CLASSIC_UDP, guid::CLASSIC_CONFIG]);
+    let provider = prop::sample::select(vec![guid::MOF_TCP, guid::MOF_UDP, guid::MOF_CONFIG]);
     let process = prop::option::of((0..u32::MAX, 0..u32::MAX));
     let payload = prop::collection::vec(any::<u8>(), 0..200);
     (provider, 0_u8..10, any::<u8>(), process, any::<bool>(), payload).prop_map(

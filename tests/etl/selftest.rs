@@ -3,7 +3,7 @@
 use crate::encode::Release;
 use crate::machine::{Machine, Socket};
 use portleak::source::windows::etl::Reader;
-use portleak::source::windows::selftest::{Heard, Step, Walk, Way, answers};
+use portleak::source::windows::selftest::{CapturedEvents, Scenario, Step, Way, answers};
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -37,10 +37,10 @@ fn walk(machine: &mut Machine, times: usize) -> Vec<Step> {
 
 /// Question and answer.
 fn told(machine: Machine, steps: Vec<Step>) -> BTreeMap<String, Option<String>> {
-    let mut heard = Heard::default();
+    let mut heard = CapturedEvents::default();
     let mut reader = Reader::open(Cursor::new(machine.end()), |_, _, _| {}).expect("a trace");
     while reader.read(1_000, |_, _, record| heard.hear(record)).expect("a whole trace") {}
-    let walk = Walk { pid: OURS, steps, heard_s: 7 };
+    let walk = Scenario { pid: OURS, steps, heard_s: 7 };
     answers(&heard, &walk).into_iter().map(|answer| (answer.question, answer.observed)).collect()
 }
 

@@ -143,7 +143,7 @@ fn traffic_alone_shows_connections() {
         let mut payload = [pid.to_le_bytes(), [0; 4], [10, 0, 0, 9], [10, 0, 0, 1]].concat();
         payload.extend([remote.to_be_bytes(), local.to_be_bytes()].concat());
         payload.extend([0; 12]);
-        machine.classic(guid::CLASSIC_TCP, opcode, 2, &payload);
+        machine.classic(guid::MOF_TCP, opcode, 2, &payload);
     };
     let mut machine = Machine::new(WIN11);
     traffic(&mut machine, 12, 100, 50_000, 443);

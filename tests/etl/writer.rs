@@ -143,12 +143,12 @@ impl<W: Write + Seek> Writer<W> {
 fn bytes_of(record: &Record<'_>) -> Vec<u8> {
     let group = match record.provider {
         guid::TRACE_HEADER => 0x00,
-        guid::CLASSIC_IMAGE if record.opcode == 10 => 0x03,
-        guid::CLASSIC_IMAGE => 0x14,
-        guid::CLASSIC_PROCESS => 0x03,
-        guid::CLASSIC_TCP => 0x06,
-        guid::CLASSIC_UDP => 0x08,
-        guid::CLASSIC_CONFIG => 0x0b,
+        guid::MOF_IMAGE if record.opcode == 10 => 0x03,
+        guid::MOF_IMAGE => 0x14,
+        guid::MOF_PROCESS => 0x03,
+        guid::MOF_TCP => 0x06,
+        guid::MOF_UDP => 0x08,
+        guid::MOF_CONFIG => 0x0b,
         _ => return event(record),
     };
     let narrow = usize::from(record.pointer == 4);

@@ -3,8 +3,8 @@
 use crate::encode::Release;
 use crate::machine::Machine;
 use portleak::event::EventKind;
+use portleak::source::windows::decoded_event::Service;
 use portleak::source::windows::etl::Reader;
-use portleak::source::windows::fact::Service;
 use portleak::source::windows::model::{Background, Model};
 use std::io::Cursor;
 

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portleak::source::windows::fact;
+use portleak::source::windows::decoded_event;
 use portleak::source::windows::guid;
 use portleak::source::windows::record::Record;
 
@@ -12,11 +12,11 @@ const PROVIDERS: [guid::Guid; 9] = [
     guid::AFD,
     guid::KERNEL_PROCESS,
     guid::LOST_EVENT,
-    guid::CLASSIC_TCP,
-    guid::CLASSIC_UDP,
-    guid::CLASSIC_PROCESS,
-    guid::CLASSIC_IMAGE,
-    guid::CLASSIC_CONFIG,
+    guid::MOF_TCP,
+    guid::MOF_UDP,
+    guid::MOF_PROCESS,
+    guid::MOF_IMAGE,
+    guid::MOF_CONFIG,
 ];
 
 fuzz_target!(|bytes: &[u8]| {
@@ -36,5 +36,5 @@ fuzz_target!(|bytes: &[u8]| {
         extended,
         payload,
     };
-    let _ = (fact::decode(&record), record.start_key(), record.stack().count());
+    let _ = (decoded_event::decode(&record), record.start_key(), record.stack().count());
 });

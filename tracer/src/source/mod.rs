@@ -19,7 +19,7 @@ use linux::picture::take as take_picture;
 #[cfg(not(any(target_os = "linux", target_os = "windows")))]
 use unsupported::picture as take_picture;
 #[cfg(target_os = "windows")]
-use windows::machine::picture as take_picture;
+use windows::win32::picture as take_picture;
 
 #[cfg(target_os = "linux")]
 pub use linux::advice::advice;
@@ -30,7 +30,7 @@ pub use linux::processes::process_exists;
 #[cfg(not(any(target_os = "linux", target_os = "windows")))]
 pub use unsupported::{advice, process_exists};
 #[cfg(target_os = "windows")]
-pub use windows::machine::{advice, process_exists};
+pub use windows::win32::{advice, process_exists};
 
 /// The source that traces this machine.
 #[cfg(target_os = "linux")]
@@ -64,7 +64,7 @@ pub fn picture() -> Result<Picture, SourceError> {
 /// Where there is no such test.
 #[cfg(windows)]
 pub fn self_test(save: Option<&Path>, patience: Duration) -> Result<Vec<Answer>, SourceError> {
-    windows::selftest::walk::run(save, patience)
+    windows::selftest::scenario::run(save, patience)
 }
 /// Takes ports every way there is and says what this system's tracing tells of them.
 ///

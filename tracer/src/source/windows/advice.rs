@@ -4,8 +4,8 @@
 //! `Set-NetTCPSetting`; `TcpTimedWaitDelay` with its 30 to 300 s, Microsoft's registry reference for
 //! Windows Server 2003, the last that documents it.
 
-use super::listing::exclusions::{Exclusion, excluded_ports};
-use super::listing::ranges::Ranges;
+use super::inventory::exclusions::{Exclusion, excluded_ports};
+use super::inventory::ranges::Ranges;
 use super::model::{DEFAULT_RANGE, pool};
 use crate::event::{Advice, PortRange, Protocol};
 
@@ -139,7 +139,7 @@ fn eaten(protocol: Protocol, ranges: &Ranges) -> Option<Advice> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::windows::listing::exclusions::pool_range;
+    use crate::source::windows::inventory::exclusions::pool_range;
 
     fn settings(low: u16, high: u16, exclusions: &[(u16, u16, bool)]) -> Settings {
         let exclusion = |&(low, high, administered)| Exclusion { low, high, administered };

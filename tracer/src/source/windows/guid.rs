@@ -42,15 +42,15 @@ pub const KERNEL_PROCESS: Guid = Guid::new(0x22fb_2cd6, 0x0e7b, 0x422b, 0xa0c7, 
 /// Lost events, told by the session itself.
 pub const LOST_EVENT: Guid = Guid::new(0x6a39_9ae0, 0x4bc6, 0x4de9, 0x870b, 0x3657_f894_7e7e);
 /// The classic provider of TCP's traffic.
-pub const CLASSIC_TCP: Guid = Guid::new(0x9a28_0ac0, 0xc8e0, 0x11d1, 0x84e2, 0x00c0_4fb9_98a2);
+pub const MOF_TCP: Guid = Guid::new(0x9a28_0ac0, 0xc8e0, 0x11d1, 0x84e2, 0x00c0_4fb9_98a2);
 /// The classic provider of UDP's traffic.
-pub const CLASSIC_UDP: Guid = Guid::new(0xbf3a_50c5, 0xa9c9, 0x4988, 0xa005, 0x2df0_b7c8_0f80);
+pub const MOF_UDP: Guid = Guid::new(0xbf3a_50c5, 0xa9c9, 0x4988, 0xa005, 0x2df0_b7c8_0f80);
 /// The classic provider of processes.
-pub const CLASSIC_PROCESS: Guid = Guid::new(0x3d6f_a8d0, 0xfe05, 0x11d0, 0x9dda, 0x00c0_4fd7_ba7c);
+pub const MOF_PROCESS: Guid = Guid::new(0x3d6f_a8d0, 0xfe05, 0x11d0, 0x9dda, 0x00c0_4fd7_ba7c);
 /// The classic provider of images: programs, libraries, drivers.
-pub const CLASSIC_IMAGE: Guid = Guid::new(0x2cb1_5d1d, 0x5fc1, 0x11d2, 0xabe1, 0x00a0_c911_f518);
+pub const MOF_IMAGE: Guid = Guid::new(0x2cb1_5d1d, 0x5fc1, 0x11d2, 0xabe1, 0x00a0_c911_f518);
 /// The classic provider of the machine's configuration, its services among it.
-pub const CLASSIC_CONFIG: Guid = Guid::new(0x0186_3a65, 0x418f, 0x4f36, 0xaefc, 0xdc0f_1d2f_d235);
+pub const MOF_CONFIG: Guid = Guid::new(0x0186_3a65, 0x418f, 0x4f36, 0xaefc, 0xdc0f_1d2f_d235);
 /// The trace's own header.
 pub const TRACE_HEADER: Guid = Guid::new(0x68fd_d900, 0x4a3e, 0x11d1, 0x84f4, 0x0000_f804_64e3);
 /// Schemas that a merged trace carries along.
@@ -64,6 +64,6 @@ mod tests {
     fn as_people_write_it() {
         assert_eq!(TCPIP.to_string(), "{2f07e2ee-15db-40f1-90ef-9d7ba282188a}");
         assert_eq!(TCPIP.0[..4], [0xee, 0xe2, 0x07, 0x2f]);
-        assert_eq!(CLASSIC_TCP.to_string(), "{9a280ac0-c8e0-11d1-84e2-00c04fb998a2}");
+        assert_eq!(MOF_TCP.to_string(), "{9a280ac0-c8e0-11d1-84e2-00c04fb998a2}");
     }
 }

@@ -1,14 +1,14 @@
 //! Windows: what its tracing tells, live or from a file, as the same events that every source says.
 //!
-//! Payloads are decoded from their bytes: all is portable but the edge of `live`, and `machine`, which asks
+//! Payloads are decoded from their bytes: all is portable but the edge of `live`, and `win32`, which asks
 //! Windows what it lists.
 //!
 //! ```text
 //! a file    etl::Reader    buffers → records in order of time ──┐
 //! Windows   live::Session  records as they are delivered ───────┤
-//!           machine, listing: sockets, processes, drivers ────┐ │
+//!           win32, inventory: sockets, processes, drivers ────┐ │
 //!                                                             │ ▼
-//!                          fact::decode   layout, classic: what a record says
+//!                          decoded_event::decode   layout, classic: what a record says
 //!                                                             │ ▼
 //!                          model::Model   what that means: holds, owners, refusals ── Event
 //! ```
@@ -19,7 +19,7 @@
 //! no recording with events 1191 to 1195 could be had, so these are taken from the messages of the
 //! manifests, and each is handled whichever way it turns out:
 //!
-//! - The byte order of `PortNumber`: found out from each trace (`model::PortOrder`).
+//! - The byte order of `PortNumber`: found out from each trace (`model::PortByteOrder`).
 //! - Whether `PortAcquirer` is the `Endpoint` of 1001: where it is not, the owner comes from the
 //!   request that the thread is in.
 //! - Whether TIME_WAIT keeps a reference: if it does, TIME_WAIT lasts until 1193; if not, it is not seen.
@@ -32,16 +32,16 @@
 pub mod advice;
 mod bytes;
 mod capture;
-mod classic;
+pub mod decoded_event;
 pub mod etl;
-pub mod fact;
 pub mod guid;
+pub mod inventory;
 pub mod layout;
-pub mod listing;
 pub mod live;
-#[cfg(windows)]
-pub mod machine;
 pub mod model;
+mod mof;
 pub mod record;
 pub mod selftest;
 pub mod snapshot;
+#[cfg(windows)]
+pub mod win32;

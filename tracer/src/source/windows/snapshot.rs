@@ -1,10 +1,10 @@
 //! Who holds what at one instant, from what Windows lists: no session, and any user may ask.
 
 use super::capture::capture;
+use super::decoded_event::{Process, Service};
 use super::etl::Header;
-use super::fact::{Process, Service};
-use super::listing::Row;
-use super::listing::ranges::Ranges;
+use super::inventory::Row;
+use super::inventory::ranges::Ranges;
 use super::model::{Background, Model};
 use crate::event::{Degradation, Event, EventKind, PoolId, PortRange};
 use crate::source::Picture;
@@ -55,8 +55,8 @@ pub fn picture(seen: &Seen) -> Picture {
 mod tests {
     use super::*;
     use crate::event::{Acquired, OwnerId, ProcessId, Protocol, SocketState};
-    use crate::source::windows::fact::ProcessLife;
-    use crate::source::windows::listing::RowState;
+    use crate::source::windows::decoded_event::ProcessLife;
+    use crate::source::windows::inventory::RowState;
     use crate::source::windows::model::{DEFAULT_RANGE, pool};
 
     const BOOT: u64 = 133_000_000_000_000_000;

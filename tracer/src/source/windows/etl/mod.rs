@@ -4,11 +4,11 @@ mod buffer;
 mod header;
 mod reader;
 mod records;
-mod survey;
 mod trace;
+mod trace_index;
 mod xpress;
 
 pub use header::{Header, UNIX_EPOCH};
 pub use reader::{Integrity, ReadError, Reader};
-pub use survey::RECORD_COMMAND;
 pub use trace::Trace;
+pub use trace_index::RECORD_COMMAND;

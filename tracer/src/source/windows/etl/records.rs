@@ -163,11 +163,11 @@ fn group_guid(group: u8, opcode: u8) -> Guid {
     const LOAD: u8 = 10;
     match (group, opcode) {
         (0x00, _) => guid::TRACE_HEADER,
-        (0x03, LOAD) | (0x14, _) => guid::CLASSIC_IMAGE,
-        (0x03, _) => guid::CLASSIC_PROCESS,
-        (0x06, _) => guid::CLASSIC_TCP,
-        (0x08, _) => guid::CLASSIC_UDP,
-        (0x0b, _) => guid::CLASSIC_CONFIG,
+        (0x03, LOAD) | (0x14, _) => guid::MOF_IMAGE,
+        (0x03, _) => guid::MOF_PROCESS,
+        (0x06, _) => guid::MOF_TCP,
+        (0x08, _) => guid::MOF_UDP,
+        (0x0b, _) => guid::MOF_CONFIG,
         _ => Guid([0; 16]),
     }
 }
@@ -201,6 +201,6 @@ mod tests {
         data.extend([2, 0, 0x11, 0xc0, 16, 0, 12, 6, 9, 0, 0, 0, 0, 0, 0, 0]);
         let records: Vec<_> = Records::new(&data, 0).collect();
         assert_eq!(records.len(), 1);
-        assert_eq!((records[0].time, records[0].provider, records[0].opcode), (9, guid::CLASSIC_TCP, 12));
+        assert_eq!((records[0].time, records[0].provider, records[0].opcode), (9, guid::MOF_TCP, 12));
     }
 }

@@ -1,6 +1,6 @@
 //! A trace file as a source: the same events as live tracing, as fast as they can be read.
 
-use super::survey::Survey;
+use super::trace_index::TraceIndex;
 use super::{ReadError, Reader};
 use crate::event::{Capture, Event, EventKind, LossStage};
 use crate::source::windows::model::Model;
@@ -44,7 +44,7 @@ impl<R: Read + Seek> Trace<R> {
     /// # Errors
     /// When it cannot be read, is no trace, or tells nothing of ports.
     pub fn of(name: String, file: R) -> Result<Self, SourceError> {
-        let mut survey = Survey::default();
+        let mut survey = TraceIndex::default();
         let reader = Reader::open(file, |_, _, record| survey.see(record));
         let reader = reader.map_err(|error| failure(&name, &error))?;
         let header = reader.header();

@@ -7,7 +7,7 @@ use super::Field::{
 use super::values::Values;
 use super::{Field, Layout};
 use crate::event;
-use crate::source::windows::fact::{Afd, AfdAction, Fact};
+use crate::source::windows::decoded_event::{Afd, AfdAction, DecodedEvent};
 
 const PLAIN: &[Field] = &[EnterExit, Location, Process, Endpoint, Status];
 const CONNECT: &[Field] = &[EnterExit, Location, Process, Endpoint, Buffer, Length, Status, Length, Remote];
@@ -30,7 +30,7 @@ pub(super) const LAYOUTS: &[Layout] = &[
 ];
 
 /// What event `id` says with these values; `id` is one of those above.
-pub(super) fn fact(id: u16, values: &Values) -> Fact {
+pub(super) fn fact(id: u16, values: &Values) -> DecodedEvent {
     let action = match id {
         1000 => AfdAction::Create,
         1001 => AfdAction::Close,
@@ -38,7 +38,7 @@ pub(super) fn fact(id: u16, values: &Values) -> Fact {
         1029 | 1030 => AfdAction::Bind,
         _ => AfdAction::Abort,
     };
-    Fact::Afd(Afd {
+    DecodedEvent::Afd(Afd {
         action,
         done: values.number(EnterExit) != 0,
         process: values.number(Process),

@@ -8,7 +8,7 @@ mod process;
 mod tcpip;
 mod values;
 
-use super::fact::{Fact, Unreadable};
+use super::decoded_event::{DecodedEvent, Unreadable};
 use super::guid::{self, Guid};
 use super::record::Record;
 use values::Values;
@@ -177,7 +177,7 @@ pub const fn layouts(provider: Guid) -> &'static [Layout] {
 }
 
 /// What a record of a provider with a manifest says; `None` when it has no use here.
-pub(super) fn decode(record: &Record<'_>) -> Option<Result<Fact, Unreadable>> {
+pub(super) fn decode(record: &Record<'_>) -> Option<Result<DecodedEvent, Unreadable>> {
     let layouts = layouts(record.provider);
     let first = layouts.partition_point(|layout| layout.id < record.id);
     let mut versions = layouts.get(first..)?.iter().take_while(|layout| layout.id == record.id).peekable();

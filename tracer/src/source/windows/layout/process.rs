@@ -6,7 +6,7 @@ use super::Field::{
 };
 use super::values::Values;
 use super::{Field, Layout};
-use crate::source::windows::fact::{Fact, Process, ProcessLife};
+use crate::source::windows::decoded_event::{DecodedEvent, Process, ProcessLife};
 
 const START: &[Field] = &[ProcessId, CreateTime, ParentProcessId, SessionId, Image];
 const START_1: &[Field] = &[ProcessId, CreateTime, ParentProcessId, SessionId, Flags, Image];
@@ -47,13 +47,13 @@ pub(super) const LAYOUTS: &[Layout] = &[
 ];
 
 /// What event `id` says with these values; `id` is one of those above.
-pub(super) fn fact(id: u16, values: Values) -> Fact {
+pub(super) fn fact(id: u16, values: Values) -> DecodedEvent {
     let life = match id {
         1 => ProcessLife::Started,
         2 => ProcessLife::Ended,
         _ => ProcessLife::Exists,
     };
-    Fact::Process(Process {
+    DecodedEvent::Process(Process {
         life,
         pid: values.u32(ProcessId),
         parent: Some(values.u32(ParentProcessId)).filter(|_| life != ProcessLife::Ended),

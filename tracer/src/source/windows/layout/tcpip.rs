@@ -8,7 +8,7 @@ use super::Field::{
 use super::values::Values;
 use super::{Field, Layout};
 use crate::event::Protocol;
-use crate::source::windows::fact::{self, Connection, Fact, PortFact, Tcpip};
+use crate::source::windows::decoded_event::{self, Connection, DecodedEvent, PortReference, Tcpip};
 
 const PORT: &[Field] = &[PortAcquirer, PortNumber, WeakReference, OriginalAcquirer];
 const BIND: &[Field] = &[Length, Local, Status];
@@ -68,9 +68,9 @@ pub(super) const LAYOUTS: &[Layout] = &[
 ];
 
 /// What event `id` says with these values; `id` is one of those above.
-pub(super) fn fact(id: u16, values: &Values) -> Fact {
+pub(super) fn fact(id: u16, values: &Values) -> DecodedEvent {
     use Protocol::{Tcp, Udp};
-    Fact::Tcpip(match id {
+    DecodedEvent::Tcpip(match id {
         1001 | 1013 => Tcpip::Created(Tcp, endpoint(values)),
         1002 => Tcpip::Connecting(connection(values)),
         1006 => Tcpip::BindFailed(Tcp, endpoint(values)),
@@ -100,8 +100,8 @@ pub(super) fn fact(id: u16, values: &Values) -> Fact {
     })
 }
 
-fn endpoint(values: &Values) -> fact::Endpoint {
-    fact::Endpoint {
+fn endpoint(values: &Values) -> decoded_event::Endpoint {
+    decoded_event::Endpoint {
         endpoint: values.endpoint(),
         local: values.local,
         status: values.u32(Status),
@@ -121,8 +121,8 @@ fn connection(values: &Values) -> Connection {
     }
 }
 
-fn port(values: &Values) -> PortFact {
-    PortFact {
+fn port(values: &Values) -> PortReference {
+    PortReference {
         acquirer: values.number(PortAcquirer),
         port: values.u16(PortNumber),
         weak: values.number(WeakReference) != 0,

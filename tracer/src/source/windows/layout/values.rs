@@ -2,7 +2,7 @@
 
 use super::{FIELDS, Field, Kind};
 use crate::source::windows::bytes::{Bytes, socket_address};
-use crate::source::windows::fact::Unreadable;
+use crate::source::windows::decoded_event::Unreadable;
 use crate::source::windows::record::Record;
 use std::net::SocketAddr;
 

@@ -1,7 +1,7 @@
 //! A record as Windows hands it to a session's callback (`EVENT_RECORD`, evntcons.h), as all records
 //! are read here.
 
-use super::chain;
+use super::extended_items;
 use crate::source::windows::guid::Guid;
 use crate::source::windows::record::Record;
 use ferrisetw::EventRecord;
@@ -28,7 +28,7 @@ pub(super) fn read<'a>(event: &'a EventRecord, chain: &'a mut Vec<u8>) -> Record
     let raw = unsafe { &*from_ref(event).cast::<EVENT_RECORD>() };
     // SAFETY: Windows gives as many items as it says, for the time of the callback.
     let items = unsafe { bytes_of(raw.ExtendedData, raw.ExtendedDataCount) };
-    chain::write(items.iter().map(attached), chain);
+    extended_items::write(items.iter().map(attached), chain);
     // SAFETY: Windows gives as many bytes as it says, for the time of the callback.
     let payload = unsafe { bytes_of::<u8>(raw.UserData.cast(), raw.UserDataLength) };
     let header = &raw.EventHeader;

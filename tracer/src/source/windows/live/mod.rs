@@ -5,19 +5,19 @@
 //!                                                   ▼
 //! ours              feed: what was lost, what to list and when
 //!                     ▼
-//!                   teller: each record and listing at its instant → model
+//!                   sequencer: each record and listing at its instant → model
 //! ```
 //!
-//! Only `session`, `control`, `event_record`, `slot` and `system` ask Windows for anything; the rest is
+//! Only `session`, `control`, `event_record`, `session_name` and `system` ask Windows for anything; the rest is
 //! portable, and is tested everywhere.
 
 pub mod capture;
-pub mod chain;
-pub mod feed;
+pub mod extended_items;
+pub mod live_source;
 pub mod providers;
 pub mod queue;
-pub mod refusal;
-pub mod teller;
+pub mod sequencer;
+pub mod session_error;
 
 #[cfg(windows)]
 mod control;
@@ -26,7 +26,7 @@ mod event_record;
 #[cfg(windows)]
 pub mod session;
 #[cfg(windows)]
-mod slot;
+mod session_name;
 #[cfg(windows)]
 mod system;
 

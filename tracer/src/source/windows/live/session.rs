@@ -2,15 +2,15 @@
 //!
 //! A session is Windows' and not the process's: one that is not ended runs on without a reader. So it
 //! is ended when the value is dropped, on a panic as well, and one that a killed process left behind is
-//! ended by the next to begin, which knows by its name that it is nobody's (`slot`).
+//! ended by the next to begin, which knows by its name that it is nobody's (`session_name`).
 
 use super::control::{self, Status};
 use super::event_record;
-use super::feed::Losses;
+use super::live_source::Losses;
 use super::providers::{AFD_OF_OLD, LEVEL, PROVIDERS, Provider, TCPIP, stack_ids};
 use super::queue::{Batch, Queue};
-use super::refusal::{ALREADY_EXISTS, NO_SESSION, cannot_begin, ended_by_others, number};
-use super::slot::Slot;
+use super::session_error::{ALREADY_EXISTS, NO_SESSION, cannot_begin, ended_by_others, number};
+use super::session_name::SessionName;
 use crate::source::windows::guid;
 use crate::source::windows::record::Record;
 use crate::source::{SourceError, Stacks};
@@ -55,7 +55,7 @@ pub struct SessionOptions {
 /// A session that runs.
 #[derive(Debug)]
 pub struct Session {
-    slot: Slot,
+    slot: SessionName,
     /// `None` once ended.
     trace: Option<UserTrace>,
     /// Its handle for reading.
@@ -77,7 +77,7 @@ impl Session {
     /// When Windows refuses.
     pub fn open(options: &SessionOptions) -> Result<Self, SourceError> {
         let file = options.file.as_deref().map(writable).transpose()?;
-        let slot = Slot::take()?;
+        let slot = SessionName::take()?;
         let name = slot.name.as_str();
         if control::stop(name).is_ok() {
             log::warn!("the trace session {name:?} had been left behind, and was ended");

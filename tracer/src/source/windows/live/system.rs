@@ -1,15 +1,15 @@
-//! Windows itself beneath a [`Feed`]: a session, and what Windows lists.
+//! Windows itself beneath a [`SessionSource`]: a session, and what Windows lists.
 
 use super::capture::{Findings, capture};
-use super::feed::{Feed, Losses, Settings, Start, System};
+use super::live_source::{Losses, SessionSource, Settings, Start, System};
+use super::sequencer::SocketList;
 use super::session::{Session, SessionOptions};
-use super::teller::Listing;
 use crate::event::Degradation;
 use crate::source::windows::etl::Header;
-use crate::source::windows::listing::Row;
-use crate::source::windows::machine::{self, Sockets};
-use crate::source::windows::model::{Background, Drivers, PortOrder};
+use crate::source::windows::inventory::Row;
+use crate::source::windows::model::{Background, Drivers, PortByteOrder};
 use crate::source::windows::record::Record;
+use crate::source::windows::win32::{self, Sockets};
 use crate::source::{CaptureOptions, SourceError, Stacks};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,7 +22,7 @@ use windows_sys::Win32::System::Threading::GetCurrentThreadId;
 const PROBES: usize = 4;
 
 /// Windows, live.
-pub type Live = Feed<Windows>;
+pub type Live = SessionSource<Windows>;
 
 /// Windows.
 #[derive(Debug)]
@@ -43,10 +43,10 @@ impl Live {
     pub fn open(options: &CaptureOptions) -> Result<Self, SourceError> {
         let CaptureOptions { buffer_bytes, stacks } = *options;
         // Without it, the drivers' addresses are withheld: their list says so.
-        machine::enable_debug_privilege();
+        win32::enable_debug_privilege();
         let session = Session::open(&SessionOptions { buffer_bytes, stacks, of_old: false, file: None })?;
-        let (began, now) = (Instant::now(), machine::now_filetime());
-        let header = Header::of_session(machine::version(), buffer_bytes, machine::boot_filetime(), now);
+        let (began, now) = (Instant::now(), win32::now_filetime());
+        let header = Header::of_session(win32::version(), buffer_bytes, win32::boot_filetime(), now);
         let mut system = Windows { session, began, began_ns: header.start_ns(), settings: None };
         let prober = probe().then(current_thread);
         let stacks_refused = system.session.stacks_refused();
@@ -64,11 +64,11 @@ impl Live {
 
 impl Windows {
     /// Has Windows list all that is there.
-    fn look_around(&mut self, stacks: Stacks) -> (Background, Option<Listing>, Vec<Degradation>) {
+    fn look_around(&mut self, stacks: Stacks) -> (Background, Option<SocketList>, Vec<Degradation>) {
         // It starts other programs, which takes its time.
-        let ranges = thread::spawn(machine::ranges);
+        let ranges = thread::spawn(win32::ranges);
         let mut degraded = Vec::new();
-        let (processes, services) = machine::inhabitants(&mut degraded);
+        let (processes, services) = win32::inhabitants(&mut degraded);
         let mut or_told = |feature: &str, error: SourceError| {
             let (why, remedy) = (error.what, error.remedy);
             degraded.push(Degradation { feature: feature.to_owned(), why, remedy });
@@ -79,15 +79,15 @@ impl Windows {
             }
         });
         let at_ns = self.now_ns();
-        let listed = machine::sockets().map_err(|error| or_told("ports held before the trace", error));
+        let listed = win32::sockets().map_err(|error| or_told("ports held before the trace", error));
         let listing = listed.ok().map(|Sockets { rows, degraded: more }| {
             degraded.extend(more);
-            Listing { at_ns, done_ns: self.now_ns(), rows }
+            SocketList { at_ns, done_ns: self.now_ns(), rows }
         });
         let ranges = ranges.join().unwrap_or_default();
         degraded.extend(ranges.unknown);
         let background = Background {
-            order: PortOrder::default(),
+            port_byte_order: PortByteOrder::default(),
             drivers: drivers.unwrap_or_default(),
             processes,
             services,
@@ -121,12 +121,12 @@ impl System for Windows {
     }
 
     fn sockets(&mut self) -> Result<Vec<Row>, SourceError> {
-        machine::sockets().map(|sockets| sockets.rows)
+        win32::sockets().map(|sockets| sockets.rows)
     }
 
     fn drivers(&mut self) -> Result<Drivers, SourceError> {
         let mut drivers = Drivers::default();
-        machine::drivers()?.iter().for_each(|image| drivers.learn(image));
+        win32::drivers()?.iter().for_each(|image| drivers.learn(image));
         Ok(drivers)
     }
 
@@ -135,8 +135,8 @@ impl System for Windows {
         self.settings = Some(settings);
         // It starts other programs, which takes its time. Nobody listens when tracing has ended.
         thread::spawn(move || {
-            let services = machine::services().inspect_err(|error| log::debug!("{error}")).ok();
-            say.send(Settings { services, ranges: machine::ranges().pools })
+            let services = win32::services().inspect_err(|error| log::debug!("{error}")).ok();
+            say.send(Settings { services, ranges: win32::ranges().pools })
         });
     }
 

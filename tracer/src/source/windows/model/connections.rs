@@ -3,7 +3,7 @@
 use super::ports::{Holders, Out, Trust};
 use super::{Model, TIME_WAIT_MAX_NS, Told};
 use crate::event::{Acquired, EventKind, LossStage, OwnerId, Protocol, SocketState, TimeWaitFound};
-use crate::source::windows::fact::{Connection, PortFact};
+use crate::source::windows::decoded_event::{Connection, PortReference};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// More connections than a machine has at once.
@@ -24,11 +24,11 @@ pub(super) struct Destination {
 
 impl Model {
     /// 1192: a connection has its endpoint's port, too, or did not get it.
-    pub(super) fn inherit(&mut self, fact: PortFact, told: &mut Told<'_, '_>) {
+    pub(super) fn inherit(&mut self, fact: PortReference, told: &mut Told<'_, '_>) {
         if !fact.weak {
             return;
         }
-        let port = self.order.read(fact.port);
+        let port = self.port_byte_order.read(fact.port);
         let (tcb, endpoint, at_ns) = (fact.acquirer, fact.original, told.out.at_ns);
         if self.tcp.inherit(tcb, endpoint, port, told.out.at_ns).is_some() {
             let destination = self.destination(tcb, told.out.at_ns);
@@ -40,10 +40,10 @@ impl Model {
             if let Some(remote) = destination.remote {
                 self.tcp.change(tcb, SocketState::SynSent, Some(remote), &mut told.out);
             }
-            if self.early_waits.take(tcb, 0, told.out.at_ns) {
+            if self.reordered_waits.take(tcb, 0, told.out.at_ns) {
                 self.tcp.wait(tcb, &mut told.out);
             }
-            if self.early.take(tcb, port, told.out.at_ns) {
+            if self.reordered_releases.take(tcb, port, told.out.at_ns) {
                 self.release(fact, told);
             }
             return;
@@ -129,7 +129,7 @@ impl Model {
             7 => SocketState::CloseWait,
             5 | 6 | 8 | 9 => SocketState::Closing,
             10 if self.tcp.of_connection(tcb).is_none() => {
-                return self.early_waits.keep(tcb, 0, told.out.at_ns);
+                return self.reordered_waits.keep(tcb, 0, told.out.at_ns);
             }
             10 => return self.tcp.wait(tcb, &mut told.out),
             // 0, 1: nothing that its holders do not say. 2: 1002 has said so. 3: it was accepted.

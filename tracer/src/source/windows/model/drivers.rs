@@ -1,7 +1,7 @@
 //! The kernel's images: which driver an address lies in, and which one asked for a socket.
 
 use crate::event::Frame;
-use crate::source::windows::fact::Image;
+use crate::source::windows::decoded_event::Image;
 use rustc_hash::FxHashSet;
 use std::mem;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const PLUMBING: [&str; 15] = [
 const DRIVERS_MAX: usize = 4_096;
 
 /// More addresses than a kernel has that are in no image.
-const STRANGERS_MAX: usize = 4_096;
+const UNKNOWN_ADDRESSES_MAX: usize = 4_096;
 
 /// An image's place and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Drivers {
     }
 
     /// The addresses of a stack that are the kernel's, but in no image that is known.
-    pub(super) fn strangers(&self, stack: impl Iterator<Item = u64>) -> impl Iterator<Item = u64> {
+    pub(super) fn unknown_addresses(&self, stack: impl Iterator<Item = u64>) -> impl Iterator<Item = u64> {
         stack.filter(|&address| is_kernel_address(address) && self.at(address).is_none())
     }
 
@@ -86,16 +86,16 @@ impl Drivers {
 
 /// Addresses of the kernel in no image that is known: a driver was loaded since, or they are nobody's.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Strangers {
+pub(super) struct UnknownAddresses {
     seen: FxHashSet<u64>,
     /// There are some that were not asked about.
     new: bool,
 }
 
-impl Strangers {
+impl UnknownAddresses {
     pub(super) fn meet(&mut self, addresses: impl Iterator<Item = u64>) {
         for address in addresses {
-            if self.seen.len() >= STRANGERS_MAX {
+            if self.seen.len() >= UNKNOWN_ADDRESSES_MAX {
                 return;
             }
             self.new |= self.seen.insert(address);

@@ -4,7 +4,7 @@ use super::ports::{Claim, Held, Holders, Out, Trust};
 use super::sweep::Sweep;
 use super::{Model, Told};
 use crate::event::{Acquired, OwnerId, Protocol, SiteId};
-use crate::source::windows::fact;
+use crate::source::windows::decoded_event;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -60,7 +60,12 @@ impl Endpoints {
 
 impl Model {
     /// 1001, 1013, 1391: an endpoint was created. Whatever had its address is gone.
-    pub(super) fn create(&mut self, protocol: Protocol, created: &fact::Endpoint, told: &mut Told<'_, '_>) {
+    pub(super) fn create(
+        &mut self,
+        protocol: Protocol,
+        created: &decoded_event::Endpoint,
+        told: &mut Told<'_, '_>,
+    ) {
         let Some(endpoint) = created.endpoint.filter(|_| created.status == 0) else {
             return;
         };
@@ -99,12 +104,14 @@ impl Model {
     }
 
     /// 1396: a UDP endpoint has a port from now on.
-    pub(super) fn bind_udp(&mut self, bound: &fact::Endpoint, told: &mut Told<'_, '_>) {
+    pub(super) fn bind_udp(&mut self, bound: &decoded_event::Endpoint, told: &mut Told<'_, '_>) {
         let Some((endpoint, local)) = bound.endpoint.zip(bound.local).filter(|_| bound.status == 0) else {
             return;
         };
-        let asked =
-            self.threads.get(told.record.tid, told.out.at_ns).and_then(super::threads::Request::local);
+        let asked = self
+            .pending_requests
+            .get(told.record.tid, told.out.at_ns)
+            .and_then(super::pending_requests::Request::local);
         let chosen = asked.is_some_and(|asked| asked.port() == 0);
         if !self.ranges.holds(Protocol::Udp, local.port(), chosen, &mut told.out) {
             return;
@@ -123,13 +130,13 @@ impl Model {
             let holders = Holders { strong: Some(endpoint), weak: None };
             self.begin(acquired, holders, trust, &mut told.out);
         }
-        if self.early.take(endpoint, local.port(), told.out.at_ns) {
+        if self.reordered_releases.take(endpoint, local.port(), told.out.at_ns) {
             self.forget(Protocol::Udp, endpoint, told);
         }
     }
 
     /// 1397, 1398: a UDP endpoint was closed, and gave its port back if it had one.
-    pub(super) fn close_udp(&mut self, closed: &fact::Endpoint, told: &mut Told<'_, '_>) {
+    pub(super) fn close_udp(&mut self, closed: &decoded_event::Endpoint, told: &mut Told<'_, '_>) {
         let Some(endpoint) = closed.endpoint else {
             return;
         };
@@ -144,12 +151,12 @@ impl Model {
         if self.ranges.holds(Protocol::Udp, local.port(), false, &mut told.out)
             && !self.udp.release_unnamed(local.port(), false, is_there, &mut told.out)
         {
-            self.early.keep(endpoint, local.port(), told.out.at_ns);
+            self.reordered_releases.keep(endpoint, local.port(), told.out.at_ns);
         }
     }
 
     /// 1009: a TCP endpoint was closed; its port goes with 1193.
-    pub(super) fn close_tcp(&mut self, closed: &fact::Endpoint, told: &mut Told<'_, '_>) {
+    pub(super) fn close_tcp(&mut self, closed: &decoded_event::Endpoint, told: &mut Told<'_, '_>) {
         let Some(endpoint) = closed.endpoint else {
             return;
         };
@@ -184,8 +191,9 @@ impl Model {
 
     /// Who is at it on this thread: the process object of its request, or else the event's header.
     pub(super) fn claim_of_thread(&mut self, module: Option<Arc<str>>, told: &mut Told<'_, '_>) -> Claim {
-        let object = self.threads.get(told.record.tid, told.out.at_ns).map(|request| request.process);
-        match object.and_then(|object| self.people.pid_of(object)) {
+        let object =
+            self.pending_requests.get(told.record.tid, told.out.at_ns).map(|request| request.process);
+        match object.and_then(|object| self.processes.pid_of(object)) {
             Some(pid) => self.named(pid, None, Trust::Object, module, &mut told.out),
             None => {
                 let (pid, key) = (told.record.pid.unwrap_or(0), told.record.start_key());
@@ -203,7 +211,7 @@ impl Model {
         module: Option<Arc<str>>,
         out: &mut Out<'_>,
     ) -> Claim {
-        let owner = self.people.owner(out.at_ns, pid, start_key, module, out.events);
+        let owner = self.processes.owner(out.at_ns, pid, start_key, module, out.events);
         Claim { owner, trust: if pid == 0 { Trust::None } else { trust } }
     }
 }

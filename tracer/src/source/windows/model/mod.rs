@@ -2,48 +2,48 @@
 //!
 //! TCP ports are bounded exactly by events 1191 to 1194 (`ports`), UDP ports by 1396 and 1397.
 //! Everything else names: endpoints have owners (1001, 1391), connections have destinations (1002,
-//! 1033) and states (1051), AFD has the requests that the stack's events lie in (`threads`).
+//! 1033) and states (1051), AFD has the requests that the stack's events lie in (`pending_requests`).
 
 mod connections;
 mod drivers;
-mod early;
 mod endpoints;
-mod listed;
-mod order;
-mod people;
+mod pending_requests;
+mod port_byte_order;
 mod ports;
+mod processes;
 mod ranges;
 mod refusals;
+mod reordered_releases;
 mod sites;
+mod socket_resync;
 mod sweep;
-mod threads;
 mod traffic;
 
 pub use drivers::Drivers;
-pub use order::{PortOrder, Votes};
+pub use port_byte_order::{PortByteOrder, Votes};
 pub use ranges::DEFAULT_RANGE;
 
+use super::decoded_event::{self, Afd, DecodedEvent, PortReference, Process, Service, Tcpip, Unreadable};
 use super::etl::Header;
-use super::fact::{self, Afd, Fact, PortFact, Process, Service, Tcpip, Unreadable};
 use super::record::Record;
 use crate::event::{
     Acquired, Event, EventKind, HoldId, LossStage, NetNs, OwnerId, PoolId, PortRange, Protocol, SocketState,
 };
 use connections::Destination;
-use drivers::Strangers;
-use early::Early;
+use drivers::UnknownAddresses;
 use endpoints::Endpoints;
-use people::People;
+use pending_requests::PendingRequests;
 use ports::{Held, Holders, Out, Ports, Trust};
+use processes::Processes;
 use ranges::Ranges;
 use refusals::Datagrams;
+use reordered_releases::ReorderedReleases;
 use rustc_hash::FxHashMap;
 use sites::Sites;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use sweep::Sweep;
-use threads::Threads;
 use traffic::Connections;
 
 /// The longest that Windows lets TIME_WAIT last (`TcpTimedWaitDelay`).
@@ -53,7 +53,7 @@ const TIME_WAIT_MAX_NS: u64 = 300_000_000_000;
 #[derive(Clone, Debug, Default)]
 pub struct Background {
     /// In which byte order events 1191 to 1195 write ports.
-    pub order: PortOrder,
+    pub port_byte_order: PortByteOrder,
     /// The kernel's images.
     pub drivers: Drivers,
     /// Processes that were there: listed at the start of a trace, or at its end.
@@ -69,25 +69,25 @@ pub struct Background {
 /// The model.
 #[derive(Debug)]
 pub struct Model {
-    order: PortOrder,
+    port_byte_order: PortByteOrder,
     drivers: Drivers,
-    strangers: Strangers,
+    unknown_addresses: UnknownAddresses,
     sites: Sites,
     has_tcpip: bool,
-    people: People,
-    threads: Threads,
+    processes: Processes,
+    pending_requests: PendingRequests,
     datagrams: Datagrams,
     endpoints: Endpoints,
-    early: Early,
+    reordered_releases: ReorderedReleases,
     /// Connections in TIME_WAIT that are not known.
-    early_waits: Early,
+    reordered_waits: ReorderedReleases,
     destinations: FxHashMap<u64, Destination>,
     destinations_sweep: Sweep,
     tcp: Ports,
     udp: Ports,
     traffic: Connections,
     ranges: Ranges,
-    lists: listed::Lists,
+    lists: socket_resync::Lists,
     next_hold: u64,
     unreadable: BTreeMap<(Unreadable, u16, u8), u64>,
 }
@@ -108,41 +108,41 @@ impl Model {
     /// A model of a machine that is known so far.
     #[must_use]
     pub fn new(header: &Header, background: &Background) -> Self {
-        let mut people = People::default();
+        let mut processes = Processes::default();
         let mut untold = Vec::new();
         for process in &background.processes {
-            people.learn(0, header, process, &mut untold);
+            processes.learn(0, header, process, &mut untold);
         }
         for service in &background.services {
-            people.serve(0, service, &mut untold);
+            processes.serve(0, service, &mut untold);
         }
         Self {
-            order: background.order,
+            port_byte_order: background.port_byte_order,
             drivers: background.drivers.clone(),
-            strangers: Strangers::default(),
+            unknown_addresses: UnknownAddresses::default(),
             sites: Sites::default(),
             has_tcpip: background.has_tcpip,
-            people,
-            threads: Threads::default(),
+            processes,
+            pending_requests: PendingRequests::default(),
             datagrams: Datagrams::default(),
             endpoints: Endpoints::default(),
-            early: Early::default(),
-            early_waits: Early::default(),
+            reordered_releases: ReorderedReleases::default(),
+            reordered_waits: ReorderedReleases::default(),
             destinations: FxHashMap::default(),
             destinations_sweep: Sweep::default(),
             tcp: Ports::default(),
             udp: Ports::default(),
             traffic: Connections::default(),
             ranges: Ranges::new(header, &background.ranges),
-            lists: listed::Lists::default(),
+            lists: socket_resync::Lists::default(),
             next_hold: 1,
             unreadable: BTreeMap::new(),
         }
     }
 
     /// The byte order of ports in events 1191 to 1195 has been found out.
-    pub fn set_order(&mut self, order: PortOrder) {
-        self.order = order;
+    pub fn set_port_byte_order(&mut self, order: PortByteOrder) {
+        self.port_byte_order = order;
     }
 
     /// The kernel's images have been listed again.
@@ -153,13 +153,13 @@ impl Model {
 
     /// Whether a stack had an address of the kernel in no image that is known, since this was last
     /// asked: then a driver may have been loaded. Says so once of each address.
-    pub fn take_strangers(&mut self) -> bool {
-        self.strangers.take()
+    pub fn take_unknown_addresses(&mut self) -> bool {
+        self.unknown_addresses.take()
     }
 
     /// The driver that a record's stack comes from.
     fn module_of(&mut self, record: &Record<'_>) -> Option<Arc<str>> {
-        self.strangers.meet(self.drivers.strangers(record.stack()));
+        self.unknown_addresses.meet(self.drivers.unknown_addresses(record.stack()));
         self.drivers.of_stack(record.stack())
     }
 
@@ -170,7 +170,7 @@ impl Model {
 
     /// The services have been listed again.
     pub fn set_services(&mut self, at_ns: u64, services: &[Service], events: &mut Vec<Event>) {
-        self.people.serve_all(at_ns, services, events);
+        self.processes.serve_all(at_ns, services, events);
     }
 
     /// What could not be read so far: why, which event, which version, and how often.
@@ -181,7 +181,7 @@ impl Model {
 
     /// Appends what follows from a record to `events`.
     pub fn tell(&mut self, header: &Header, at_ns: u64, record: &Record<'_>, events: &mut Vec<Event>) {
-        let fact = match fact::decode(record) {
+        let fact = match decoded_event::decode(record) {
             None => return,
             Some(Err(why)) => {
                 *self.unreadable.entry((why, record.id, record.version)).or_default() += 1;
@@ -193,14 +193,14 @@ impl Model {
         };
         let mut told = Told { record, out: Out { at_ns, events } };
         match fact {
-            Fact::Tcpip(tcpip) => self.stack(tcpip, &mut told),
-            Fact::Afd(afd) => self.afd(&afd, &mut told),
-            Fact::Process(process) => self.people.learn(at_ns, header, &process, told.out.events),
-            Fact::Service(service) => self.people.serve(at_ns, &service, told.out.events),
-            Fact::Image(image) => self.drivers.learn(&image),
-            Fact::Traffic(traffic) if !self.has_tcpip => self.traffic(&traffic, &mut told),
-            Fact::Traffic(_) => {}
-            Fact::Lost { count } => told.out.push(EventKind::Lost { count, stage: LossStage::Etw }),
+            DecodedEvent::Tcpip(tcpip) => self.stack(tcpip, &mut told),
+            DecodedEvent::Afd(afd) => self.afd(&afd, &mut told),
+            DecodedEvent::Process(process) => self.processes.learn(at_ns, header, &process, told.out.events),
+            DecodedEvent::Service(service) => self.processes.serve(at_ns, &service, told.out.events),
+            DecodedEvent::Image(image) => self.drivers.learn(&image),
+            DecodedEvent::Traffic(traffic) if !self.has_tcpip => self.traffic(&traffic, &mut told),
+            DecodedEvent::Traffic(_) => {}
+            DecodedEvent::Lost { count } => told.out.push(EventKind::Lost { count, stage: LossStage::Etw }),
         }
     }
 
@@ -237,7 +237,7 @@ impl Model {
             Tcpip::Inherited(port) => self.inherit(port, told),
             Tcpip::Released(port) => self.release(port, told),
             Tcpip::Replaced(port) => {
-                self.tcp.replace(port.original, port.acquirer, self.order.read(port.port));
+                self.tcp.replace(port.original, port.acquirer, self.port_byte_order.read(port.port));
             }
             Tcpip::Shared(port) => self.share(port, told),
             Tcpip::Reserved { status: 0, transport, start, count } => {
@@ -248,12 +248,15 @@ impl Model {
     }
 
     /// 1191: an endpoint has a port from now on.
-    fn acquire(&mut self, fact: PortFact, told: &mut Told<'_, '_>) {
-        let port = self.order.read(fact.port);
+    fn acquire(&mut self, fact: PortReference, told: &mut Told<'_, '_>) {
+        let port = self.port_byte_order.read(fact.port);
         if self.tcp.is_held_by(fact.acquirer, port, told.out.at_ns) {
             return; // Of a dual-mode socket, once for each family.
         }
-        let asked = self.threads.get(told.record.tid, told.out.at_ns).and_then(threads::Request::local);
+        let asked = self
+            .pending_requests
+            .get(told.record.tid, told.out.at_ns)
+            .and_then(pending_requests::Request::local);
         let chosen = asked.is_some_and(|asked| asked.port() == 0);
         if !self.ranges.holds(Protocol::Tcp, port, chosen, &mut told.out) {
             return;
@@ -273,7 +276,7 @@ impl Model {
             Holders { strong: holder, weak: None }
         };
         self.begin(acquired, holders, claim.trust, &mut told.out);
-        if self.early.take(fact.acquirer, port, told.out.at_ns) {
+        if self.reordered_releases.take(fact.acquirer, port, told.out.at_ns) {
             self.release(fact, told);
         }
     }
@@ -309,15 +312,15 @@ impl Model {
     }
 
     /// 1193: an endpoint or connection gave its reference back, and is done with.
-    fn release(&mut self, fact: PortFact, told: &mut Told<'_, '_>) {
-        let port = self.order.read(fact.port);
+    fn release(&mut self, fact: PortReference, told: &mut Told<'_, '_>) {
+        let port = self.port_byte_order.read(fact.port);
         if !self.tcp.release(fact.acquirer, port, &mut told.out)
             && self.ranges.holds(Protocol::Tcp, port, false, &mut told.out)
         {
             let remote = self.destination_of(fact.acquirer);
             let goes_there = |held: &Held| remote.is_some() && held.remote == remote;
             if !self.tcp.release_unnamed(port, fact.weak, goes_there, &mut told.out) {
-                self.early.keep(fact.acquirer, port, told.out.at_ns);
+                self.reordered_releases.keep(fact.acquirer, port, told.out.at_ns);
             }
         }
         self.destinations.remove(&fact.acquirer);
@@ -325,23 +328,23 @@ impl Model {
     }
 
     /// 1195: ports have become so few that one with closing connections was given out again.
-    fn share(&mut self, fact: PortFact, told: &mut Told<'_, '_>) {
-        if self.ranges.holds(Protocol::Tcp, self.order.read(fact.port), false, &mut told.out) {
+    fn share(&mut self, fact: PortReference, told: &mut Told<'_, '_>) {
+        if self.ranges.holds(Protocol::Tcp, self.port_byte_order.read(fact.port), false, &mut told.out) {
             told.out.push(EventKind::Scarce { pool: pool(Protocol::Tcp) });
         }
     }
 
     fn afd(&mut self, afd: &Afd, told: &mut Told<'_, '_>) {
-        self.people.meet(afd.process, afd.pid);
+        self.processes.meet(afd.process, afd.pid);
         self.datagrams.meet(afd);
         let Some(tid) = told.record.tid else {
             return;
         };
         if afd.done {
-            let request = self.threads.leave(tid, afd);
+            let request = self.pending_requests.leave(tid, afd);
             self.refuse_request(afd, &request, told);
         } else {
-            self.threads.enter(tid, afd, told.out.at_ns);
+            self.pending_requests.enter(tid, afd, told.out.at_ns);
         }
     }
 }

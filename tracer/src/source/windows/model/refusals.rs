@@ -3,11 +3,11 @@
 //! The stack says it (1006, 1050, 1394), and AFD says it again with the status that the program got
 //! (1029, 1030, 1018, 1021). Of one attempt it is told once.
 
+use super::pending_requests::Request;
 use super::ports::{Claim, Trust};
-use super::threads::Request;
 use super::{Model, Told, pool};
 use crate::event::{EventKind, Failed, FailureCode, Protocol};
-use crate::source::windows::fact::{Afd, AfdAction, Connection, Endpoint};
+use crate::source::windows::decoded_event::{Afd, AfdAction, Connection, Endpoint};
 use rustc_hash::FxHashSet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -57,7 +57,7 @@ impl Model {
                 self.claim_of_thread(module, told)
             }
         };
-        let remote = self.threads.get(told.record.tid, told.out.at_ns).and_then(Request::remote);
+        let remote = self.pending_requests.get(told.record.tid, told.out.at_ns).and_then(Request::remote);
         self.refuse(claim, protocol, refused.local.map(|local| local.ip()), remote, told);
     }
 
@@ -82,7 +82,7 @@ impl Model {
         if !asks || afd.status != TOO_MANY_ADDRESSES || request.refused {
             return;
         }
-        let claim = match self.people.pid_of(afd.process) {
+        let claim = match self.processes.pid_of(afd.process) {
             Some(pid) => self.named(pid, None, Trust::Object, None, &mut told.out),
             None => self.claim_of_thread(None, told),
         };
@@ -98,7 +98,7 @@ impl Model {
         remote: Option<SocketAddr>,
         told: &mut Told<'_, '_>,
     ) {
-        if let Some(request) = self.threads.get_mut(told.record.tid, told.out.at_ns) {
+        if let Some(request) = self.pending_requests.get_mut(told.record.tid, told.out.at_ns) {
             if request.refused {
                 return;
             }

@@ -6,7 +6,7 @@
 
 use super::{Model, Told};
 use crate::event::{Acquired, EventKind, HoldId, LossStage, Protocol, SocketState};
-use crate::source::windows::fact::{Traffic, TrafficKind};
+use crate::source::windows::decoded_event::{Traffic, TrafficKind};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::net::SocketAddr;
 
@@ -61,7 +61,7 @@ impl Model {
         if is_full {
             return told.out.push(EventKind::Lost { count: 1, stage: LossStage::Table });
         }
-        let owner = self.people.owner(told.out.at_ns, traffic.pid, None, None, told.out.events);
+        let owner = self.processes.owner(told.out.at_ns, traffic.pid, None, None, told.out.events);
         let acquired = Acquired {
             pre_existing,
             remote: Some(traffic.remote),

@@ -1,9 +1,11 @@
 //! The questions, and what was heard that answers them.
 
-use super::heard::{Heard, Said};
-use super::{Step, Walk, Way};
+use super::captured_events::{CapturedEvent, CapturedEvents};
+use super::{Scenario, Step, Way};
 use crate::event::{Answer, Protocol};
-use crate::source::windows::fact::{AfdAction, Connection, Endpoint, Fact, PortFact, Tcpip};
+use crate::source::windows::decoded_event::{
+    AfdAction, Connection, DecodedEvent, Endpoint, PortReference, Tcpip,
+};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
@@ -16,7 +18,7 @@ const TICKS_PER_MS: i64 = 10_000;
 
 /// What was heard of the walk, question by question.
 #[must_use]
-pub fn answers(heard: &Heard, walk: &Walk) -> Vec<Answer> {
+pub fn answers(heard: &CapturedEvents, walk: &Scenario) -> Vec<Answer> {
     let story = Story { heard, walk };
     let answer =
         |question: &str, observed: Option<String>| Answer { question: question.to_owned(), observed };
@@ -47,20 +49,20 @@ fn times(count: u64, what: &str) -> String {
 }
 
 struct Story<'a> {
-    heard: &'a Heard,
-    walk: &'a Walk,
+    heard: &'a CapturedEvents,
+    walk: &'a Scenario,
 }
 
-impl Heard {
+impl CapturedEvents {
     /// Whether there is a TIME_WAIT of ours whose end will be an answer.
     #[must_use]
-    pub fn waits_for(&self, walk: &Walk) -> bool {
+    pub fn waits_for(&self, walk: &Scenario) -> bool {
         Story { heard: self, walk }.time_wait_of_first() == Some(TimeWait::Lasts)
     }
 }
 
 impl<'a> Story<'a> {
-    fn own(&self) -> impl Iterator<Item = &'a Said> + use<'a> {
+    fn own(&self) -> impl Iterator<Item = &'a CapturedEvent> + use<'a> {
         let pid = self.walk.pid;
         self.heard.said.iter().filter(move |said| said.pid == pid)
     }
@@ -70,16 +72,18 @@ impl<'a> Story<'a> {
     }
 
     /// 1191 of a port of ours, whatever its byte order; with the record that it is in.
-    fn acquired(&self, port: u16) -> Option<(&'a Said, PortFact)> {
+    fn acquired(&self, port: u16) -> Option<(&'a CapturedEvent, PortReference)> {
         self.own().find_map(|said| match said.fact {
-            Fact::Tcpip(Tcpip::Acquired(fact)) if is_port(fact.port, port) => Some((said, fact)),
+            DecodedEvent::Tcpip(Tcpip::Acquired(fact)) if is_port(fact.port, port) => Some((said, fact)),
             _ => None,
         })
     }
 
-    fn released(&self, acquirer: u64, port: u16) -> Option<&'a Said> {
+    fn released(&self, acquirer: u64, port: u16) -> Option<&'a CapturedEvent> {
         self.heard.said.iter().find(|said| match said.fact {
-            Fact::Tcpip(Tcpip::Released(fact)) => fact.acquirer == acquirer && is_port(fact.port, port),
+            DecodedEvent::Tcpip(Tcpip::Released(fact)) => {
+                fact.acquirer == acquirer && is_port(fact.port, port)
+            }
             _ => false,
         })
     }
@@ -88,7 +92,7 @@ impl<'a> Story<'a> {
     fn connecting(&self, step: &Step) -> Option<Connection> {
         let is_from = |local: SocketAddr| [0, step.local.port()].contains(&local.port());
         self.own().find_map(|said| match said.fact {
-            Fact::Tcpip(Tcpip::Connecting(connection)) => {
+            DecodedEvent::Tcpip(Tcpip::Connecting(connection)) => {
                 let fits = connection.remote == step.remote && connection.local.is_none_or(is_from);
                 fits.then_some(connection)
             }
@@ -109,7 +113,7 @@ impl<'a> Story<'a> {
             all += 1;
             let told = |of: fn(&Tcpip) -> Option<&Endpoint>| {
                 self.heard.said.iter().any(|said| match &said.fact {
-                    Fact::Tcpip(tcpip) => of(tcpip)
+                    DecodedEvent::Tcpip(tcpip) => of(tcpip)
                         .and_then(|at| at.local)
                         .is_some_and(|local| local.port() == step.local.port()),
                     _ => false,
@@ -147,7 +151,9 @@ impl<'a> Story<'a> {
         let pairs = self.steps(&TCP).filter_map(|step| {
             let (at, fact) = self.acquired(step.local.port())?;
             let created = self.before(at).find_map(|said| match said.fact {
-                Fact::Tcpip(Tcpip::Created(Protocol::Tcp, endpoint)) if said.id == 1001 => endpoint.endpoint,
+                DecodedEvent::Tcpip(Tcpip::Created(Protocol::Tcp, endpoint)) if said.id == 1001 => {
+                    endpoint.endpoint
+                }
                 _ => None,
             })?;
             Some((fact.acquirer, created))
@@ -160,7 +166,9 @@ impl<'a> Story<'a> {
             let connection = self.connecting(step)?;
             let port = step.local.port();
             let inherited = self.own().find_map(|said| match said.fact {
-                Fact::Tcpip(Tcpip::Inherited(fact)) if is_port(fact.port, port) => Some(fact.acquirer),
+                DecodedEvent::Tcpip(Tcpip::Inherited(fact)) if is_port(fact.port, port) => {
+                    Some(fact.acquirer)
+                }
                 _ => None,
             })?;
             Some((inherited, connection.tcb))
@@ -169,8 +177,8 @@ impl<'a> Story<'a> {
     }
 
     /// What was said on the same thread before, the latest first.
-    fn before(&self, at: &'a Said) -> impl Iterator<Item = &'a Said> + use<'a> {
-        let same_thread = move |said: &&Said| said.tid == at.tid && said.at <= at.at;
+    fn before(&self, at: &'a CapturedEvent) -> impl Iterator<Item = &'a CapturedEvent> + use<'a> {
+        let same_thread = move |said: &&CapturedEvent| said.tid == at.tid && said.at <= at.at;
         self.heard.said.iter().rev().filter(same_thread)
     }
 
@@ -192,13 +200,14 @@ impl<'a> Story<'a> {
         let step = self.steps(&[Way::Connected]).next()?;
         let connection = self.connecting(step)?;
         let began = self.heard.said.iter().find(|said| {
-            matches!(said.fact, Fact::Tcpip(Tcpip::State { tcb, state: TIME_WAIT }) if tcb == connection.tcb)
+            matches!(said.fact, DecodedEvent::Tcpip(Tcpip::State { tcb, state: TIME_WAIT }) if tcb == connection.tcb)
         });
         let Some(began) = began else {
             return Some(TimeWait::Untold);
         };
         let released = self.released(connection.tcb, step.local.port());
-        let after = |released: &Said| TimeWait::Over(released.at.cast_signed() - began.at.cast_signed());
+        let after =
+            |released: &CapturedEvent| TimeWait::Over(released.at.cast_signed() - began.at.cast_signed());
         Some(released.map_or(TimeWait::Lasts, after))
     }
 
@@ -211,8 +220,10 @@ impl<'a> Story<'a> {
     }
 
     fn kernel_afd(&self) -> Option<String> {
-        let of_kernel = |said: &&Said| match &said.fact {
-            Fact::Afd(afd) => afd.action == AfdAction::Create && (afd.pid == SYSTEM || said.pid == SYSTEM),
+        let of_kernel = |said: &&CapturedEvent| match &said.fact {
+            DecodedEvent::Afd(afd) => {
+                afd.action == AfdAction::Create && (afd.pid == SYSTEM || said.pid == SYSTEM)
+            }
             _ => false,
         };
         let count = self.heard.said.iter().filter(of_kernel).count();
@@ -221,9 +232,9 @@ impl<'a> Story<'a> {
     }
 
     /// 1001 and 1391 of sockets that nobody but the kernel can have made.
-    fn kernel_created(&self) -> impl Iterator<Item = (&'a Said, &'a Endpoint)> + use<'a> {
+    fn kernel_created(&self) -> impl Iterator<Item = (&'a CapturedEvent, &'a Endpoint)> + use<'a> {
         self.heard.said.iter().filter_map(|said| match &said.fact {
-            Fact::Tcpip(Tcpip::Created(_, endpoint))
+            DecodedEvent::Tcpip(Tcpip::Created(_, endpoint))
                 if said.id != 1013 && (said.pid == SYSTEM || endpoint.pid == SYSTEM) =>
             {
                 Some((said, endpoint))
@@ -241,12 +252,12 @@ impl<'a> Story<'a> {
 
     fn rundown(&self) -> Option<String> {
         let listed =
-            self.heard.said.iter().filter(|said| matches!(said.fact, Fact::Tcpip(Tcpip::Exists(..))));
+            self.heard.said.iter().filter(|said| matches!(said.fact, DecodedEvent::Tcpip(Tcpip::Exists(..))));
         Some(times(listed.count() as u64, "connection"))
     }
 
     fn stacks(&self) -> Option<String> {
-        let depth = |of: &mut dyn Iterator<Item = &'a Said>| {
+        let depth = |of: &mut dyn Iterator<Item = &'a CapturedEvent>| {
             let (mut all, mut with, mut kernel) = (0_usize, 0_usize, 0_usize);
             for said in of {
                 all += 1;
@@ -255,7 +266,9 @@ impl<'a> Story<'a> {
             }
             (all > 0).then(|| format!("{with} of {all}, {kernel} with frames of the kernel"))
         };
-        let created = |said: &&Said| matches!(said.fact, Fact::Tcpip(Tcpip::Created(..))) && said.id != 1013;
+        let created = |said: &&CapturedEvent| {
+            matches!(said.fact, DecodedEvent::Tcpip(Tcpip::Created(..))) && said.id != 1013
+        };
         let ours = depth(&mut self.own().filter(created))?;
         let kernels = depth(&mut self.kernel_created().map(|(said, _)| said));
         Some(format!("ours: {ours}; the kernel's: {}", kernels.as_deref().unwrap_or("none was made")))
@@ -307,12 +320,14 @@ fn is_port(written: u16, port: u16) -> bool {
 }
 
 /// A bind that was refused: which event says so, with which status.
-fn failed_bind(said: &Said) -> Option<(String, u32)> {
+fn failed_bind(said: &CapturedEvent) -> Option<(String, u32)> {
     match &said.fact {
-        Fact::Afd(afd) if afd.action == AfdAction::Bind && afd.done && afd.status != 0 => {
+        DecodedEvent::Afd(afd) if afd.action == AfdAction::Bind && afd.done && afd.status != 0 => {
             Some((format!("AFD {}", said.id), afd.status))
         }
-        Fact::Tcpip(Tcpip::BindFailed(_, endpoint)) => Some((format!("TCPIP {}", said.id), endpoint.status)),
+        DecodedEvent::Tcpip(Tcpip::BindFailed(_, endpoint)) => {
+            Some((format!("TCPIP {}", said.id), endpoint.status))
+        }
         _ => None,
     }
 }

@@ -1,16 +1,16 @@
 //! `portleak doctor --self-test` on Windows: what no description says, and nobody could look at for us.
 //!
-//! Own sockets go every way that a port can go (`walk`), and what the tracing says of them answers
+//! Own sockets go every way that a port can go (`scenario`), and what the tracing says of them answers
 //! the questions, one by one. Everything but the walk is portable: a written trace of a walk is
 //! examined just the same.
 
 mod answers;
-mod heard;
+mod captured_events;
 #[cfg(windows)]
-pub mod walk;
+pub mod scenario;
 
 pub use answers::answers;
-pub use heard::Heard;
+pub use captured_events::CapturedEvents;
 
 use std::net::SocketAddr;
 
@@ -46,7 +46,7 @@ pub struct Step {
 
 /// What was done with own sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Walk {
+pub struct Scenario {
     /// Our pid.
     pub pid: u32,
     /// One after the other.

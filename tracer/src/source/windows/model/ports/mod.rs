@@ -7,7 +7,7 @@
 //! A holder may have no name: of a socket that was only listed, it is known that it refers to its port,
 //! but not what it is called. Events that follow give it one, or end it.
 
-mod listed;
+mod socket_resync;
 
 use crate::event::{Acquired, Event, EventKind, HoldId, OwnerId, SocketState, TimeWaitFound};
 use rustc_hash::FxHashMap;

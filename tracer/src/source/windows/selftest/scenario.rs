@@ -1,6 +1,6 @@
 //! The walk: own sockets on loopback, every way that a port can go.
 
-use super::{Heard, Step, Walk, Way, answers};
+use super::{CapturedEvents, Scenario, Step, Way, answers};
 use crate::event::Answer;
 use crate::source::windows::live::session::{Session, SessionOptions};
 use crate::source::{SourceError, Stacks};
@@ -35,12 +35,12 @@ pub fn run(save: Option<&Path>, patience: Duration) -> Result<Vec<Answer>, Sourc
         file: save.map(Path::to_owned),
     };
     let mut session = Session::open(&options)?;
-    let mut heard = Heard::default();
+    let mut heard = CapturedEvents::default();
     let steps = go().map_err(|error| failure(&error))?;
     let began = Instant::now();
     // A refusal is an answer, too: no connection will be listed.
     let _ = session.capture_state();
-    let mut walk = Walk { pid: std::process::id(), steps, heard_s: 0 };
+    let mut walk = Scenario { pid: std::process::id(), steps, heard_s: 0 };
     loop {
         sleep(TURN);
         session.flush();

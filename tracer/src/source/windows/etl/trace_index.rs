@@ -4,7 +4,7 @@ use super::{Header, Integrity};
 use crate::event::{Capture, Degradation, Hook};
 use crate::source::SourceError;
 use crate::source::windows::capture::{capture, without_udp};
-use crate::source::windows::fact::{self, Fact, Process, ProcessLife, Service, Tcpip};
+use crate::source::windows::decoded_event::{self, DecodedEvent, Process, ProcessLife, Service, Tcpip};
 use crate::source::windows::guid;
 use crate::source::windows::model::{Background, DEFAULT_RANGE, Votes};
 use crate::source::windows::record::Record;
@@ -22,7 +22,7 @@ const LISTED_MAX: usize = 1 << 18;
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Survey {
+pub(super) struct TraceIndex {
     background: Background,
     votes: Votes,
     listed: FxHashSet<u32>,
@@ -36,7 +36,7 @@ pub(super) struct Survey {
     schemas: u64,
 }
 
-impl Survey {
+impl TraceIndex {
     /// Takes in one record.
     pub(super) fn see(&mut self, record: &Record<'_>) {
         match record.provider {
@@ -45,20 +45,22 @@ impl Survey {
             guid::EMBEDDED_SCHEMA => self.schemas += 1,
             _ => {}
         }
-        let Some(Ok(fact)) = fact::decode(record) else {
+        let Some(Ok(fact)) = decoded_event::decode(record) else {
             return;
         };
         self.votes.hear(record.tid, &fact);
         match fact {
-            Fact::Process(process) => self.list(process),
-            Fact::Service(service) => self.serve(service),
-            Fact::Image(image) => {
+            DecodedEvent::Process(process) => self.list(process),
+            DecodedEvent::Service(service) => self.serve(service),
+            DecodedEvent::Image(image) => {
                 self.images += 1;
                 self.background.drivers.learn(&image);
             }
-            Fact::Traffic(_) => self.traffic += 1,
-            Fact::Tcpip(Tcpip::Created(..)) => self.stacks += u64::from(record.stack().next().is_some()),
-            Fact::Tcpip(Tcpip::Exists(..)) => self.rundown += 1,
+            DecodedEvent::Traffic(_) => self.traffic += 1,
+            DecodedEvent::Tcpip(Tcpip::Created(..)) => {
+                self.stacks += u64::from(record.stack().next().is_some());
+            }
+            DecodedEvent::Tcpip(Tcpip::Exists(..)) => self.rundown += 1,
             _ => {}
         }
     }
@@ -102,7 +104,7 @@ impl Survey {
             });
         }
         self.background.has_tcpip = self.tcpip > 0;
-        self.background.order = self.votes.order();
+        self.background.port_byte_order = self.votes.order();
         let degraded = self.degraded(header, integrity);
         let capture = capture(header, self.hooks(), degraded, &BTreeMap::new());
         Ok((self.background, capture))

@@ -1,6 +1,6 @@
 //! What a thread is in the middle of: the stack's events lie between AFD's, on the same thread.
 
-use crate::source::windows::fact::{Afd, AfdAction};
+use crate::source::windows::decoded_event::{Afd, AfdAction};
 use rustc_hash::FxHashMap;
 use std::net::SocketAddr;
 
@@ -42,9 +42,9 @@ impl Request {
 
 /// The requests, by thread.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Threads(FxHashMap<u32, Request>);
+pub(super) struct PendingRequests(FxHashMap<u32, Request>);
 
-impl Threads {
+impl PendingRequests {
     /// A request begins.
     pub(super) fn enter(&mut self, tid: u32, afd: &Afd, at_ns: u64) {
         if self.0.len() >= THREADS_MAX {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::event::{Advice, Degradation};
 use crate::source::windows::advice::{Settings, advise};
-use crate::source::windows::fact::{Process, Service};
+use crate::source::windows::decoded_event::{Process, Service};
 use crate::source::windows::snapshot::{self, Seen};
 use crate::source::{Picture, SourceError};
 

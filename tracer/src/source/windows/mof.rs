@@ -4,20 +4,22 @@
 //! `SystemConfig` (documented on Microsoft Learn, "NT Kernel Logger Trace Session").
 
 use super::bytes::Bytes;
-use super::fact::{Fact, Image, Process, ProcessLife, Service, Traffic, TrafficKind, Unreadable};
+use super::decoded_event::{
+    DecodedEvent, Image, Process, ProcessLife, Service, Traffic, TrafficKind, Unreadable,
+};
 use super::guid;
 use super::record::Record;
 use crate::event::Protocol;
 use std::net::SocketAddr;
 
 /// What a classic record says; `None` when it has no use here.
-pub(super) fn decode(record: &Record<'_>) -> Option<Result<Fact, Unreadable>> {
+pub(super) fn decode(record: &Record<'_>) -> Option<Result<DecodedEvent, Unreadable>> {
     match record.provider {
-        guid::CLASSIC_TCP => traffic(record, Protocol::Tcp, tcp_kind(record.opcode)?),
-        guid::CLASSIC_UDP => traffic(record, Protocol::Udp, udp_kind(record.opcode)?),
-        guid::CLASSIC_PROCESS => process(record, process_life(record.opcode)?),
-        guid::CLASSIC_IMAGE if matches!(record.opcode, 3 | 4 | 10) => image(record),
-        guid::CLASSIC_CONFIG if record.opcode == 15 => service(record),
+        guid::MOF_TCP => traffic(record, Protocol::Tcp, tcp_kind(record.opcode)?),
+        guid::MOF_UDP => traffic(record, Protocol::Udp, udp_kind(record.opcode)?),
+        guid::MOF_PROCESS => process(record, process_life(record.opcode)?),
+        guid::MOF_IMAGE if matches!(record.opcode, 3 | 4 | 10) => image(record),
+        guid::MOF_CONFIG if record.opcode == 15 => service(record),
         _ => return None,
     }
     .into()
@@ -61,7 +63,7 @@ fn known<'a>(record: &Record<'a>, first: u8) -> Result<Bytes<'a>, Unreadable> {
     if record.version < first { Err(Unreadable::Layout) } else { Ok(Bytes(record.payload)) }
 }
 
-fn traffic(record: &Record<'_>, protocol: Protocol, kind: TrafficKind) -> Result<Fact, Unreadable> {
+fn traffic(record: &Record<'_>, protocol: Protocol, kind: TrafficKind) -> Result<DecodedEvent, Unreadable> {
     let mut bytes = known(record, 1)?;
     let v6 = record.opcode >= 10 + V6;
     let read = |bytes: &mut Bytes<'_>| {
@@ -74,12 +76,12 @@ fn traffic(record: &Record<'_>, protocol: Protocol, kind: TrafficKind) -> Result
         // TCP names the connection as this side sees it, UDP the datagram's way.
         let inward = (protocol, kind) == (Protocol::Udp, TrafficKind::Received);
         let (local, remote) = if inward { (to, from) } else { (from, to) };
-        Some(Fact::Traffic(Traffic { protocol, kind, pid, local, remote }))
+        Some(DecodedEvent::Traffic(Traffic { protocol, kind, pid, local, remote }))
     };
     read(&mut bytes).ok_or(Unreadable::Short)
 }
 
-fn process(record: &Record<'_>, life: ProcessLife) -> Result<Fact, Unreadable> {
+fn process(record: &Record<'_>, life: ProcessLife) -> Result<DecodedEvent, Unreadable> {
     let mut bytes = known(record, 1)?;
     let read = |bytes: &mut Bytes<'_>| {
         bytes.pointer(record.pointer)?; // Its key, or its page directory.
@@ -94,7 +96,7 @@ fn process(record: &Record<'_>, life: ProcessLife) -> Result<Fact, Unreadable> {
         skip_user(bytes, record.pointer)?;
         let image = bytes.narrow();
         let command = if record.version >= 2 { bytes.wide() } else { String::new() };
-        Some(Fact::Process(Process {
+        Some(DecodedEvent::Process(Process {
             life,
             pid,
             parent: Some(parent),
@@ -118,7 +120,7 @@ fn skip_user(bytes: &mut Bytes<'_>, pointer: u8) -> Option<()> {
     bytes.skip_sid()
 }
 
-fn image(record: &Record<'_>) -> Result<Fact, Unreadable> {
+fn image(record: &Record<'_>) -> Result<DecodedEvent, Unreadable> {
     let mut bytes = known(record, 2)?;
     let read = |bytes: &mut Bytes<'_>| {
         let (base, size) = (bytes.pointer(record.pointer)?, bytes.pointer(record.pointer)?);
@@ -126,16 +128,16 @@ fn image(record: &Record<'_>) -> Result<Fact, Unreadable> {
         bytes.take(12)?; // Checksum, time stamp, how it was signed.
         bytes.pointer(record.pointer)?;
         bytes.take(16)?;
-        Some(Fact::Image(Image { base, size, pid, path: bytes.wide() }))
+        Some(DecodedEvent::Image(Image { base, size, pid, path: bytes.wide() }))
     };
     read(&mut bytes).ok_or(Unreadable::Short)
 }
 
-fn service(record: &Record<'_>) -> Result<Fact, Unreadable> {
+fn service(record: &Record<'_>) -> Result<DecodedEvent, Unreadable> {
     let mut bytes = known(record, 2)?;
     let read = |bytes: &mut Bytes<'_>| {
         let (pid, _state, _tag) = (bytes.u32()?, bytes.u32()?, bytes.u32()?);
-        Some(Fact::Service(Service { pid, name: bytes.wide() }))
+        Some(DecodedEvent::Service(Service { pid, name: bytes.wide() }))
     };
     read(&mut bytes).ok_or(Unreadable::Short)
 }

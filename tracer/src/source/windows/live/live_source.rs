@@ -2,11 +2,11 @@
 //!
 //! What Windows itself does is behind [`System`], so all that is decided here is tested without it.
 
-use super::teller::{Listing, Teller};
+use super::sequencer::{Sequencer, SocketList};
 use crate::event::{Capture, Event, EventKind, LossStage, PoolId, PortRange};
+use crate::source::windows::decoded_event::Service;
 use crate::source::windows::etl::Header;
-use crate::source::windows::fact::Service;
-use crate::source::windows::listing::Row;
+use crate::source::windows::inventory::Row;
 use crate::source::windows::model::{Background, Drivers, Model};
 use crate::source::windows::record::Record;
 use crate::source::{Source, SourceError};
@@ -94,7 +94,7 @@ pub struct Start {
     /// What can be seen.
     pub capture: Capture,
     /// The sockets that were there.
-    pub listing: Option<Listing>,
+    pub listing: Option<SocketList>,
     /// The thread that binds sockets to show how a port is written.
     pub prober: Option<u32>,
     /// How many bytes of records may be kept until that is known.
@@ -103,11 +103,11 @@ pub struct Start {
 
 /// A session that is followed.
 #[derive(Debug)]
-pub struct Feed<S> {
+pub struct SessionSource<S> {
     system: S,
     capture: Capture,
     began_ns: u64,
-    teller: Teller,
+    sequencer: Sequencer,
     losses: Losses,
     losses_due_ns: u64,
     list_due_ns: u64,
@@ -118,7 +118,7 @@ pub struct Feed<S> {
     refused: bool,
 }
 
-impl<S: System> Feed<S> {
+impl<S: System> SessionSource<S> {
     /// Follows a session that has begun.
     #[must_use]
     pub fn new(system: S, start: Start) -> Self {
@@ -126,15 +126,15 @@ impl<S: System> Feed<S> {
         let Start { header, background, capture, listing, prober, room } = start;
         let began_ns = header.start_ns();
         let model = Model::new(&header, &background);
-        let mut teller = Teller::new(header, model, prober, room, now_ns);
+        let mut sequencer = Sequencer::new(header, model, prober, room, now_ns);
         if let Some(listing) = listing {
-            teller.list(listing, &mut Vec::new());
+            sequencer.list(listing, &mut Vec::new());
         }
         Self {
             system,
             capture,
             began_ns,
-            teller,
+            sequencer,
             losses: Losses { etw: Some(0), queue: 0 },
             losses_due_ns: now_ns + LOSSES_EVERY_NS,
             list_due_ns: now_ns + LIST_EVERY_NS,
@@ -146,15 +146,15 @@ impl<S: System> Feed<S> {
     }
 
     fn take(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), SourceError> {
-        let Self { system, teller, .. } = self;
-        system.take(&mut |record| teller.hear(record, now_ns, events))
+        let Self { system, sequencer, .. } = self;
+        system.take(&mut |record| sequencer.hear(record, now_ns, events))
     }
 
     /// Tells what was lost since the last time, and has the sockets listed soon if anything was.
     fn tell_losses(&mut self, now_ns: u64, events: &mut Vec<Event>) {
         self.losses_due_ns = now_ns + LOSSES_EVERY_NS;
         let now = self.system.losses();
-        let records = self.teller.take_loss_records();
+        let records = self.sequencer.take_loss_records();
         let now = Losses { etw: now.etw.or(self.losses.etw.map(|told| told + records)), ..now };
         let since = |now: Option<u64>, told: Option<u64>| now.unwrap_or(0).saturating_sub(told.unwrap_or(0));
         let etw = since(now.etw, self.losses.etw);
@@ -178,7 +178,7 @@ impl<S: System> Feed<S> {
         match self.system.sockets() {
             Ok(rows) => {
                 let done_ns = self.system.now_ns();
-                self.teller.list(Listing { at_ns: now_ns, done_ns, rows }, events);
+                self.sequencer.list(SocketList { at_ns: now_ns, done_ns, rows }, events);
             }
             Err(error) => self.say_refused(&error),
         }
@@ -186,12 +186,12 @@ impl<S: System> Feed<S> {
     }
 
     fn list_drivers(&mut self, now_ns: u64) {
-        if now_ns < self.drivers_due_ns || !self.teller.model().take_strangers() {
+        if now_ns < self.drivers_due_ns || !self.sequencer.model().take_unknown_addresses() {
             return;
         }
         self.drivers_due_ns = now_ns + DRIVERS_EVERY_NS;
         match self.system.drivers() {
-            Ok(drivers) => self.teller.model().set_drivers(drivers),
+            Ok(drivers) => self.sequencer.model().set_drivers(drivers),
             Err(error) => self.say_refused(&error),
         }
     }
@@ -204,7 +204,7 @@ impl<S: System> Feed<S> {
         let Some(Settings { services, ranges }) = self.system.take_settings() else {
             return;
         };
-        let model = self.teller.model();
+        let model = self.sequencer.model();
         model.set_ranges(now_ns, &ranges, events);
         if let Some(services) = services {
             model.set_services(now_ns, &services, events);
@@ -220,7 +220,7 @@ impl<S: System> Feed<S> {
     }
 }
 
-impl<S: System> Source for Feed<S> {
+impl<S: System> Source for SessionSource<S> {
     fn capture(&self) -> &Capture {
         &self.capture
     }
@@ -241,14 +241,14 @@ impl<S: System> Source for Feed<S> {
     fn drain(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {
         let now_ns = self.system.now_ns();
         self.take(now_ns, events)?;
-        self.teller.advance(now_ns, events);
-        if self.teller.take_mistake() {
+        self.sequencer.advance(now_ns, events);
+        if self.sequencer.take_mistake() {
             self.list_soon();
         }
         if now_ns >= self.losses_due_ns {
             self.tell_losses(now_ns, events);
         }
-        if now_ns >= self.list_due_ns && !self.teller.is_comparing() {
+        if now_ns >= self.list_due_ns && !self.sequencer.is_comparing() {
             self.list(now_ns, events);
         }
         self.list_drivers(now_ns);
@@ -260,12 +260,12 @@ impl<S: System> Source for Feed<S> {
         self.system.stop();
         let now_ns = self.system.now_ns();
         let taken = self.take(now_ns, events);
-        self.teller.end(now_ns, events);
+        self.sequencer.end(now_ns, events);
         self.tell_losses(now_ns, events);
         if self.list_due_ns < self.listed_ns + LIST_EVERY_NS {
             // Something was lost since the last list: what is left of it must not stay.
             self.list(now_ns, events);
-            self.teller.end(now_ns, events);
+            self.sequencer.end(now_ns, events);
         }
         taken
     }

@@ -1,7 +1,7 @@
 //! What Windows lists when it is asked, beside what its tracing tells: the sockets of this instant,
 //! and the ports that it hands out.
 //!
-//! Everything here reads bytes and texts, wherever they come from; `machine` asks Windows for them.
+//! Everything here reads bytes and texts, wherever they come from; `win32` asks Windows for them.
 
 pub mod exclusions;
 pub mod merge;

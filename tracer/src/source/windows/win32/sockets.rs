@@ -5,8 +5,8 @@ use super::buffer::Buffer;
 use super::failure;
 use crate::event::{Degradation, Protocol};
 use crate::source::SourceError;
-use crate::source::windows::listing::tables::{Layout, TCP4, TCP6, Table, UDP4, UDP6};
-use crate::source::windows::listing::{Row, merge};
+use crate::source::windows::inventory::tables::{Layout, TCP4, TCP6, Table, UDP4, UDP6};
+use crate::source::windows::inventory::{Row, merge};
 use windows_sys::Win32::NetworkManagement::IpHelper::{
     GetExtendedTcpTable, GetExtendedUdpTable, TCP_TABLE_OWNER_MODULE_ALL, UDP_TABLE_OWNER_MODULE,
 };
@@ -92,7 +92,7 @@ fn table(layout: &Layout) -> Result<Table, SourceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::windows::listing::tables::{BOUND4, BOUND6};
+    use crate::source::windows::inventory::tables::{BOUND4, BOUND6};
     use std::mem::offset_of;
     use windows_sys::Win32::NetworkManagement::IpHelper::*;
 

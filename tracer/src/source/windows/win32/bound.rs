@@ -7,8 +7,8 @@
 use super::failure;
 use crate::event::Degradation;
 use crate::source::SourceError;
-use crate::source::windows::listing::Row;
-use crate::source::windows::listing::tables::{BOUND4, BOUND6, Layout};
+use crate::source::windows::inventory::Row;
+use crate::source::windows::inventory::tables::{BOUND4, BOUND6, Layout};
 use std::ffi::{CStr, c_void};
 use std::ptr::null_mut;
 use windows_sys::Win32::Foundation::HANDLE;

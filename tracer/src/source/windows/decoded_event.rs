@@ -4,7 +4,7 @@
 //! and a port is as the record has it.
 
 use super::record::Record;
-use super::{classic, guid, layout};
+use super::{guid, layout, mof};
 use crate::event::Protocol;
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ pub enum Unreadable {
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fact {
+pub enum DecodedEvent {
     /// Of the TCP/IP stack.
     Tcpip(Tcpip),
     /// Of the socket layer.
@@ -41,10 +41,10 @@ pub enum Fact {
 
 /// Which way a port is held, as events 1191 to 1195 say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortFact {
+pub struct PortReference {
     /// The endpoint or connection.
     pub acquirer: u64,
-    /// The port, in a byte order that is found out (`PortOrder`).
+    /// The port, in a byte order that is found out (`PortByteOrder`).
     pub port: u16,
     /// Whether the reference is weak; of 1192, whether it was had.
     pub weak: bool,
@@ -115,15 +115,15 @@ pub enum Tcpip {
     /// 1300: a connection that was there before.
     Exists(Connection, u32),
     /// 1191: a port was acquired.
-    Acquired(PortFact),
+    Acquired(PortReference),
     /// 1192: a connection took a reference to its endpoint's port, or did not get it.
-    Inherited(PortFact),
+    Inherited(PortReference),
     /// 1193: a port was released.
-    Released(PortFact),
+    Released(PortReference),
     /// 1194: a port went from one holder to another.
-    Replaced(PortFact),
+    Replaced(PortReference),
     /// 1195: for want of free ports, one was given out that closing connections still refer to.
-    Shared(PortFact),
+    Shared(PortReference),
     /// 1054, 1519: ports were taken out of the pool.
     Reserved {
         /// Whether it was done (NTSTATUS).
@@ -257,11 +257,11 @@ pub struct Traffic {
 
 /// What a record says; `None` when it has no use here.
 #[must_use]
-pub fn decode(record: &Record<'_>) -> Option<Result<Fact, Unreadable>> {
+pub fn decode(record: &Record<'_>) -> Option<Result<DecodedEvent, Unreadable>> {
     match record.provider {
         guid::TCPIP | guid::AFD | guid::KERNEL_PROCESS => layout::decode(record),
         // 32: an event was lost; 33: a buffer was lost.
-        guid::LOST_EVENT if matches!(record.opcode, 32 | 33) => Some(Ok(Fact::Lost { count: 1 })),
-        _ => classic::decode(record),
+        guid::LOST_EVENT if matches!(record.opcode, 32 | 33) => Some(Ok(DecodedEvent::Lost { count: 1 })),
+        _ => mof::decode(record),
     }
 }

@@ -6,11 +6,11 @@
 
 use super::queue::Batch;
 use crate::event::{Event, EventKind, LossStage};
+use crate::source::windows::decoded_event;
 use crate::source::windows::etl::Header;
-use crate::source::windows::fact;
 use crate::source::windows::guid;
-use crate::source::windows::listing::Row;
-use crate::source::windows::model::{Model, PortOrder, Votes};
+use crate::source::windows::inventory::Row;
+use crate::source::windows::model::{Model, PortByteOrder, Votes};
 use crate::source::windows::record::Record;
 use std::mem::take;
 
@@ -21,7 +21,7 @@ const DELIVERY_NS: u64 = 2_500_000_000;
 
 /// The sockets that Windows listed.
 #[derive(Debug)]
-pub struct Listing {
+pub struct SocketList {
     /// When it began.
     pub at_ns: u64,
     /// When it was done.
@@ -32,13 +32,13 @@ pub struct Listing {
 
 /// What is between the session and the model.
 #[derive(Debug)]
-pub struct Teller {
+pub struct Sequencer {
     header: Header,
     model: Model,
     votes: Votes,
     /// Records from before the order of a port's bytes was known.
     backlog: Option<Backlog>,
-    listing: Option<Listing>,
+    listing: Option<SocketList>,
     /// The thread that binds sockets for no other reason than to be heard.
     prober: Option<u32>,
     loss_records: u64,
@@ -54,7 +54,7 @@ struct Backlog {
     until_ns: u64,
 }
 
-impl Teller {
+impl Sequencer {
     /// Begins at `now_ns`. `room` is how many bytes of records it may keep.
     #[must_use]
     pub fn new(header: Header, model: Model, prober: Option<u32>, room: usize, now_ns: u64) -> Self {
@@ -101,7 +101,7 @@ impl Teller {
         if self.votes.are_in() {
             return false;
         }
-        if let Some(Ok(fact)) = fact::decode(record) {
+        if let Some(Ok(fact)) = decoded_event::decode(record) {
             self.votes.hear(record.tid, &fact);
         }
         self.votes.are_in()
@@ -110,8 +110,8 @@ impl Teller {
     /// The order is known: what has waited for it is told.
     fn settle(&mut self, now_ns: u64, events: &mut Vec<Event>) {
         let order = self.votes.order();
-        self.mistaken = self.backlog.is_none() && order != PortOrder::default();
-        self.model.set_order(order);
+        self.mistaken = self.backlog.is_none() && order != PortByteOrder::default();
+        self.model.set_port_byte_order(order);
         self.release(now_ns, events);
     }
 
@@ -138,13 +138,13 @@ impl Teller {
     }
 
     /// Windows has listed its sockets. A listing that still waits is told at once.
-    pub fn list(&mut self, listing: Listing, events: &mut Vec<Event>) {
+    pub fn list(&mut self, listing: SocketList, events: &mut Vec<Event>) {
         if let Some(before) = self.listing.replace(listing) {
             self.compare(&before, events);
         }
     }
 
-    fn compare(&mut self, listing: &Listing, events: &mut Vec<Event>) {
+    fn compare(&mut self, listing: &SocketList, events: &mut Vec<Event>) {
         self.model.list(listing.at_ns, &listing.rows, events);
     }
 
@@ -160,7 +160,7 @@ impl Teller {
             log::debug!("no port was bound that shows how events 1191 to 1195 write it");
             self.release(now_ns, events);
         }
-        let due = |listing: &mut Listing| now_ns >= listing.done_ns.saturating_add(DELIVERY_NS);
+        let due = |listing: &mut SocketList| now_ns >= listing.done_ns.saturating_add(DELIVERY_NS);
         if self.backlog.is_none()
             && let Some(listing) = self.listing.take_if(due)
         {

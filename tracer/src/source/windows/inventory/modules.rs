@@ -2,7 +2,7 @@
 //! System Informer's phnt; Microsoft documents the call, not the class).
 
 use crate::source::windows::bytes::Bytes;
-use crate::source::windows::fact::Image;
+use crate::source::windows::decoded_event::Image;
 
 /// Bytes of a path, its zero included.
 const PATH_BYTES: usize = 256;

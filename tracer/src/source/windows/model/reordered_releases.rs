@@ -10,9 +10,9 @@ const RELEASES_MAX: usize = 1 << 16;
 
 /// The releases of holders that are not known, and when they were.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Early(FxHashMap<(u64, u16), u64>);
+pub(super) struct ReorderedReleases(FxHashMap<(u64, u16), u64>);
 
-impl Early {
+impl ReorderedReleases {
     /// A holder that is not known has released a port.
     pub(super) fn keep(&mut self, holder: u64, port: u16, at_ns: u64) {
         if self.0.len() >= RELEASES_MAX {
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn a_release_ends_what_was_acquired_before_it() {
-        let mut early = Early::default();
+        let mut early = ReorderedReleases::default();
         early.keep(1, 50_000, 10);
         assert!(!early.take(1, 50_000, 11), "it was acquired again later");
         early.keep(1, 50_000, 10);
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn they_are_bounded() {
-        let mut early = Early::default();
+        let mut early = ReorderedReleases::default();
         for n in 0..3 * RELEASES_MAX as u64 {
             early.keep(n, 50_000, n * 1_000_000);
         }

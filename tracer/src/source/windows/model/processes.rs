@@ -7,8 +7,8 @@
 use super::drivers::base_name;
 use super::sweep::Sweep;
 use crate::event::{Event, EventKind, OwnerId, ProcessFacts, ProcessId};
+use crate::source::windows::decoded_event::{Process, ProcessLife, Service};
 use crate::source::windows::etl::Header;
-use crate::source::windows::fact::{Process, ProcessLife, Service};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use std::sync::Arc;
 /// The kernel's own process.
 pub(super) const SYSTEM: u32 = 4;
 /// More processes at once than a trace has that was not made to do harm.
-const PEOPLE_MAX: usize = 1 << 18;
+const PROCESSES_MAX: usize = 1 << 18;
 /// The lower bits of a start key number the processes since boot; the upper ones number the boots,
 /// and some events leave those out.
 const SEQUENCE: u64 = (1 << 48) - 1;
 
 /// One process that has, or had, a pid.
 #[derive(Clone, Debug)]
-struct Person {
+struct KnownProcess {
     id: ProcessId,
     start_key: Option<u64>,
     facts: ProcessFacts,
@@ -36,14 +36,14 @@ struct Person {
 
 /// The processes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct People {
-    by_pid: FxHashMap<u32, Person>,
+pub(super) struct Processes {
+    by_pid: FxHashMap<u32, KnownProcess>,
     by_object: FxHashMap<u64, u32>,
-    people_sweep: Sweep,
+    processes_sweep: Sweep,
     objects_sweep: Sweep,
 }
 
-impl People {
+impl Processes {
     /// A process started, is there, or ended.
     pub(super) fn learn(&mut self, at_ns: u64, header: &Header, process: &Process, events: &mut Vec<Event>) {
         let ticks = process.created.map(|created| header.ticks_since_boot(created));
@@ -62,13 +62,13 @@ impl People {
             let from_trace = started.then_some(at_ns / 100);
             self.enter(at_ns, process.pid, ticks.or(from_trace).unwrap_or(0), process.start_key);
         }
-        let Some(person) = self.by_pid.get_mut(&process.pid) else {
+        let Some(known) = self.by_pid.get_mut(&process.pid) else {
             return;
         };
-        describe(&mut person.facts, process);
-        let child = person.id;
-        if person.told {
-            events.push(told(at_ns, person));
+        describe(&mut known.facts, process);
+        let child = known.id;
+        if known.told {
+            events.push(told(at_ns, known));
         }
         if started && let Some(parent) = process.parent.filter(|&parent| parent != 0) {
             let kind = EventKind::Forked { parent: self.alive(parent), child };
@@ -103,8 +103,8 @@ impl People {
         for service in services.iter().filter(|service| service.pid != 0) {
             names.entry(service.pid).or_default().push(&service.name);
         }
-        let idle = |(&pid, person): (&u32, &Person)| {
-            (person.facts.service.is_some() && !person.ended && !names.contains_key(&pid)).then_some(pid)
+        let idle = |(&pid, known): (&u32, &KnownProcess)| {
+            (known.facts.service.is_some() && !known.ended && !names.contains_key(&pid)).then_some(pid)
         };
         let mut idle: Vec<_> = self.by_pid.iter().filter_map(idle).collect();
         idle.sort_unstable();
@@ -117,17 +117,16 @@ impl People {
     }
 
     fn set_services(&mut self, at_ns: u64, pid: u32, names: Option<&str>, events: &mut Vec<Event>) {
-        if self.by_pid.get(&pid).is_none_or(|person| person.ended) {
+        if self.by_pid.get(&pid).is_none_or(|known| known.ended) {
             self.enter(at_ns, pid, 0, None);
         }
-        let Some(person) =
-            self.by_pid.get_mut(&pid).filter(|person| person.facts.service.as_deref() != names)
+        let Some(known) = self.by_pid.get_mut(&pid).filter(|known| known.facts.service.as_deref() != names)
         else {
             return;
         };
-        person.facts.service = names.map(Into::into);
-        if person.told {
-            events.push(told(at_ns, person));
+        known.facts.service = names.map(Into::into);
+        if known.told {
+            events.push(told(at_ns, known));
         }
     }
 
@@ -137,9 +136,9 @@ impl People {
             return;
         }
         if self.objects_sweep.is_due(self.by_object.len()) {
-            let people = &self.by_pid;
-            let is_full = self.by_object.len() >= PEOPLE_MAX;
-            let is_alive = |pid: &u32| people.get(pid).is_some_and(|person| !person.ended);
+            let processes = &self.by_pid;
+            let is_full = self.by_object.len() >= PROCESSES_MAX;
+            let is_alive = |pid: &u32| processes.get(pid).is_some_and(|known| !known.ended);
             self.by_object.retain(|_, pid| !is_full && is_alive(pid));
             self.objects_sweep.done(self.by_object.len());
         }
@@ -173,39 +172,41 @@ impl People {
             }
             Some(_) => {}
         }
-        let Some(person) = self.by_pid.get_mut(&pid) else {
+        let Some(known) = self.by_pid.get_mut(&pid) else {
             return OwnerId::Unowned;
         };
-        person.start_key = person.start_key.or(start_key);
-        if !person.told {
-            person.told = true;
-            events.push(told(at_ns, person));
+        known.start_key = known.start_key.or(start_key);
+        if !known.told {
+            known.told = true;
+            events.push(told(at_ns, known));
         }
-        OwnerId::Process(person.id)
+        OwnerId::Process(known.id)
     }
 
     fn enter(&mut self, at_ns: u64, pid: u32, started_ticks: u64, start_key: Option<u64>) {
-        if self.people_sweep.is_due(self.by_pid.len()) {
-            self.by_pid.retain(|_, person| !person.ended);
-            self.people_sweep.done(self.by_pid.len());
+        if self.processes_sweep.is_due(self.by_pid.len()) {
+            self.by_pid.retain(|_, known| !known.ended);
+            self.processes_sweep.done(self.by_pid.len());
         }
-        if self.by_pid.len() < PEOPLE_MAX {
+        if self.by_pid.len() < PROCESSES_MAX {
             let id = ProcessId { pid, started_ticks };
             let facts = ProcessFacts::default();
-            self.by_pid
-                .insert(pid, Person { id, start_key, facts, told: false, ended: false, seen_ns: at_ns });
+            self.by_pid.insert(
+                pid,
+                KnownProcess { id, start_key, facts, told: false, ended: false, seen_ns: at_ns },
+            );
         }
     }
 
     fn end(&mut self, at_ns: u64, pid: u32, events: &mut Vec<Event>) {
         // Told late, it may be of one that had the pid before.
-        let is_it = |person: &&mut Person| !person.ended && person.seen_ns <= at_ns;
-        let Some(person) = self.by_pid.get_mut(&pid).filter(is_it) else {
+        let is_it = |known: &&mut KnownProcess| !known.ended && known.seen_ns <= at_ns;
+        let Some(known) = self.by_pid.get_mut(&pid).filter(is_it) else {
             return;
         };
-        person.ended = true;
-        if person.told {
-            events.push(Event { at_ns, kind: EventKind::Exited { id: person.id } });
+        known.ended = true;
+        if known.told {
+            events.push(Event { at_ns, kind: EventKind::Exited { id: known.id } });
         }
     }
 }
@@ -218,8 +219,8 @@ fn fits(a: Option<u64>, b: Option<u64>) -> bool {
     }
 }
 
-fn told(at_ns: u64, person: &Person) -> Event {
-    Event { at_ns, kind: EventKind::Process { id: person.id, facts: person.facts.clone() } }
+fn told(at_ns: u64, known: &KnownProcess) -> Event {
+    Event { at_ns, kind: EventKind::Process { id: known.id, facts: known.facts.clone() } }
 }
 
 fn describe(facts: &mut ProcessFacts, process: &Process) {
@@ -237,23 +238,27 @@ mod tests {
 
     #[test]
     fn processes_that_ended_are_forgotten_in_the_end() {
-        let (mut people, mut events) = (People::default(), Vec::new());
+        let (mut processes, mut events) = (Processes::default(), Vec::new());
         for n in 1..200_000_u32 {
-            people.meet(u64::from(n), n * 4);
-            people.enter(n.into(), n * 4, n.into(), None);
-            people.end(n.into(), n * 4, &mut events);
+            processes.meet(u64::from(n), n * 4);
+            processes.enter(n.into(), n * 4, n.into(), None);
+            processes.end(n.into(), n * 4, &mut events);
         }
-        assert!(people.by_pid.len() <= 1 << 16 && people.by_object.len() <= 1 << 16);
+        assert!(processes.by_pid.len() <= 1 << 16 && processes.by_object.len() <= 1 << 16);
         assert_eq!(events, [], "nobody had heard of them");
     }
 
     #[test]
     fn an_end_that_is_told_late_is_of_another() {
-        let (mut people, mut events) = (People::default(), Vec::new());
-        let owner = people.owner(2_000, 8, None, None, &mut events);
-        people.end(1_000, 8, &mut events);
-        assert_eq!(people.owner(3_000, 8, None, None, &mut events), owner, "what ended had the pid before");
-        people.end(4_000, 8, &mut events);
-        assert_ne!(people.owner(5_000, 8, None, None, &mut events), owner);
+        let (mut processes, mut events) = (Processes::default(), Vec::new());
+        let owner = processes.owner(2_000, 8, None, None, &mut events);
+        processes.end(1_000, 8, &mut events);
+        assert_eq!(
+            processes.owner(3_000, 8, None, None, &mut events),
+            owner,
+            "what ended had the pid before"
+        );
+        processes.end(4_000, 8, &mut events);
+        assert_ne!(processes.owner(5_000, 8, None, None, &mut events), owner);
     }
 }

@@ -3,10 +3,10 @@
 use super::*;
 use crate::event::{Clock, OwnerId, Protocol, SocketState};
 use crate::source::windows::guid::{self, Guid};
-use crate::source::windows::listing::RowState;
-use crate::source::windows::live::chain;
+use crate::source::windows::inventory::RowState;
+use crate::source::windows::live::extended_items;
 use crate::source::windows::live::queue::Batch;
-use crate::source::windows::live::refusal::ended_by_others;
+use crate::source::windows::live::session_error::ended_by_others;
 use std::mem::take;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -102,23 +102,23 @@ fn start() -> Start {
         header: Header::of_session((10, 0, 26_100), 0, BOOT, BOOT + ns(0.0) / 100),
         background: Background { has_tcpip: true, ..Background::default() },
         capture,
-        listing: Some(Listing { at_ns: ns(0.0), done_ns: ns(0.0), rows: Vec::new() }),
+        listing: Some(SocketList { at_ns: ns(0.0), done_ns: ns(0.0), rows: Vec::new() }),
         prober: Some(PROBER),
         room: 1 << 20,
     }
 }
 
-fn feed() -> Feed<Script> {
+fn feed() -> SessionSource<Script> {
     feed_with(start())
 }
 
-fn feed_with(start: Start) -> Feed<Script> {
+fn feed_with(start: Start) -> SessionSource<Script> {
     let losses = Losses { etw: Some(0), queue: 0 };
-    Feed::new(Script { now_ns: ns(0.0), losses, ..Script::default() }, start)
+    SessionSource::new(Script { now_ns: ns(0.0), losses, ..Script::default() }, start)
 }
 
 /// What was told by `second`.
-fn told(feed: &mut Feed<Script>, second: f64) -> Vec<EventKind> {
+fn told(feed: &mut SessionSource<Script>, second: f64) -> Vec<EventKind> {
     feed.system.now_ns = ns(second);
     let mut events = Vec::new();
     feed.drain(&mut events).unwrap();
@@ -208,7 +208,7 @@ fn row() -> Row {
 }
 
 /// The order of the bytes of a port is known.
-fn settled() -> Feed<Script> {
+fn settled() -> SessionSource<Script> {
     let mut feed = feed();
     bind(&mut feed.system.incoming, 0.01, PROBER, PORT);
     finish_bind(&mut feed.system.incoming, 0.02, PROBER, PORT);
@@ -343,7 +343,7 @@ fn a_list_mends_what_is_missed() {
 
 #[test]
 fn what_was_there_is_told_first() {
-    let listing = Listing { at_ns: ns(0.0), done_ns: ns(0.1), rows: vec![row()] };
+    let listing = SocketList { at_ns: ns(0.0), done_ns: ns(0.1), rows: vec![row()] };
     let mut feed = feed_with(Start { listing: Some(listing), prober: None, ..start() });
     bind(&mut feed.system.incoming, 0.2, TID, PORT + 1);
     finish_bind(&mut feed.system.incoming, 0.2, TID, PORT + 1);
@@ -356,7 +356,7 @@ fn an_unknown_driver_has_the_drivers_listed_but_not_at_once_again() {
     let mut strange = |second: f64, address: u64| {
         let stack = [0, address].map(u64::to_le_bytes).concat();
         let mut extended = Vec::new();
-        chain::write([(6, &stack[..])].into_iter(), &mut extended);
+        extended_items::write([(6, &stack[..])].into_iter(), &mut extended);
         let data = (&extended[..], &created()[..]);
         push_with(&mut feed.system.incoming, second, (guid::TCPIP, 1001, 0), TID, data);
         told(&mut feed, second);

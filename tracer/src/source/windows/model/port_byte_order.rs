@@ -3,7 +3,7 @@
 //! A bind writes its port twice on one thread: in 1191, and then in an address, whose order is
 //! known.
 
-use crate::source::windows::fact::{AfdAction, Fact, Tcpip};
+use crate::source::windows::decoded_event::{AfdAction, DecodedEvent, Tcpip};
 use rustc_hash::FxHashMap;
 
 /// More threads than are at it at once.
@@ -11,7 +11,7 @@ const THREADS_MAX: usize = 1 << 16;
 
 /// The byte order of a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PortOrder {
+pub enum PortByteOrder {
     /// The machine's: the lower byte first.
     #[default]
     Host,
@@ -19,7 +19,7 @@ pub enum PortOrder {
     Network,
 }
 
-impl PortOrder {
+impl PortByteOrder {
     /// The port that was written as `port`.
     #[must_use]
     pub fn read(self, port: u16) -> u16 {
@@ -40,20 +40,22 @@ pub struct Votes {
 
 impl Votes {
     /// Takes in what a thread wrote.
-    pub fn hear(&mut self, tid: Option<u32>, fact: &Fact) {
+    pub fn hear(&mut self, tid: Option<u32>, fact: &DecodedEvent) {
         let Some(tid) = tid else {
             return;
         };
         let address = match fact {
-            Fact::Tcpip(Tcpip::Acquired(port)) => {
+            DecodedEvent::Tcpip(Tcpip::Acquired(port)) => {
                 if self.acquired.len() >= THREADS_MAX {
                     self.acquired.clear();
                 }
                 self.acquired.insert(tid, port.port);
                 return;
             }
-            Fact::Tcpip(Tcpip::Bound(_, endpoint)) if endpoint.status == 0 => endpoint.local,
-            Fact::Afd(afd) if afd.action == AfdAction::Bind && afd.done && afd.status == 0 => afd.address,
+            DecodedEvent::Tcpip(Tcpip::Bound(_, endpoint)) if endpoint.status == 0 => endpoint.local,
+            DecodedEvent::Afd(afd) if afd.action == AfdAction::Bind && afd.done && afd.status == 0 => {
+                afd.address
+            }
             _ => return,
         };
         let Some((address, written)) = address.zip(self.acquired.remove(&tid)) else {
@@ -74,7 +76,7 @@ impl Votes {
 
     /// What most of them say; the machine's order when they say nothing.
     #[must_use]
-    pub fn order(&self) -> PortOrder {
-        if self.network > self.host { PortOrder::Network } else { PortOrder::Host }
+    pub fn order(&self) -> PortByteOrder {
+        if self.network > self.host { PortByteOrder::Network } else { PortByteOrder::Host }
     }
 }

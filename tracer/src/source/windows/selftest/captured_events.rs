@@ -1,6 +1,6 @@
 //! What is kept of the tracing while the walk is examined.
 
-use crate::source::windows::fact::{self, Fact};
+use crate::source::windows::decoded_event::{self, DecodedEvent};
 use crate::source::windows::guid;
 use crate::source::windows::live::providers::AFD_OF_OLD;
 use crate::source::windows::record::Record;
@@ -12,7 +12,7 @@ const HEADER_BYTES: u64 = 80;
 
 /// One record of the two providers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct CapturedEvent {
     /// When, as FILETIME.
     pub(super) at: u64,
     pub(super) id: u16,
@@ -23,13 +23,13 @@ pub(super) struct Said {
     pub(super) bytes: u64,
     /// The frames of its stack: how many, and how many of them are the kernel's.
     pub(super) frames: (usize, usize),
-    pub(super) fact: Fact,
+    pub(super) fact: DecodedEvent,
 }
 
 /// What the tracing said.
 #[derive(Clone, Debug, Default)]
-pub struct Heard {
-    pub(super) said: Vec<Said>,
+pub struct CapturedEvents {
+    pub(super) said: Vec<CapturedEvent>,
     /// Records of AFD with an id of old.
     pub(super) of_old: u64,
     /// Losses that the session told.
@@ -40,13 +40,13 @@ pub struct Heard {
     pub(super) beyond: u64,
 }
 
-impl Heard {
+impl CapturedEvents {
     /// Takes in a record.
     pub fn hear(&mut self, record: &Record<'_>) {
         self.of_old += u64::from(record.provider == guid::AFD && AFD_OF_OLD.contains(&record.id));
-        let fact = match fact::decode(record) {
-            Some(Ok(fact @ (Fact::Tcpip(_) | Fact::Afd(_)))) => fact,
-            Some(Ok(Fact::Lost { count })) => {
+        let fact = match decoded_event::decode(record) {
+            Some(Ok(fact @ (DecodedEvent::Tcpip(_) | DecodedEvent::Afd(_)))) => fact,
+            Some(Ok(DecodedEvent::Lost { count })) => {
                 self.losses += count;
                 return;
             }
@@ -61,7 +61,7 @@ impl Heard {
             return;
         }
         let stack = || record.stack();
-        self.said.push(Said {
+        self.said.push(CapturedEvent {
             at: record.time,
             id: record.id,
             pid: record.pid.unwrap_or(0),

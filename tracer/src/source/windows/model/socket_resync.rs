@@ -8,10 +8,10 @@
 //! ```
 
 use super::Model;
-use super::people::SYSTEM;
 use super::ports::{Held, Holders, Out, Trust, UNNAMED};
+use super::processes::SYSTEM;
 use crate::event::{Acquired, Event, EventKind, HoldId, OwnerId, Protocol, SocketState};
-use crate::source::windows::listing::{Row, RowState};
+use crate::source::windows::inventory::{Row, RowState};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::mem;

@@ -1,7 +1,7 @@
 //! The ranges of the pools: netsh is asked, for no documented interface tells them all.
 
 use super::command;
-use crate::source::windows::listing::ranges::{Answers, Question, Ranges};
+use crate::source::windows::inventory::ranges::{Answers, Question, Ranges};
 use std::thread;
 
 /// Asks for all of them at once: netsh takes its time to start. Not for a thread that must not wait.

@@ -3,7 +3,7 @@
 use super::buffer::Buffer;
 use super::{failure, last_error, text};
 use crate::source::SourceError;
-use crate::source::windows::fact::Service;
+use crate::source::windows::decoded_event::Service;
 use std::ptr::{null, null_mut};
 use windows_sys::Win32::Foundation::ERROR_MORE_DATA;
 use windows_sys::Win32::System::Services::{

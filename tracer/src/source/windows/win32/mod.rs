@@ -1,6 +1,6 @@
 //! What Windows says when it is asked: the edge to its interfaces, and nothing else.
 //!
-//! Everything that reads what it answers is in `listing`. What could not be asked is told, with the
+//! Everything that reads what it answers is in `inventory`. What could not be asked is told, with the
 //! number of the error. Those who wrote this had wine to run it, and no Windows.
 
 mod bound;
@@ -8,7 +8,7 @@ mod buffer;
 mod command;
 mod drivers;
 mod handle;
-mod picture;
+mod one_shot;
 mod processes;
 mod ranges;
 mod registry;
@@ -18,7 +18,7 @@ mod system;
 mod text;
 
 pub use drivers::{drivers, enable_debug_privilege};
-pub use picture::{advice, inhabitants, picture};
+pub use one_shot::{advice, inhabitants, picture};
 pub use processes::{process_exists, processes};
 pub use ranges::ranges;
 pub use registry::{max_user_port, time_wait_delay};
@@ -26,7 +26,7 @@ pub use services::services;
 pub use sockets::{Sockets, sockets};
 pub use system::{boot_filetime, now_filetime, version};
 
-pub use super::listing::ranges::Ranges;
+pub use super::inventory::ranges::Ranges;
 
 use crate::source::SourceError;
 use std::io;

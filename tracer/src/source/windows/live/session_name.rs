@@ -5,7 +5,7 @@
 //! for whoever began it is gone. A trace is thereby safe from a `portleak doctor` beside it.
 
 use super::providers::{SLOTS, session_name};
-use super::refusal::{ACCESS_DENIED, ALREADY_EXISTS, all_taken};
+use super::session_error::{ACCESS_DENIED, ALREADY_EXISTS, all_taken};
 use crate::source::SourceError;
 use std::io;
 use std::os::windows::io::{FromRawHandle, OwnedHandle};
@@ -14,13 +14,13 @@ use windows_sys::Win32::System::Threading::CreateMutexW;
 
 /// A name, ours for as long as this value lives.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct SessionName {
     /// The session's name.
     pub(super) name: String,
     _mutex: OwnedHandle,
 }
 
-impl Slot {
+impl SessionName {
     /// Takes the first name that is free.
     ///
     /// # Errors
@@ -31,7 +31,7 @@ impl Slot {
             match mutex(&name) {
                 Ok(mutex) => return Ok(Self { name, _mutex: mutex }),
                 Err(ALREADY_EXISTS | ACCESS_DENIED) => {}
-                Err(number) => return Err(super::refusal::cannot_begin(&name, number)),
+                Err(number) => return Err(super::session_error::cannot_begin(&name, number)),
             }
         }
         Err(all_taken())
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn two_at_a_time_have_names_of_their_own() {
-        let (first, second) = (Slot::take().unwrap(), Slot::take().unwrap());
+        let (first, second) = (SessionName::take().unwrap(), SessionName::take().unwrap());
         assert_ne!(first.name, second.name);
         let free = first.name.clone();
         drop(first);

@@ -8,7 +8,7 @@ use super::handle::Handle;
 use super::{failure, last_error, text};
 use crate::source::SourceError;
 use crate::source::windows::bytes::Bytes;
-use crate::source::windows::fact::{Process, ProcessLife};
+use crate::source::windows::decoded_event::{Process, ProcessLife};
 use windows_sys::Wdk::System::Threading::NtQueryInformationProcess;
 use windows_sys::Win32::Foundation::{ERROR_NO_MORE_FILES, FILETIME};
 use windows_sys::Win32::System::Diagnostics::ToolHelp::{
