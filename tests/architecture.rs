@@ -1,7 +1,7 @@
 //! Who may import whom: the direction of the code, as a test that reads the sources.
 //!
 //! `event` ← `engine` ← `output`, `event` ← `symbols` ← `output`, `event` ← `source`, and all that is
-//! kept in it ← `recording` ← `source`; everything ← `run` ← `main`. What is asked of each file is
+//! kept in it ← `recording` ← `source`; everything ← `pipeline` ← `command`. What is asked of each file is
 //! decided by its path, so a new file is under the rules from its first line.
 
 #![expect(clippy::expect_used, reason = "a test that panics has failed")]
@@ -95,7 +95,7 @@ const STAGES: [Stage; 6] = [
     Stage {
         name: "source",
         imports: &["event", "recording", "source"],
-        why: "it captures and decodes; meaning is the engine's, and `run` joins the two",
+        why: "it captures and decodes; meaning is the engine's, and `pipeline` joins the two",
     },
     Stage {
         name: "recording",
@@ -304,9 +304,9 @@ mod checker {
         let engine = "use crate::event::Event;\nuse crate::engine::Finding;";
         assert_eq!(lines("tracer/src/engine/holds.rs", engine), NONE);
         assert_eq!(lines("tracer/src/output/text.rs", engine), NONE);
-        assert_eq!(lines("tracer/src/source/replay.rs", engine), [2]);
+        assert_eq!(lines("tracer/src/source/file.rs", engine), [2]);
         assert_eq!(lines("tracer/src/event.rs", engine), [2]);
-        assert_eq!(lines("tracer/src/run.rs", engine), NONE);
+        assert_eq!(lines("tracer/src/pipeline.rs", engine), NONE);
     }
 
     #[test]
@@ -357,7 +357,7 @@ mod checker {
         let code = "use portleak_ebpf::Record;";
         assert_eq!(lines("tracer/src/source/linux/decode.rs", code), NONE);
         assert_eq!(lines("tracer/src/source/mod.rs", code), [1]);
-        assert_eq!(lines("tracer/src/run.rs", code), [1]);
+        assert_eq!(lines("tracer/src/pipeline.rs", code), [1]);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use machine::Machine;
 use portleak::engine::Config;
 use portleak::engine::report::{Finding, Progress, Summary};
 use portleak::output::{Output, OutputError};
-use portleak::run::replay;
+use portleak::pipeline::replay;
 use portleak::source::windows::etl::Trace;
 use std::collections::VecDeque;
 use std::fs::File;

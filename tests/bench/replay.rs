@@ -23,8 +23,8 @@ use portleak::event::{
     ProcessId, Protocol, SocketState,
 };
 use portleak::output::{Output, OutputError};
+use portleak::pipeline::replay::replay;
 use portleak::recording::{Head, Reader, Recording, Turn};
-use portleak::run::replay::replay;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -12,7 +12,7 @@
 //!    ▼
 //!  source::linux   attach, snapshot, decode ── Event ──┐        event.rs: the portable vocabulary
 //!                                                      ▼
-//!                  run: the one loop (source | tick | Ctrl-C | child) ◀──▶ recording
+//!                  pipeline: the one loop (source | tick | Ctrl-C | child) ◀──▶ recording
 //!                                                      ▼
 //!                  engine: apply(event), advance(now) → findings, summary
 //!                                                      ▼
@@ -38,11 +38,12 @@
 //!   a file has them (`etl`) or a session tells them (`live`), and asks Windows for what it lists
 //!   (`machine`, `listing`); all of it but the calls themselves is portable. `selftest` has
 //!   Windows answer what nobody could look at.
-//! - [`recording`]: events in a file, and back; `source::replay` opens one, whatever it is, and
-//!   `run::replay` judges it.
+//! - [`recording`]: events in a file, and back; `source::file` opens one, whatever it is, and
+//!   `pipeline::replay` judges it.
 //! - [`symbols`]: the frames of a call site in people's words, from the files that they lie in.
 //! - [`output`]: findings and summary for people and for programs.
-//! - [`run`]: the loop, and the command that `portleak run` runs. [`cli`], [`exit`]: the outside.
+//! - [`pipeline`]: the loop. [`os`]: signals, and the command that `portleak run` runs. [`cli`],
+//!   [`command`], [`exit`]: the outside.
 //! - [`explain`]: the codes that people meet, in plain words.
 //! - `tracer-ebpf`: the probes (bin) and the wire format that both sides share (lib).
 //!
@@ -64,12 +65,14 @@
 //!   `tests/architecture.rs` fails when that is broken.
 
 pub mod cli;
+pub mod command;
 pub mod engine;
 pub mod event;
 pub mod exit;
 pub mod explain;
+pub mod os;
 pub mod output;
+pub mod pipeline;
 pub mod recording;
-pub mod run;
 pub mod source;
 pub mod symbols;

@@ -5,11 +5,11 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+pub mod file;
 #[cfg(target_os = "linux")]
 pub mod linux;
 #[cfg(not(target_os = "linux"))]
 pub mod places;
-pub mod replay;
 #[cfg(not(any(target_os = "linux", target_os = "windows")))]
 mod unsupported;
 pub mod windows;

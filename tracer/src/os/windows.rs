@@ -1,7 +1,7 @@
 //! Windows: a console tells all of its programs what it was told.
 
+use super::signal::Signal;
 use crate::exit;
-use crate::run::signals::Signal;
 use std::future::pending;
 use std::io;
 use std::process::ExitStatus;
@@ -10,7 +10,7 @@ use tokio::runtime;
 use tokio::signal::windows::{self, CtrlBreak, CtrlC, CtrlClose, CtrlLogoff, CtrlShutdown};
 
 /// What to do about a file that cannot be run.
-pub(in crate::run) const HOW_TO_EXECUTE: &str =
+pub(super) const HOW_TO_EXECUTE: &str =
     "name the program that runs it first, such as cmd /c or powershell -File";
 
 /// How a program ends that Ctrl-C has ended: `STATUS_CONTROL_C_EXIT` (ntstatus.h).
@@ -21,7 +21,7 @@ const CONTROL_C_EXIT: u32 = 0xc000_013a;
 /// When its window is closed, and when the user leaves, Windows ends the process as soon as it has been
 /// told, or after some five seconds; tokio does not return from being told, so these are ours.
 #[derive(Debug)]
-pub(in crate::run) struct Listener {
+pub(super) struct Listener {
     interrupt: CtrlC,
     break_key: CtrlBreak,
     close: CtrlClose,
@@ -30,7 +30,7 @@ pub(in crate::run) struct Listener {
 }
 
 impl Listener {
-    pub(in crate::run) fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             interrupt: windows::ctrl_c()?,
             break_key: windows::ctrl_break()?,
@@ -42,7 +42,7 @@ impl Listener {
 
     /// From now on Ctrl-C does what it does to everyone: it ends the process. The console cannot be
     /// told so any more, hence a thread listens that has nothing else to do.
-    pub(in crate::run) fn release(&self) {
+    pub(super) fn release(&self) {
         thread::spawn(|| {
             let Ok(runtime) = runtime::Builder::new_current_thread().build() else {
                 return;
@@ -53,7 +53,7 @@ impl Listener {
         });
     }
 
-    pub(in crate::run) async fn next(&mut self) -> Signal {
+    pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.break_key.recv() => Signal::Terminate,
@@ -76,12 +76,12 @@ async fn interrupted() {
 }
 
 /// A console sends Ctrl-C to everyone.
-pub(in crate::run) fn has_terminal() -> bool {
+pub(super) fn has_terminal() -> bool {
     true
 }
 
 /// There is one way to end a process here. A failure means that it has ended.
-pub(in crate::run) fn send(child: &mut tokio::process::Child, _signal: Signal) {
+pub(super) fn send(child: &mut tokio::process::Child, _signal: Signal) {
     let _ = child.start_kill();
 }
 

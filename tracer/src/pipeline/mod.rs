@@ -5,12 +5,9 @@
 //! events is then read in batches, and the wake-ups cost the same for ten events as for ten
 //! thousand.
 
-pub mod child;
 mod desk;
-pub mod os;
 pub mod replay;
 pub mod session;
-pub mod signals;
 
 use crate::engine::report::Summary;
 use crate::output::OutputError;

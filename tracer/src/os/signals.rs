@@ -1,16 +1,7 @@
 //! What a person, or a service manager, says to portleak while it traces.
 
-use super::os;
+use super::{Signal, system};
 use std::io;
-
-/// A wish to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// Ctrl-C.
-    Interrupt,
-    /// SIGTERM.
-    Terminate,
-}
 
 /// Where signals come from: the system, or a test's script.
 pub trait Signals {
@@ -27,7 +18,7 @@ pub trait Signals {
 
 /// The system's signals.
 #[derive(Debug)]
-pub struct OsSignals(os::Listener);
+pub struct OsSignals(system::Listener);
 
 impl OsSignals {
     /// Signals no longer end portleak; they are told by [`Signals::next`].
@@ -35,7 +26,7 @@ impl OsSignals {
     /// # Errors
     /// When the system does not let us.
     pub fn listen() -> io::Result<Self> {
-        os::Listener::new().map(Self)
+        system::Listener::new().map(Self)
     }
 }
 
@@ -49,6 +40,6 @@ impl Signals for OsSignals {
     }
 
     fn shared_with_child(&self) -> bool {
-        os::has_terminal()
+        system::has_terminal()
     }
 }

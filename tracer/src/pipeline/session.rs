@@ -1,11 +1,12 @@
 //! The two ways to trace: the whole machine, or one command.
 
-use super::child::{Child, SpawnError};
-use super::signals::{Signal, Signals};
 use super::{Desk, TraceError, trace};
 use crate::engine::report::Summary;
 use crate::engine::{Config, Engine};
 use crate::exit;
+use crate::os::Signal;
+use crate::os::child::{Child, SpawnError};
+use crate::os::signals::Signals;
 use crate::output::{Output, OutputError};
 use crate::recording::{Head, Recording};
 use crate::source::{Picture, Source};

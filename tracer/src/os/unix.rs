@@ -1,7 +1,7 @@
 //! Unix.
 
+use super::signal::Signal;
 use crate::exit;
-use crate::run::signals::Signal;
 use rustix::process::{Pid, kill_process};
 use signal_hook::flag::register_conditional_default;
 use std::fs::File;
@@ -13,19 +13,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{self, SignalKind, signal};
 
 /// What to do about a file that cannot be run.
-pub(in crate::run) const HOW_TO_EXECUTE: &str =
-    "make it executable (chmod +x), or name its interpreter first";
+pub(super) const HOW_TO_EXECUTE: &str = "make it executable (chmod +x), or name its interpreter first";
 
 /// Hears SIGINT and SIGTERM.
 #[derive(Debug)]
-pub(in crate::run) struct Listener {
+pub(super) struct Listener {
     interrupt: unix::Signal,
     terminate: unix::Signal,
     released: Arc<AtomicBool>,
 }
 
 impl Listener {
-    pub(in crate::run) fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         let released = Arc::new(AtomicBool::new(false));
         for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
             register_conditional_default(kind.as_raw_value(), Arc::clone(&released))?;
@@ -38,11 +37,11 @@ impl Listener {
     }
 
     /// From now on signals do what they do to everyone: end the process.
-    pub(in crate::run) fn release(&self) {
+    pub(super) fn release(&self) {
         self.released.store(true, Ordering::SeqCst);
     }
 
-    pub(in crate::run) async fn next(&mut self) -> Signal {
+    pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
@@ -51,12 +50,12 @@ impl Listener {
 }
 
 /// Whether we have a controlling terminal.
-pub(in crate::run) fn has_terminal() -> bool {
+pub(super) fn has_terminal() -> bool {
     File::open("/dev/tty").is_ok()
 }
 
 /// Sends to a child that has not been reaped, so that its pid is still its own.
-pub(in crate::run) fn send(child: &mut tokio::process::Child, signal: Signal) {
+pub(super) fn send(child: &mut tokio::process::Child, signal: Signal) {
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
     let signal = match signal {
         Signal::Interrupt => rustix::process::Signal::INT,

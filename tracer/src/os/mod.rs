@@ -1,5 +1,8 @@
 //! Processes and signals, where systems differ.
 
+pub mod child;
+mod signal;
+pub mod signals;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -10,5 +13,5 @@ use unix as system;
 #[cfg(windows)]
 use windows as system;
 
-pub(super) use system::{HOW_TO_EXECUTE, Listener, has_terminal, send};
+pub use signal::Signal;
 pub use system::{exit_code, page_bytes};

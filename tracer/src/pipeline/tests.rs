@@ -1,11 +1,12 @@
 //! The loop with a scripted source: time is tokio's, which stands still until awaited.
 
 use super::session::trace_machine;
-use super::signals::{Signal, Signals};
 use super::*;
 use crate::engine::Config;
 use crate::engine::report::{Finding, Progress};
 use crate::event::{Capture, Event, EventKind};
+use crate::os::Signal;
+use crate::os::signals::Signals;
 use crate::output::{Output, sample};
 use std::collections::VecDeque;
 use tokio::time::Instant;
@@ -204,10 +205,10 @@ async fn an_output_that_closes_ends_the_trace() {
 
 #[cfg(unix)]
 mod with_a_command {
-    use super::super::os;
     use super::*;
     use crate::exit;
-    use crate::run::session::{Plan, run_command};
+    use crate::os;
+    use crate::pipeline::session::{Plan, run_command};
 
     fn plan(line: &[&str]) -> Plan {
         Plan { command: line.iter().map(Into::into).collect(), linger: Duration::ZERO, duration: None }

@@ -7,7 +7,7 @@ use crate::engine::report::Summary;
 use crate::output::Output;
 use crate::recording::{Reader, Turn};
 use crate::source::Source;
-use crate::source::replay::broken;
+use crate::source::file::broken;
 use crate::source::windows::etl::Trace;
 use std::io::{Read, Seek};
 

@@ -1,8 +1,7 @@
 //! The command that `portleak run` runs. It has our terminal, our stdin, stdout and stderr, and
 //! it never outlives a failure of ours.
 
-use super::os;
-use super::signals::Signal;
+use super::{Signal, system};
 use crate::exit;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -39,7 +38,7 @@ impl SpawnError {
     fn remedy(&self) -> &'static str {
         match self.exit_code() {
             exit::NOT_FOUND => "check the name; for a script also the interpreter in its first line",
-            exit::NOT_EXECUTABLE => os::HOW_TO_EXECUTE,
+            exit::NOT_EXECUTABLE => system::HOW_TO_EXECUTE,
             _ => "free memory or end other processes",
         }
     }
@@ -84,7 +83,7 @@ impl Child {
 
     /// Passes a signal on; nothing happens when it has ended.
     pub fn send(&mut self, signal: Signal) {
-        os::send(&mut self.process, signal);
+        system::send(&mut self.process, signal);
     }
 
     /// Ends it if it still runs: SIGTERM, and SIGKILL when that did not help.
@@ -117,7 +116,7 @@ mod tests {
 
     async fn code(line: &[&str]) -> u8 {
         let mut child = spawn(line).unwrap();
-        os::exit_code(child.wait().await.unwrap())
+        system::exit_code(child.wait().await.unwrap())
     }
 
     #[tokio::test]
@@ -147,7 +146,7 @@ mod tests {
     async fn ending_it_is_final_and_can_be_repeated() {
         let mut child = spawn(&["sleep", "1000"]).unwrap();
         let status = child.end().await.unwrap();
-        assert_eq!(os::exit_code(status), 143);
+        assert_eq!(system::exit_code(status), 143);
         assert_eq!(child.end().await.unwrap(), status);
         child.send(Signal::Terminate);
     }
@@ -162,6 +161,6 @@ mod tests {
         let mut ready = [0; 1];
         tokio::io::AsyncReadExt::read_exact(&mut { stderr }, &mut ready).await.unwrap();
         let mut child = Child { process, pid: 0 };
-        assert_eq!(os::exit_code(child.end().await.unwrap()), 137);
+        assert_eq!(system::exit_code(child.end().await.unwrap()), 137);
     }
 }

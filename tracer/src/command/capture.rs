@@ -1,0 +1,65 @@
+//! What to capture: from arguments to a source, a configuration and the head of a recording.
+
+use crate::cli::{CaptureArgs, FilterArgs, NetnsArg, RecordArgs, thresholds};
+use crate::engine::Config;
+use crate::engine::scope::Scope;
+use crate::event::Capture;
+use crate::os::page_bytes;
+use crate::os::signals::OsSignals;
+use crate::recording::{Head, Recording};
+use crate::source::{self, CaptureOptions, LiveSource, Source, Stacks, places};
+use anyhow::{Context, bail};
+use std::ffi::OsString;
+
+/// Before anything starts: a recording that cannot be written must not cost a trace.
+pub(super) fn create_recording(args: &RecordArgs) -> anyhow::Result<Option<Recording>> {
+    Ok(args.record.as_deref().map(Recording::create).transpose()?)
+}
+
+/// What a recording of `source` begins with, apart from what is known when it does.
+pub(super) fn head(source: &LiveSource, args: &CaptureArgs, command: &[OsString]) -> Head {
+    Head {
+        tool: concat!("portleak ", env!("CARGO_PKG_VERSION")).to_owned(),
+        capture: source.capture().clone(),
+        config: Config::default(),
+        command: command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        buffer_bytes: args.buffer,
+        began_ns: 0,
+    }
+}
+
+pub(super) fn listen() -> anyhow::Result<OsSignals> {
+    OsSignals::listen().context("cannot listen for Ctrl-C")
+}
+
+pub(super) fn open_source(args: &CaptureArgs, stacks: Stacks) -> anyhow::Result<LiveSource> {
+    let buffer_bytes = args.buffer.max(page_bytes());
+    Ok(source::open(&CaptureOptions { buffer_bytes, stacks: args.stacks(stacks) })?)
+}
+
+pub(super) fn config(args: &CaptureArgs) -> anyhow::Result<Config> {
+    let profile = args.profile.profile();
+    let thresholds = args.thresholds.as_deref().map(|file| thresholds::read(file, profile)).transpose()?;
+    Ok(Config { profile, scope: scope(&args.filter)?, thresholds })
+}
+
+/// The filter's targets must exist: a slip must not look like a machine without leaks.
+pub(super) fn scope(args: &FilterArgs) -> anyhow::Result<Scope> {
+    if let Some(pid) = args.pid.iter().find(|pid| !source::process_exists(**pid)) {
+        bail!("no process has the pid {pid}\n  remedy: look it up (ps, pgrep, tasklist), or use --comm NAME");
+    }
+    let netns = match args.netns {
+        NetnsArg::All => None,
+        NetnsArg::Own => Some(places::own_netns()?),
+        NetnsArg::Inode(inode) => Some(places::known_netns(inode)?),
+    };
+    let cgroup = args.cgroup.as_deref().map(places::known_cgroup).transpose()?;
+    Ok(Scope { netns, cgroup, ..args.scope() })
+}
+
+/// Without the pools that nobody asked for.
+pub(super) fn in_scope(capture: &Capture, scope: &Scope) -> Capture {
+    let mut capture = capture.clone();
+    capture.pools.retain(|pool, _| scope.takes(*pool));
+    capture
+}

@@ -1,0 +1,36 @@
+//! `portleak doctor`.
+
+use crate::cli::{Doctor, Format};
+use crate::exit;
+use crate::os::page_bytes;
+use crate::output::{Sink, doctor};
+use crate::source::{self, CaptureOptions, Source, Stacks};
+use jiff::Timestamp;
+
+pub(super) fn execute(args: &Doctor) -> anyhow::Result<u8> {
+    if args.self_test { self_test(args) } else { examine(args) }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn examine(args: &Doctor) -> anyhow::Result<u8> {
+    let mut sink = Sink::open(None)?;
+    let mut source = source::open(&CaptureOptions { buffer_bytes: page_bytes(), stacks: Stacks::default() })?;
+    let now_ns = source.now_ns();
+    let advice = source::advice();
+    match args.format {
+        Format::Text => doctor::text(source.capture(), &advice, &mut sink)?,
+        Format::Json => doctor::json(source.capture(), &advice, now_ns, &mut sink)?,
+    }
+    source.stop(&mut Vec::new())?;
+    Ok(exit::OK)
+}
+
+fn self_test(args: &Doctor) -> anyhow::Result<u8> {
+    let mut sink = Sink::open(None)?;
+    let answers = source::self_test(args.save.as_deref(), args.wait)?;
+    match args.format {
+        Format::Text => doctor::answers_text(&answers, &mut sink)?,
+        Format::Json => doctor::answers_json(&answers, Timestamp::now(), &mut sink)?,
+    }
+    Ok(exit::OK)
+}

@@ -1,0 +1,15 @@
+//! `portleak explain`.
+
+use crate::cli::Explain;
+use crate::output::Sink;
+use crate::{exit, explain};
+
+pub(super) fn execute(args: &Explain) -> anyhow::Result<u8> {
+    let text = if args.code.is_empty() {
+        explain::contents()
+    } else {
+        explain::look_up(&args.code.join(" "))?.to_string()
+    };
+    Sink::open(None)?.write(text.as_bytes())?;
+    Ok(exit::OK)
+}

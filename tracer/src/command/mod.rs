@@ -1,0 +1,34 @@
+//! The subcommands, one file each: from parsed arguments to an exit code.
+
+mod capture;
+mod diagnostics;
+mod doctor;
+mod explain;
+mod replay;
+mod report;
+mod run;
+mod snapshot;
+mod trace;
+
+use crate::cli::Command;
+use crate::exit;
+use crate::pipeline::session::RunError;
+use std::io::{self, Write};
+
+/// Executes `command` and says on standard error why it failed. Returns the exit code.
+#[must_use]
+pub fn execute(command: Command) -> u8 {
+    diagnostics::install();
+    let (ended, own_failure) = match command {
+        Command::Run(args) => (run::execute(args), exit::RUN_FAILURE),
+        Command::Trace(args) => (trace::execute(&args), exit::FAILURE),
+        Command::Snapshot(args) => (snapshot::execute(&args), exit::FAILURE),
+        Command::Replay(args) => (replay::execute(&args), exit::FAILURE),
+        Command::Doctor(args) => (doctor::execute(&args), exit::FAILURE),
+        Command::Explain(args) => (explain::execute(&args), exit::FAILURE),
+    };
+    ended.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "portleak: {error:#}");
+        error.downcast_ref().map_or(own_failure, RunError::exit_code)
+    })
+}

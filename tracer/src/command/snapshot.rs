@@ -1,0 +1,27 @@
+//! `portleak snapshot`.
+
+use super::capture::{in_scope, scope};
+use super::report::{BY_DOCTOR, Subject, open_output, open_sink};
+use crate::cli::Snapshot;
+use crate::engine::Config;
+use crate::exit;
+use crate::os::page_bytes;
+use crate::pipeline::session;
+use crate::source;
+use crate::symbols::Symbols;
+
+pub(super) fn execute(args: &Snapshot) -> anyhow::Result<u8> {
+    let sink = open_sink(&args.output)?;
+    let config = Config { scope: scope(&args.filter)?, ..Config::default() };
+    let picture = source::picture()?;
+    let capture = in_scope(&picture.capture, &config.scope);
+    let subject = Subject {
+        capture: &capture,
+        symbols: Symbols::default(),
+        buffer_bytes: Some(page_bytes()),
+        limits_by: BY_DOCTOR,
+    };
+    let mut output = open_output(&args.output, sink, subject, None);
+    session::tell_picture(&picture, config, &mut *output)?;
+    Ok(exit::OK)
+}
