@@ -138,6 +138,7 @@ impl Engine {
         match &event.kind {
             EventKind::Process { id, facts } => self.name(*id, facts),
             EventKind::Forked { parent, child } => self.family.forked(&self.config.scope, *parent, *child),
+            EventKind::Descendant { id } => self.family.marked(*id),
             EventKind::Exited { id } => self.exit(*id),
             EventKind::Site { id, frames } => self.learn_site(at_ns, *id, frames),
             EventKind::Acquired(acquired) | EventKind::Confirmed(acquired) => self.acquire(at_ns, acquired),

@@ -47,19 +47,31 @@ impl Scope {
 pub(super) struct Family {
     members: FxHashSet<ProcessId>,
     pids: FxHashSet<u32>,
+    /// The kernel marks the members, so a pid alone proves nothing.
+    is_marked: bool,
 }
 
 impl Family {
     /// A process was forked.
     pub(super) fn forked(&mut self, scope: &Scope, parent: ProcessId, child: ProcessId) {
-        if scope.descendants_of == Some(child.pid) || self.members.contains(&parent) {
+        let is_root = !self.is_marked && scope.descendants_of == Some(child.pid);
+        if is_root || self.members.contains(&parent) {
             self.adopt(child);
         }
+    }
+
+    /// The kernel says that a process belongs to the family.
+    pub(super) fn marked(&mut self, id: ProcessId) {
+        self.is_marked = true;
+        self.adopt(id);
     }
 
     /// A process told its name; it belongs to the family if its parent does, should the record of
     /// its birth be lost.
     pub(super) fn named(&mut self, scope: &Scope, id: ProcessId, facts: &ProcessFacts) {
+        if self.is_marked {
+            return;
+        }
         let by_parent = facts.ppid.is_some_and(|ppid| self.pids.contains(&ppid));
         if scope.descendants_of == Some(id.pid) || by_parent {
             self.adopt(id);

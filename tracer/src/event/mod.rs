@@ -40,6 +40,13 @@ pub enum EventKind {
         /// The child.
         child: ProcessId,
     },
+    /// The kernel's own mark says that a process belongs to the tree of the traced command
+    /// (`portleak run`). A source that can mark emits it before anything that the process owns; it
+    /// may come more than once.
+    Descendant {
+        /// Which process.
+        id: ProcessId,
+    },
     /// A process ended. Its holds may live on.
     Exited {
         /// Which process.

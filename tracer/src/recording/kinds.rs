@@ -65,6 +65,7 @@ kinds! {
     32 ResyncEnded {}
     37 Idle { hold, idle_ns }
     38 Scarce { pool }
+    39 Descendant { id }
     of
     33 Acquired
     34 Confirmed

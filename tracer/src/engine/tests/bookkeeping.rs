@@ -219,6 +219,27 @@ fn the_command_and_its_descendants_are_in_scope_the_rest_counts_in_the_pools() {
 }
 
 #[test]
+fn once_the_kernel_marks_descendants_no_pid_decides() {
+    let mut script = Script::default();
+    script.at(0.0, EventKind::Descendant { id: process(10) });
+    // The record of this one's birth was lost; the mark was not.
+    script.at(0.2, EventKind::Descendant { id: process(11) });
+    // Both pids are used again by processes that are no descendants.
+    let reused = |pid| ProcessId { pid, started_ticks: 777 };
+    script.at(0.3, EventKind::Forked { parent: process(9), child: reused(10) });
+    let facts = ProcessFacts { comm: "other".into(), ppid: Some(11), ..ProcessFacts::default() };
+    script.at(0.3, EventKind::Process { id: reused(12), facts });
+    for id in [process(10), process(11), reused(10), reused(12)] {
+        script.acquire_as(0.5, 0, |acquired| acquired.owner = OwnerId::Process(id));
+    }
+    let scope = Scope { descendants_of: Some(10), ..Scope::default() };
+    let summary = script.run_with(Config { scope, ..Config::default() }, 1.0).summary;
+    let mut owners: Vec<_> = summary.owners.iter().map(|owner| owner.owner.id.clone()).collect();
+    owners.sort();
+    assert_eq!(owners, [process(10), process(11)].map(OwnerId::Process));
+}
+
+#[test]
 fn ports_of_other_namespaces_are_left_out_with_their_pools() {
     let elsewhere = PoolId { netns: NetNs(2), protocol: Protocol::Tcp };
     let owner = OwnerId::Process(process(1));

@@ -132,6 +132,7 @@ fn kind() -> impl Strategy<Value = EventKind> {
     prop_oneof![
         (process(), facts()).prop_map(|(id, facts)| EventKind::Process { id, facts }),
         (process(), process()).prop_map(|(parent, child)| EventKind::Forked { parent, child }),
+        process().prop_map(|id| EventKind::Descendant { id }),
         process().prop_map(|id| EventKind::Exited { id }),
         (site(), frames()).prop_map(|(id, frames)| EventKind::Site { id, frames }),
         (hold(), any::<u16>()).prop_map(|(hold, port)| EventKind::PortLearnt { hold, port }),
