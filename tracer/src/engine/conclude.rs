@@ -5,7 +5,7 @@ use super::SECOND_NS;
 use super::detector::Judged;
 use super::look::Look;
 use super::report::{Evidence, LeakKind, SiteShare, Usual, Verdict};
-use super::watch::{Key, Part, SeriesIx, Watched};
+use super::series_index::{Key, Part, SeriesEntry, SeriesIx};
 use crate::event::PoolId;
 
 /// The share of an owner's holds from which on one destination stands for the whole.
@@ -39,15 +39,15 @@ impl Engine {
 
     /// A program's series shows something only if it is no single process that does it.
     fn shown(&self, ix: SeriesIx, judged: Judged) -> Option<Shown> {
-        let watched = self.watch.get(ix)?;
-        let spread = || watched.look.is_some_and(|look| look.is_spread());
-        let counts = watched.key.part != Part::Program || judged.verdict >= Verdict::Suspected && spread();
-        counts.then_some((ix, watched.key, judged))
+        let entry = self.series.get(ix)?;
+        let spread = || entry.look.is_some_and(|look| look.is_spread());
+        let counts = entry.key.part != Part::Program || judged.verdict >= Verdict::Suspected && spread();
+        counts.then_some((ix, entry.key, judged))
     }
 
     fn evidence(&self, &(ix, key, judged): &Shown) -> Option<Evidence> {
-        let watched = self.watch.get(ix)?;
-        let look = watched.look.filter(|_| judged.verdict >= Verdict::Suspected);
+        let entry = self.series.get(ix)?;
+        let look = entry.look.filter(|_| judged.verdict >= Verdict::Suspected);
         Some(Evidence {
             kind: judged.kind,
             protocol: key.pool.protocol,
@@ -61,7 +61,7 @@ impl Engine {
                 Part::Destination(remote) => remote,
                 Part::Whole | Part::Program => None,
             },
-            site: self.site(watched, look),
+            site: self.site(entry, look),
             oldest_ns: look.map(|look| look.oldest_ns),
             usual: usual(&judged),
             abandoned: judged.abandoned,
@@ -71,10 +71,10 @@ impl Engine {
 
     /// The call site that has most of the holds that stay, where they have been looked at; else of
     /// all. Its share is told of all that is held.
-    fn site(&self, watched: &Watched, look: Option<Look>) -> Option<SiteShare> {
+    fn site(&self, entry: &SeriesEntry, look: Option<Look>) -> Option<SiteShare> {
         let stays = look.and_then(|look| look.site);
-        let id = stays.or_else(|| watched.sites.dominant())?;
-        self.sites.share(id, &watched.sites)
+        let id = stays.or_else(|| entry.sites.dominant())?;
+        self.sites.share(id, &entry.sites)
     }
 }
 

@@ -4,7 +4,7 @@ use super::Engine;
 use super::detector::Judged;
 use super::judge::surroundings;
 use super::report::{Forecast, Verdict};
-use super::watch::Part;
+use super::series_index::Part;
 use crate::event::PoolId;
 use rustc_hash::FxHashMap;
 use std::net::SocketAddr;
@@ -49,15 +49,15 @@ impl Engine {
     /// What grows now: each owner's whole in its pool, its destinations each by itself.
     pub(super) fn trends(&self) -> Trends {
         let mut trends = Trends::default();
-        for watched in self.watch.iter() {
-            let key = &watched.key;
+        for entry in self.series.iter() {
+            let key = &entry.key;
             let towards = match key.part {
                 Part::Whole => None,
                 Part::Destination(Some(remote)) => Some(remote),
                 Part::Destination(None) | Part::Program => continue,
             };
             let around = surroundings(&self.pools, key);
-            let judged = watched.series.judged(self.judged, around);
+            let judged = entry.series.judged(self.judged, around);
             if judged.verdict > Verdict::Clean {
                 let room = around.usable.saturating_sub(around.used) as f64;
                 trends.0.entry((key.pool, towards)).or_default().add(&judged, room);

@@ -5,7 +5,7 @@ use super::holds::Hold;
 use super::owners::OwnerIx;
 use super::pools::{Pool, is_per_destination};
 use super::report::{Evidence, Finding, Owner, Verdict};
-use super::watch::{Key, Part, SeriesIx};
+use super::series_index::{Key, Part, SeriesIx};
 use super::{Engine, SECOND_NS};
 use crate::event::{Failed, PoolId};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -28,8 +28,8 @@ impl Engine {
         }
         self.acquired_before = [self.acquired_before[1], self.acquired];
         let pools = &self.pools;
-        let ticked = self.watch.tick(now, &self.thresholds, |key| surroundings(pools, key));
-        self.look(&ticked.ask);
+        let ticked = self.series.tick(now, &self.thresholds, |key| surroundings(pools, key));
+        self.look(&ticked.queries);
         let mut found = ticked.found;
         let known: FxHashSet<OwnerIx> = self
             .owners
@@ -82,7 +82,7 @@ impl Engine {
 
     /// What is to be thought of an owner at this instant, by the levels of the last second.
     pub(super) fn weigh(&self, ix: OwnerIx) -> (Verdict, Vec<Evidence>) {
-        self.drawn(&self.watch.of(ix, self.judged, |key| surroundings(&self.pools, key)))
+        self.drawn(&self.series.of(ix, self.judged, |key| surroundings(&self.pools, key)))
     }
 
     pub(super) fn fail(&mut self, at_ns: u64, failed: &Failed) {
@@ -91,7 +91,7 @@ impl Engine {
         }
         let ix = self.owners.enter(&failed.owner);
         if let Some(hold) = failed.retracts.and_then(|id| self.vacate(id)) {
-            self.watch.leave(&hold);
+            self.series.leave(&hold);
             if let Some(owner) = self.owners.get_mut(hold.owner) {
                 owner.counts(hold.pool.protocol).retract();
             }

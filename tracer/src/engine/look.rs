@@ -1,11 +1,11 @@
 //! A look at the holds behind a suspicion: whose they are, from where, and which to ask about.
 
 use super::Engine;
-use super::detector::{SAMPLE, Window};
+use super::detector::{SAMPLE_SIZE, Window};
 use super::holds::Hold;
 use super::owners::OwnerIx;
+use super::series_index::SeriesIx;
 use super::sites::Tally;
-use super::watch::SeriesIx;
 use crate::event::{HoldId, SiteId};
 use rustc_hash::FxHashMap;
 
@@ -57,9 +57,9 @@ impl Gathering {
         }
         let place = (shuffled(id), id);
         let at = self.sample.partition_point(|other| *other < place);
-        if at < SAMPLE {
+        if at < SAMPLE_SIZE {
             self.sample.insert(at, place);
-            self.sample.truncate(SAMPLE);
+            self.sample.truncate(SAMPLE_SIZE);
         }
     }
 
@@ -107,8 +107,8 @@ impl Engine {
         }
         for (ix, gathering) in gathered {
             self.questions.extend(gathering.sample.iter().map(|&(_, id)| id));
-            if let Some(watched) = self.watch.get_mut(ix) {
-                watched.look = gathering.look();
+            if let Some(entry) = self.series.get_mut(ix) {
+                entry.look = gathering.look();
             }
         }
     }
@@ -126,7 +126,7 @@ impl Engine {
         if let Some(hold) = self.holds.get(&id) {
             let age_ns = at_ns.saturating_sub(hold.acquired_ns);
             let seconds = |ns: u64| ns as f64 / super::SECOND_NS as f64;
-            self.watch.answer(hold, seconds(age_ns), seconds(idle_ns));
+            self.series.record_idle(hold, seconds(age_ns), seconds(idle_ns));
         }
     }
 }

@@ -18,11 +18,11 @@ mod owners;
 mod pools;
 pub mod report;
 pub mod scope;
+mod series_index;
 mod sites;
 mod summary;
 #[cfg(test)]
 mod tests;
-mod watch;
 
 use crate::event::{
     Acquired, Event, EventKind, Frame, HoldId, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId, Protocol,
@@ -36,10 +36,10 @@ use report::{Finding, Progress, Verdict};
 use rustc_hash::FxHashMap;
 use scope::{Family, Scope};
 use serde::{Deserialize, Serialize};
+use series_index::{Membership, SeriesIndex};
 use sites::Sites;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use watch::{Membership, Watch};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// Events of different CPUs may come this late.
@@ -84,7 +84,7 @@ pub struct Engine {
     early: FxHashMap<HoldId, u64>,
     owners: Owners,
     pools: FxHashMap<PoolId, Pool>,
-    watch: Watch,
+    series: SeriesIndex,
     sites: Sites,
     family: Family,
     findings: Vec<Finding>,
@@ -115,7 +115,7 @@ impl Engine {
             early: FxHashMap::default(),
             owners: Owners::default(),
             pools: FxHashMap::default(),
-            watch: Watch::default(),
+            series: SeriesIndex::default(),
             sites: Sites::default(),
             family: Family::default(),
             findings: Vec::new(),
@@ -292,7 +292,7 @@ impl Engine {
             counts.state(hold.state, 1);
         }
         self.acquired += u64::from(!acquired.pre_existing);
-        self.watch.acquire(&mut hold, program);
+        self.series.acquire(&mut hold, program);
         self.holds.insert(acquired.hold, hold);
         if let Some(ended_ns) = self.early.remove(&acquired.hold)
             && (at_ns..=at_ns + REORDER_NS).contains(&ended_ns)
@@ -325,7 +325,7 @@ impl Engine {
         if remote.is_some() || state == SocketState::Bound {
             hold.remote = remote;
         }
-        self.watch.change(&before, hold);
+        self.series.change(&before, hold);
         let after = *hold;
         if let Some(owner) = self.owners.get_mut(after.owner) {
             let counts = owner.counts(after.pool.protocol);
@@ -342,7 +342,7 @@ impl Engine {
     fn release(&mut self, id: HoldId, at_ns: u64) {
         if let Some(hold) = self.vacate(id) {
             let lifetime_ns = at_ns.saturating_sub(hold.acquired_ns);
-            self.watch.release(&hold, lifetime_ns as f64 / SECOND_NS as f64);
+            self.series.release(&hold, lifetime_ns as f64 / SECOND_NS as f64);
             if let Some(owner) = self.owners.get_mut(hold.owner) {
                 owner.counts(hold.pool.protocol).release();
                 if hold.born.is_some() {
@@ -399,7 +399,7 @@ impl Engine {
         if let Some(owner) = self.owners.get_mut(time_wait.owner) {
             owner.counts(time_wait.pool.protocol).time_wait(change);
         }
-        self.watch.time_wait(time_wait.owner, time_wait.pool, time_wait.remote, change);
+        self.series.time_wait(time_wait.owner, time_wait.pool, time_wait.remote, change);
     }
 
     fn end_resync(&mut self, at_ns: u64) {

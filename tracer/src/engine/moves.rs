@@ -30,7 +30,7 @@ impl Engine {
             counts.state(after.state, 1);
         }
         let program = self.owners.get(to).and_then(|owner| owner.program);
-        self.watch.give(&before, &mut after, program);
+        self.series.transfer(&before, &mut after, program);
         if let Some(hold) = self.holds.get_mut(&id) {
             hold.series = after.series;
         }

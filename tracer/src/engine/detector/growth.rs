@@ -1,7 +1,7 @@
 //! Growth: whether those that stay keep being added, and since when.
 
 use super::Second;
-use super::ages::Ages;
+use super::age_histogram::AgeHistogram;
 
 /// Spans looked at are this many times as long as the one before.
 const SPAN_STEP: f64 = 1.3;
@@ -43,7 +43,7 @@ impl Growth {
 /// ────────┼────────┼────────┼────────┼─────────────────────┼
 ///         some     some     some     some      and lately (of any age)
 /// ```
-pub(super) fn longest(ages: &Ages, now: Second, age_s: f64, span_min_s: f64) -> Option<Growth> {
+pub(super) fn longest(ages: &AgeHistogram, now: Second, age_s: f64, span_min_s: f64) -> Option<Growth> {
     let to = f64::from(now) - age_s.ceil();
     let oldest = f64::from(ages.oldest()?);
     let newest = f64::from(ages.newest()?) + 1.0;
@@ -63,7 +63,7 @@ pub(super) fn longest(ages: &Ages, now: Second, age_s: f64, span_min_s: f64) -> 
     None
 }
 
-fn is_even(ages: &Ages, growth: &Growth) -> bool {
+fn is_even(ages: &AgeHistogram, growth: &Growth) -> bool {
     let Some(&(_, parts)) = BY_PARTS.iter().find(|&&(count, _)| growth.count >= count) else {
         return false;
     };
@@ -83,8 +83,8 @@ fn is_even(ages: &Ages, growth: &Growth) -> bool {
 mod tests {
     use super::*;
 
-    fn ages(births: impl IntoIterator<Item = Second>, now: Second) -> Ages {
-        let mut ages = Ages::default();
+    fn ages(births: impl IntoIterator<Item = Second>, now: Second) -> AgeHistogram {
+        let mut ages = AgeHistogram::default();
         births.into_iter().for_each(|born| ages.insert(born));
         ages.merge(now);
         ages

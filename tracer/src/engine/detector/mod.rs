@@ -66,18 +66,18 @@
 //!
 //! `cargo xtask evaluate` shows what a change does to leaks found, delays and false verdicts.
 
-mod ages;
+mod age_histogram;
 mod flows;
 mod growth;
-mod idle;
-mod life;
+mod idle_samples;
+mod life_table;
 mod rules;
 mod series;
 mod thresholds;
 
-pub(super) use idle::{SAMPLE, Window};
+pub(super) use idle_samples::{SAMPLE_SIZE, Window};
 pub(super) use series::{Judged, Series, Surroundings};
-pub use thresholds::{Patience, Stuck, Thresholds};
+pub use thresholds::{GrowthCriteria, Stuck, Thresholds};
 
 /// What the rest of the engine needs to know about time: whole seconds since the engine began.
 pub(super) type Second = u32;

@@ -1,13 +1,13 @@
 //! The rules. Each says what it takes for proof and which healthy case it spares.
 
 use super::Second;
-use super::ages::Ages;
+use super::age_histogram::AgeHistogram;
 use super::growth::{self, Growth};
-use super::idle::{Usage, Window};
-use super::life::{TIERS, Tier};
+use super::idle_samples::{Usage, Window};
+use super::life_table::{TIERS, Tier};
 use super::series::{Series, Surroundings};
 use super::thresholds::{
-    CHURN_SHARE, DEATHS_KNOWN, ENDED_SHARE, FAST_RELEASED_SHARE, Patience, SLOW_ENDED_SHARE, SLOW_RATE,
+    CHURN_SHARE, DEATHS_KNOWN, ENDED_SHARE, FAST_RELEASED_SHARE, GrowthCriteria, SLOW_ENDED_SHARE, SLOW_RATE,
     SPAN_MIN_S, STUCK_SPAN_S, SUSPECTED_SHARE, SYN_PATIENCE_S, Stuck, Thresholds,
 };
 use crate::engine::report::{LeakKind, Verdict};
@@ -26,7 +26,7 @@ pub(super) struct Found {
     /// The growth of those that stay, if that is what shows it.
     pub(super) growth: Option<Growth>,
     /// Whose idleness would decide.
-    pub(super) ask: Option<Window>,
+    pub(super) query: Option<Window>,
 }
 
 /// All rules, at the beginning of second `now`.
@@ -51,7 +51,7 @@ pub(super) fn judge(series: &Series, now: Second, around: Surroundings, t: &Thre
     let levels = [
         series.flows.grows().then_some((Verdict::Growing, LeakKind::Total)),
         case.churn(),
-        fast.filter(|fast| fast.told).map(|_| (Verdict::Suspected, LeakKind::Total)),
+        fast.filter(|fast| fast.suspicious).map(|_| (Verdict::Suspected, LeakKind::Total)),
         standing.map(|(level, growth)| (level, case.kind(&growth))),
         stuck.map(|(level, kind, _)| (level, kind)),
     ];
@@ -62,7 +62,7 @@ pub(super) fn judge(series: &Series, now: Second, around: Surroundings, t: &Thre
     Found {
         level: level.map(|(verdict, kind)| (verdict, case.named(kind))),
         growth: stuck.map(|(_, _, growth)| growth).or(standing.map(|(_, growth)| growth)),
-        ask: stuck_window.or(would).or(fast.map(|fast| fast.window)),
+        query: stuck_window.or(would).or(fast.map(|fast| fast.window)),
     }
 }
 
@@ -84,7 +84,7 @@ fn state_of(kind: LeakKind) -> Option<SocketState> {
 /// Steady growth, and whether it is enough for a suspicion.
 #[derive(Clone, Copy, Debug)]
 struct Fast {
-    told: bool,
+    suspicious: bool,
     window: Window,
 }
 
@@ -113,7 +113,7 @@ impl Case<'_> {
     fn fast(&self, usage: Usage, t: &Thresholds) -> Option<Fast> {
         let run = self.series.flows.run?;
         let kept = run.released as f64 <= FAST_RELEASED_SHARE * run.acquired as f64;
-        let enough = |patience: &Patience, early: u32| {
+        let enough = |patience: &GrowthCriteria, early: u32| {
             let seconds = patience.fast_span_s.saturating_sub(early).max(1);
             let share = patience.fast_pool_share * f64::from(seconds) / f64::from(patience.fast_span_s);
             let grown = self.series.flows.steady_growth(seconds);
@@ -122,7 +122,7 @@ impl Case<'_> {
         if !kept || !enough(&t.abandoned, 2) {
             return None;
         }
-        let told = match usage {
+        let suspicious = match usage {
             Usage::Abandoned => enough(&t.abandoned, 0),
             Usage::Unknown => enough(&t.unknown, 0),
             Usage::Mixed | Usage::InUse | Usage::Waiting => false,
@@ -133,7 +133,7 @@ impl Case<'_> {
             to: self.now.saturating_sub((self.now - run.since) / 2 + 1),
             state: None,
         };
-        Some(Fast { told, window })
+        Some(Fast { suspicious, window })
     }
 
     /// From which ages on holds stay: their remaining life is long, hardly any has ended, and they
@@ -159,12 +159,12 @@ impl Case<'_> {
     }
 
     /// The gravest that holds which stay amount to, with this patience.
-    fn standing(&self, stays: &[Stay], patience: &Patience) -> Option<(Verdict, Growth)> {
-        let level = |stay: &Stay| self.weigh(stay, patience).map(|level| (level, stay.growth));
+    fn standing(&self, stays: &[Stay], patience: &GrowthCriteria) -> Option<(Verdict, Growth)> {
+        let level = |stay: &Stay| self.evaluate(stay, patience).map(|level| (level, stay.growth));
         stays.iter().filter_map(level).max_by_key(|&(level, _)| level)
     }
 
-    fn weigh(&self, stay: &Stay, patience: &Patience) -> Option<Verdict> {
+    fn evaluate(&self, stay: &Stay, patience: &GrowthCriteria) -> Option<Verdict> {
         let growth = &stay.growth;
         if stay.life_s < patience.life_min_s.max(patience.life_ages * stay.age_s) {
             return None;
@@ -226,7 +226,7 @@ impl Case<'_> {
         states.into_iter().filter_map(level).max_by_key(|&(level, ..)| level)
     }
 
-    fn stuck_in(&self, ages: &Ages, stuck: Stuck) -> Option<(Verdict, Growth)> {
+    fn stuck_in(&self, ages: &AgeHistogram, stuck: Stuck) -> Option<(Verdict, Growth)> {
         if ages.total() < stuck.suspected.min(stuck.leak) {
             return None;
         }

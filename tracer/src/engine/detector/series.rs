@@ -1,11 +1,11 @@
 //! One series: what is remembered of the holds of one owner, protocol and destination.
 
 use super::Second;
-use super::ages::Ages;
+use super::age_histogram::AgeHistogram;
 use super::flows::Flows;
 use super::growth::Growth;
-use super::idle::{Idle, Window};
-use super::life::LifeTable;
+use super::idle_samples::{IdleSamples, Window};
+use super::life_table::LifeTable;
 use super::rules::{self, NORMAL_95, gamma};
 use super::thresholds::{GROWING_CALM, HEALED_SHARE, Thresholds};
 use crate::engine::report::{LeakKind, Verdict};
@@ -48,25 +48,25 @@ pub(in crate::engine) struct Judged {
 pub(in crate::engine) struct Ticked {
     pub(in crate::engine) judged: Judged,
     /// Those born then are to be looked at: are they used?
-    pub(in crate::engine) ask: Option<Window>,
+    pub(in crate::engine) query: Option<Window>,
 }
 
 /// One series.
 #[derive(Clone, Debug, Default)]
 pub(in crate::engine) struct Series {
     /// Live holds whose birth was seen.
-    pub(super) ages: Ages,
+    pub(super) ages: AgeHistogram,
     /// At which age holds end.
     pub(super) life: LifeTable,
     pub(super) flows: Flows,
     /// Holds in a state by the time they entered it.
-    pub(super) close_wait: Ages,
-    pub(super) syn_sent: Ages,
-    pub(super) bound_tcp: Ages,
+    pub(super) close_wait: AgeHistogram,
+    pub(super) syn_sent: AgeHistogram,
+    pub(super) bound_tcp: AgeHistogram,
     pub(super) pre_existing: u64,
     pub(super) bound: u64,
     pub(super) time_wait: u64,
-    pub(super) idle: Idle,
+    pub(super) idle: IdleSamples,
     /// Its first second.
     began: Option<Second>,
     verdict: Verdict,
@@ -125,7 +125,7 @@ impl Series {
     }
 
     /// The holds in a state that none should stay in; a UDP socket may be bound for ever.
-    fn in_state(&mut self, protocol: Protocol, state: SocketState) -> Option<&mut Ages> {
+    fn in_state(&mut self, protocol: Protocol, state: SocketState) -> Option<&mut AgeHistogram> {
         match state {
             SocketState::Bound if protocol == Protocol::Tcp => Some(&mut self.bound_tcp),
             SocketState::SynSent => Some(&mut self.syn_sent),
@@ -140,13 +140,13 @@ impl Series {
     }
 
     /// Questions about the holds of a window go out.
-    pub(in crate::engine) fn ask(&mut self, now: Second, window: Window) {
-        self.idle.ask(now, window);
+    pub(in crate::engine) fn query_idle(&mut self, now: Second, window: Window) {
+        self.idle.query(now, window);
     }
 
     /// The source says for how long nothing has moved on a hold.
-    pub(in crate::engine) fn answer(&mut self, born: Second, age_s: f64, idle_s: f64) {
-        self.idle.answer(born, age_s, idle_s);
+    pub(in crate::engine) fn record_idle(&mut self, born: Second, age_s: f64, idle_s: f64) {
+        self.idle.record(born, age_s, idle_s);
     }
 
     /// Ports held now.
@@ -168,10 +168,10 @@ impl Series {
             let since = self.growth.map_or(growth.from, |(_, since)| since.min(growth.from));
             self.growth = Some((growth, since));
         }
-        self.settle(now, found.level, t);
+        self.apply_verdict(now, found.level, t);
         let judged = self.judged(now, around);
         self.flows.next();
-        Ticked { judged, ask: found.ask.filter(|&window| self.idle.is_due(now, window)) }
+        Ticked { judged, query: found.query.filter(|&window| self.idle.is_due(now, window)) }
     }
 
     fn age(&mut self, now: Second) {
@@ -195,7 +195,7 @@ impl Series {
     }
 
     /// Takes over what the rules found: up at once, down only when it has healed or calmed.
-    fn settle(&mut self, now: Second, found: Option<(Verdict, LeakKind)>, t: &Thresholds) {
+    fn apply_verdict(&mut self, now: Second, found: Option<(Verdict, LeakKind)>, t: &Thresholds) {
         let (level, kind) = found.unwrap_or((Verdict::Clean, self.kind.unwrap_or(LeakKind::Total)));
         if level >= self.verdict {
             if self.verdict == Verdict::Clean {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// How much growth it takes, by what is known of the holds that stay.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Patience {
+pub struct GrowthCriteria {
     /// So many must stay …
     pub survivors: f64,
     /// … and live on for so many seconds at least, as far as can be told (99 % confidence) …
@@ -51,11 +51,11 @@ pub struct Stuck {
 #[serde(deny_unknown_fields)]
 pub struct Thresholds {
     /// When the holds that stay are known to be idle: abandoned.
-    pub abandoned: Patience,
+    pub abandoned: GrowthCriteria,
     /// When nobody knows whether they are used.
-    pub unknown: Patience,
+    pub unknown: GrowthCriteria,
     /// When some of them are used: patience of an unknown, but of the careful sort.
-    pub mixed: Patience,
+    pub mixed: GrowthCriteria,
     /// When they are used: the share of the pool that must be eaten.
     pub in_use_pool_share: f64,
     /// Sockets in CLOSE_WAIT: the peer has closed, this side has not.
@@ -114,7 +114,7 @@ impl Thresholds {
     }
 
     const PRODUCTION: Self = Self {
-        abandoned: Patience {
+        abandoned: GrowthCriteria {
             survivors: 10.0,
             life_min_s: 120.0,
             life_ages: 6.0,
@@ -137,7 +137,7 @@ impl Thresholds {
     };
 
     const SESSION: Self = Self {
-        abandoned: Patience {
+        abandoned: GrowthCriteria {
             life_min_s: 100.0,
             eaten_share: 0.02,
             partial_span_s: 40.0,
@@ -146,7 +146,7 @@ impl Thresholds {
             slow_span_s: 220.0,
             ..Self::PRODUCTION.abandoned
         },
-        unknown: Patience {
+        unknown: GrowthCriteria {
             survivors: 10.0,
             life_min_s: 120.0,
             life_ages: 15.0,
@@ -166,7 +166,7 @@ impl Thresholds {
     };
 }
 
-const CAREFUL: Patience = Patience {
+const CAREFUL: GrowthCriteria = GrowthCriteria {
     survivors: 20.0,
     life_min_s: 600.0,
     life_ages: 15.0,

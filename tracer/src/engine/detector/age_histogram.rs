@@ -13,7 +13,7 @@ const WIDTH_SHARE: u32 = 4;
 /// histogram), so that a set of any size and age takes under a kilobyte. A removal needs the birth
 /// second only.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ages {
+pub(super) struct AgeHistogram {
     /// Oldest first; they do not overlap.
     buckets: Vec<Bucket>,
     total: u64,
@@ -26,7 +26,7 @@ struct Bucket {
     count: u32,
 }
 
-impl Ages {
+impl AgeHistogram {
     pub(super) fn insert(&mut self, born: Second) {
         self.total += 1;
         // Births come in order but for a few that other CPUs told late, or that moved here.
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_young_are_told_to_the_second() {
-        let mut ages = Ages::default();
+        let mut ages = AgeHistogram::default();
         for born in [3, 3, 5, 4] {
             ages.insert(born);
         }
@@ -156,7 +156,7 @@ mod tests {
         fn it_is_small_and_right_to_a_quarter_of_the_age(births in prop::collection::vec(0u32..8_000, 1..2_000), kept in 1usize..100) {
             let mut births = births;
             births.sort_unstable();
-            let mut ages = Ages::default();
+            let mut ages = AgeHistogram::default();
             let mut live = Vec::new();
             for (at, &born) in births.iter().enumerate() {
                 ages.insert(born);

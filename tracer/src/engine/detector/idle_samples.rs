@@ -9,7 +9,7 @@ use super::Second;
 use crate::event::SocketState;
 
 /// Holds asked for at a time.
-pub(in crate::engine) const SAMPLE: usize = 16;
+pub(in crate::engine) const SAMPLE_SIZE: usize = 16;
 /// A source that has not answered after so many seconds does not know.
 const ANSWER_S: u32 = 2;
 /// Fewer answers say nothing.
@@ -68,20 +68,20 @@ struct Round {
 }
 
 impl Round {
-    fn is_told(&self) -> bool {
+    fn is_answered(&self) -> bool {
         self.answered >= ANSWERS_MIN
     }
 }
 
 /// Questions and answers of one series.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Idle {
+pub(super) struct IdleSamples {
     round: Option<Round>,
     /// The last round that was answered.
-    told: Option<Round>,
+    answered_round: Option<Round>,
 }
 
-impl Idle {
+impl IdleSamples {
     /// Whether it is time to ask (again): the older what is asked about, the rarer.
     pub(super) fn is_due(&self, now: Second, window: Window) -> bool {
         let every = ((now - window.from) / 8).clamp(ANSWER_S + 1, 60);
@@ -89,13 +89,13 @@ impl Idle {
     }
 
     /// Questions go out.
-    pub(super) fn ask(&mut self, now: Second, window: Window) {
-        self.told = self.round.filter(Round::is_told).or(self.told);
+    pub(super) fn query(&mut self, now: Second, window: Window) {
+        self.answered_round = self.round.filter(Round::is_answered).or(self.answered_round);
         self.round = Some(Round { window, asked: now, answered: 0, abandoned: 0 });
     }
 
     /// The source says for how long nothing has moved on a hold that was born then.
-    pub(super) fn answer(&mut self, born: Second, age_s: f64, idle_s: f64) {
+    pub(super) fn record(&mut self, born: Second, age_s: f64, idle_s: f64) {
         let concerns = |round: &&mut Round| {
             round.window.state.is_none() && (round.window.from..=round.window.to).contains(&born)
         };
@@ -106,7 +106,7 @@ impl Idle {
     }
 
     fn latest(&self) -> Option<Round> {
-        self.round.filter(Round::is_told).or(self.told)
+        self.round.filter(Round::is_answered).or(self.answered_round)
     }
 
     pub(super) fn usage(&self, now: Second) -> Usage {

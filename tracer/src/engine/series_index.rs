@@ -56,7 +56,7 @@ impl Membership {
 
 /// A series, which call sites its holds are from, and what a look at them showed.
 #[derive(Clone, Debug)]
-pub(super) struct Watched {
+pub(super) struct SeriesEntry {
     pub(super) key: Key,
     pub(super) series: Series,
     pub(super) sites: Tally,
@@ -69,29 +69,29 @@ pub(super) struct Ticked {
     /// What is thought of each series that is not clean, by owner.
     pub(super) found: FxHashMap<OwnerIx, Vec<(SeriesIx, Judged)>>,
     /// The series whose holds, born in a window, are to be looked at.
-    pub(super) ask: Vec<(SeriesIx, Window)>,
+    pub(super) queries: Vec<(SeriesIx, Window)>,
 }
 
 /// All series.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Watch {
-    slots: Vec<Option<Watched>>,
+pub(super) struct SeriesIndex {
+    slots: Vec<Option<SeriesEntry>>,
     free: Vec<SeriesIx>,
     by_key: FxHashMap<Key, SeriesIx>,
     /// Series that found no room.
     pub(super) refused: u64,
 }
 
-impl Watch {
-    pub(super) fn get(&self, ix: SeriesIx) -> Option<&Watched> {
+impl SeriesIndex {
+    pub(super) fn get(&self, ix: SeriesIx) -> Option<&SeriesEntry> {
         self.slots.get(ix.0 as usize)?.as_ref()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Watched> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &SeriesEntry> {
         self.slots.iter().flatten()
     }
 
-    pub(super) fn get_mut(&mut self, ix: SeriesIx) -> Option<&mut Watched> {
+    pub(super) fn get_mut(&mut self, ix: SeriesIx) -> Option<&mut SeriesEntry> {
         self.slots.get_mut(ix.0 as usize)?.as_mut()
     }
 
@@ -99,18 +99,18 @@ impl Watch {
     pub(super) fn acquire(&mut self, hold: &mut Hold, program: Option<OwnerIx>) {
         let own = |part| Key { owner: hold.owner, pool: hold.pool, part };
         hold.series = Membership {
-            destination: self.enter(own(Part::Destination(hold.remote))),
-            whole: self.enter(own(Part::Whole)),
+            destination: self.find_or_create(own(Part::Destination(hold.remote))),
+            whole: self.find_or_create(own(Part::Whole)),
             program: program
-                .and_then(|owner| self.enter(Key { owner, pool: hold.pool, part: Part::Program })),
+                .and_then(|owner| self.find_or_create(Key { owner, pool: hold.pool, part: Part::Program })),
         };
-        hold.series.iter().for_each(|ix| self.join(ix, hold));
+        hold.series.iter().for_each(|ix| self.add(ix, hold));
     }
 
     /// A hold ended.
     pub(super) fn release(&mut self, hold: &Hold, lifetime_s: f64) {
         for ix in hold.series.iter() {
-            if let Some(Watched { series, sites, .. }) = self.get_mut(ix) {
+            if let Some(SeriesEntry { series, sites, .. }) = self.get_mut(ix) {
                 series.exit(hold.pool.protocol, hold.state, hold.state_since);
                 series.release(hold.born, lifetime_s);
                 sites.release(hold.site);
@@ -120,14 +120,14 @@ impl Watch {
 
     /// A hold counts nowhere any more, though it did not end.
     pub(super) fn leave(&mut self, hold: &Hold) {
-        hold.series.iter().for_each(|ix| self.part(ix, hold));
+        hold.series.iter().for_each(|ix| self.remove(ix, hold));
     }
 
     /// A hold belongs to another owner. Its program stays the one it came from if it has no other:
     /// what a process leaves behind to nobody is its program's doing.
-    pub(super) fn give(&mut self, before: &Hold, after: &mut Hold, program: Option<OwnerIx>) {
+    pub(super) fn transfer(&mut self, before: &Hold, after: &mut Hold, program: Option<OwnerIx>) {
         self.leave(before);
-        let origin = before.series.program.and_then(|ix| self.get(ix)).map(|watched| watched.key.owner);
+        let origin = before.series.program.and_then(|ix| self.get(ix)).map(|entry| entry.key.owner);
         self.acquire(after, program.or(origin));
     }
 
@@ -137,7 +137,7 @@ impl Watch {
         let same = Membership { destination: before.series.destination.filter(|_| stays), ..before.series };
         let protocol = before.pool.protocol;
         for ix in same.iter() {
-            if let Some(Watched { series, .. }) = self.get_mut(ix) {
+            if let Some(SeriesEntry { series, .. }) = self.get_mut(ix) {
                 series.exit(protocol, before.state, before.state_since);
                 series.enter(protocol, after.state, after.state_since);
             }
@@ -145,10 +145,10 @@ impl Watch {
         if stays {
             return;
         }
-        before.series.destination.into_iter().for_each(|ix| self.part(ix, before));
+        before.series.destination.into_iter().for_each(|ix| self.remove(ix, before));
         let part = Part::Destination(after.remote);
-        after.series.destination = self.enter(Key { owner: after.owner, pool: after.pool, part });
-        after.series.destination.into_iter().for_each(|ix| self.join(ix, after));
+        after.series.destination = self.find_or_create(Key { owner: after.owner, pool: after.pool, part });
+        after.series.destination.into_iter().for_each(|ix| self.add(ix, after));
     }
 
     /// A TIME_WAIT began or ended.
@@ -160,33 +160,33 @@ impl Watch {
         change: i64,
     ) {
         let key = Key { owner, pool, part: Part::Destination(remote) };
-        if let Some(watched) = self.by_key.get(&key).copied().and_then(|ix| self.get_mut(ix)) {
-            watched.series.time_wait(change);
+        if let Some(entry) = self.by_key.get(&key).copied().and_then(|ix| self.get_mut(ix)) {
+            entry.series.time_wait(change);
         }
     }
 
     /// The source says for how long nothing has moved on a hold.
-    pub(super) fn answer(&mut self, hold: &Hold, age_s: f64, idle_s: f64) {
+    pub(super) fn record_idle(&mut self, hold: &Hold, age_s: f64, idle_s: f64) {
         let Some(born) = hold.born else {
             return;
         };
         for ix in hold.series.iter() {
-            if let Some(watched) = self.get_mut(ix) {
-                watched.series.answer(born, age_s, idle_s);
+            if let Some(entry) = self.get_mut(ix) {
+                entry.series.record_idle(born, age_s, idle_s);
             }
         }
     }
 
-    fn join(&mut self, ix: SeriesIx, hold: &Hold) {
-        if let Some(Watched { series, sites, .. }) = self.get_mut(ix) {
+    fn add(&mut self, ix: SeriesIx, hold: &Hold) {
+        if let Some(SeriesEntry { series, sites, .. }) = self.get_mut(ix) {
             series.acquire(hold.born);
             series.enter(hold.pool.protocol, hold.state, hold.state_since);
             sites.acquire(hold.site);
         }
     }
 
-    fn part(&mut self, ix: SeriesIx, hold: &Hold) {
-        if let Some(Watched { series, sites, .. }) = self.get_mut(ix) {
+    fn remove(&mut self, ix: SeriesIx, hold: &Hold) {
+        if let Some(SeriesEntry { series, sites, .. }) = self.get_mut(ix) {
             series.exit(hold.pool.protocol, hold.state, hold.state_since);
             series.leave(hold.born);
             sites.release(hold.site);
@@ -194,7 +194,7 @@ impl Watch {
     }
 
     /// The series of a key, made if there is room.
-    fn enter(&mut self, key: Key) -> Option<SeriesIx> {
+    fn find_or_create(&mut self, key: Key) -> Option<SeriesIx> {
         if let Some(&ix) = self.by_key.get(&key) {
             return Some(ix);
         }
@@ -202,7 +202,7 @@ impl Watch {
             self.refused += 1;
             return None;
         }
-        let new = Watched { key, series: Series::default(), sites: Tally::default(), look: None };
+        let new = SeriesEntry { key, series: Series::default(), sites: Tally::default(), look: None };
         let ix = match self.free.pop() {
             Some(ix) => ix,
             None => {
@@ -225,7 +225,7 @@ impl Watch {
     ) -> Ticked {
         let mut ticked = Ticked::default();
         for (at, slot) in (0u32..).zip(&mut self.slots) {
-            let Some(Watched { key, series, .. }) = slot else {
+            let Some(SeriesEntry { key, series, .. }) = slot else {
                 continue;
             };
             let ix = SeriesIx(at);
@@ -233,9 +233,9 @@ impl Watch {
             if second.judged.verdict > Verdict::Clean {
                 ticked.found.entry(key.owner).or_default().push((ix, second.judged));
             }
-            if let Some(window) = second.ask {
-                series.ask(now, window);
-                ticked.ask.push((ix, window));
+            if let Some(window) = second.query {
+                series.query_idle(now, window);
+                ticked.queries.push((ix, window));
             }
             if series.is_idle() {
                 self.by_key.remove(key);
@@ -254,8 +254,8 @@ impl Watch {
         mut around: impl FnMut(&Key) -> Surroundings,
     ) -> Vec<(SeriesIx, Judged)> {
         let own = (0u32..).zip(&self.slots).filter_map(|(at, slot)| Some((SeriesIx(at), slot.as_ref()?)));
-        own.filter(|(_, watched)| watched.key.owner == owner)
-            .map(|(ix, watched)| (ix, watched.series.judged(now, around(&watched.key))))
+        own.filter(|(_, entry)| entry.key.owner == owner)
+            .map(|(ix, entry)| (ix, entry.series.judged(now, around(&entry.key))))
             .filter(|(_, judged)| judged.verdict > Verdict::Clean)
             .collect()
     }

@@ -4,7 +4,7 @@
 //! twice the deaths and twice the exposure. A leak is an age beyond which there is much exposure
 //! and hardly a death.
 
-use super::ages::Ages;
+use super::age_histogram::AgeHistogram;
 use std::sync::LazyLock;
 
 /// Bins of 1/6 decade from 1 ms to 10⁴·⁵ s.
@@ -53,7 +53,7 @@ impl LifeTable {
     }
 
     /// All that live, lived for a second.
-    pub(super) fn lived(&mut self, ages: &Ages, now: u32) {
+    pub(super) fn lived(&mut self, ages: &AgeHistogram, now: u32) {
         let mut bin = BINS - 1;
         for (born, count) in ages.iter() {
             let age_s = f64::from(now.saturating_sub(born));
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn deaths_and_exposure_are_told_from_an_age_on() {
         let mut table = LifeTable::default();
-        let mut ages = Ages::default();
+        let mut ages = AgeHistogram::default();
         (0..10).for_each(|_| ages.insert(0));
         for now in 1..=50 {
             table.lived(&ages, now);
