@@ -2,8 +2,8 @@
 
 use crate::kernel::{self, Kernel};
 use crate::workload::workload;
-use portleak::source::linux::clock::boot_ns;
-use portleak::source::linux::netns::Namespace;
+use portleak::source::linux::kernel::clock::boot_ns;
+use portleak::source::linux::kernel::netns::Namespace;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;

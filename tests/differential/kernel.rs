@@ -1,9 +1,9 @@
 //! What the kernel says is held: its list of sockets, and whose descriptors refer to them.
 
 use portleak::event::{Acquired, NetNs, Protocol, SocketState};
-use portleak::source::linux::bound_only;
-use portleak::source::linux::netns::{self, Namespace};
-use portleak::source::linux::sock_diag::{self, SocketRow};
+use portleak::source::linux::kernel::bound_sockets;
+use portleak::source::linux::kernel::netns::{self, Namespace};
+use portleak::source::linux::kernel::sock_diag::{self, SocketRow};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
@@ -39,7 +39,7 @@ pub(crate) fn look(namespace: &Namespace, began_ns: u64, pids: &[u32]) -> Kernel
         netns: namespace.id,
         began_ns,
         listening: rows.iter().filter(|row| is_listener(row)).map(|row| row.local_port).collect(),
-        lacks_bound: bound_only::are_unlisted(),
+        lacks_bound: bound_sockets::are_unlisted(),
         rows: rows.into_iter().map(|row| (row.cookie, row)).collect(),
         time_waits: time_waits.into_iter().map(|row| row.cookie).collect(),
         owners: pids.iter().flat_map(|pid| inodes(*pid).into_iter().map(|inode| (inode, *pid))).collect(),

@@ -2,7 +2,7 @@
 
 use crate::kernel::Kernel;
 use portleak::event::{Acquired, Event, EventKind, HoldId, LossStage, OwnerId};
-use portleak::source::linux::sock_diag::SocketRow;
+use portleak::source::linux::kernel::sock_diag::SocketRow;
 use portleak::source::{LiveSource, Source};
 use std::collections::{HashMap, HashSet};
 

@@ -2,7 +2,7 @@
 
 use crate::harness::{PATIENCE, Process, Tracer, Workload, alone, portleak, workload_path};
 use crate::trace::Trace;
-use portleak::source::linux::netns::{self, Namespace};
+use portleak::source::linux::kernel::netns::{self, Namespace};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -27,13 +27,13 @@
 //! - [`event`]: what a source can say.
 //! - [`engine`]: what it means. Hold table, owners, pools, lifetimes; the leak detector is a room
 //!   of its own (`engine::detector`) that can be replaced.
-//! - [`source`]: where events come from. `source::linux` loads the probes (`probes`, and `functions`
-//!   where the kernel permits them), gives them the kernel's layout (`layout`, `btf`), enters what
-//!   was held before (`snapshot`, `sock_diag`, `processes`, `place`), reads their ledger (`ledger`),
-//!   drains their records (`wire`, `live`), tells failures for want of ports from others (`binds`,
-//!   `crowded`), follows the pools' settings (`settings`), answers what the engine asks about single
-//!   holds (`idle`), and from time to time compares all with the kernel's own list of sockets
-//!   (`reconcile`). `picture` is who holds what now, without probes; `advice` is about the pool.
+//! - [`source`]: where events come from. In `source::linux`, `bpf` loads the probes (`probes`, and
+//!   `function_probes` where the kernel permits them), sets the kernel's layout (`layout`, `btf`),
+//!   and reads their maps (`ledger`) and records (`wire`); `kernel` and `procfs` read what the
+//!   kernel shows without probes; `track` has one tracker per concern that records alone do not
+//!   decide (`failed_binds`, `pending_ports`, `reconcile` …). `live` joins them; `snapshot` enters
+//!   what was held before. `one_shot` is who holds what now, without probes; `advice` is about the
+//!   pool.
 //!   `source::windows` decodes events (`fact`, `layout`) and makes holds of them (`model`), whether
 //!   a file has them (`etl`) or a session tells them (`live`), and asks Windows for what it lists
 //!   (`machine`, `listing`); all of it but the calls themselves is portable. `selftest` has

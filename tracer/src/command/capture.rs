@@ -7,7 +7,7 @@ use crate::event::Capture;
 use crate::os::page_bytes;
 use crate::os::signals::OsSignals;
 use crate::recording::{Head, Recording};
-use crate::source::{self, CaptureOptions, LiveSource, Source, Stacks, places};
+use crate::source::{self, CaptureOptions, LiveSource, Source, Stacks, filter_targets};
 use anyhow::{Context, bail};
 use std::ffi::OsString;
 
@@ -50,10 +50,10 @@ pub(super) fn scope(args: &FilterArgs) -> anyhow::Result<Scope> {
     }
     let netns = match args.netns {
         NetnsArg::All => None,
-        NetnsArg::Own => Some(places::own_netns()?),
-        NetnsArg::Inode(inode) => Some(places::known_netns(inode)?),
+        NetnsArg::Own => Some(filter_targets::own_netns()?),
+        NetnsArg::Inode(inode) => Some(filter_targets::known_netns(inode)?),
     };
-    let cgroup = args.cgroup.as_deref().map(places::known_cgroup).transpose()?;
+    let cgroup = args.cgroup.as_deref().map(filter_targets::known_cgroup).transpose()?;
     Ok(Scope { netns, cgroup, ..args.scope() })
 }
 

@@ -13,7 +13,7 @@ use crate::symbols::Symbols;
 pub(super) fn execute(args: &Snapshot) -> anyhow::Result<u8> {
     let sink = open_sink(&args.output)?;
     let config = Config { scope: scope(&args.filter)?, ..Config::default() };
-    let picture = source::picture()?;
+    let picture = source::one_shot()?;
     let capture = in_scope(&picture.capture, &config.scope);
     let subject = Subject {
         capture: &capture,

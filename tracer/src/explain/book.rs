@@ -1,4 +1,4 @@
-//! The book. Linux' meanings were measured (see `source::linux::binds`, `source::linux::crowded`);
+//! The book. Linux' meanings were measured (see `source::linux::track::failed_binds`, `source::linux::track::udp_send_hook`);
 //! Windows' are those of winsock2.h, ntstatus.h and the messages of its provider Tcpip; that 4266 is to UDP
 //! what 4231 is to TCP could not be looked up in Windows itself.
 

@@ -9,7 +9,7 @@ use crate::os::child::{Child, SpawnError};
 use crate::os::signals::Signals;
 use crate::output::{Output, OutputError};
 use crate::recording::{Head, Recording};
-use crate::source::{Picture, Source};
+use crate::source::{OneShot, Source};
 use std::ffi::OsString;
 use std::io;
 use std::pin::pin;
@@ -81,7 +81,7 @@ pub async fn trace_machine<S: Source>(
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn tell_picture(picture: &Picture, config: Config, output: &mut dyn Output) -> Result<(), OutputError> {
+pub fn tell_picture(picture: &OneShot, config: Config, output: &mut dyn Output) -> Result<(), OutputError> {
     let mut engine = Engine::new(config, picture.at_ns);
     for event in &picture.events {
         engine.apply(event);

@@ -6,27 +6,27 @@ use std::path::Path;
 use std::time::Duration;
 
 pub mod file;
+#[cfg(not(target_os = "linux"))]
+pub mod filter_targets;
 #[cfg(target_os = "linux")]
 pub mod linux;
-#[cfg(not(target_os = "linux"))]
-pub mod places;
 #[cfg(not(any(target_os = "linux", target_os = "windows")))]
 mod unsupported;
 pub mod windows;
 
 #[cfg(target_os = "linux")]
-use linux::picture::take as take_picture;
+use linux::one_shot::take as take_one_shot;
 #[cfg(not(any(target_os = "linux", target_os = "windows")))]
-use unsupported::picture as take_picture;
+use unsupported::one_shot as take_one_shot;
 #[cfg(target_os = "windows")]
-use windows::win32::picture as take_picture;
+use windows::win32::picture as take_one_shot;
 
 #[cfg(target_os = "linux")]
 pub use linux::advice::advice;
 #[cfg(target_os = "linux")]
-pub use linux::places;
+pub use linux::filter_targets;
 #[cfg(target_os = "linux")]
-pub use linux::processes::process_exists;
+pub use linux::procfs::processes::process_exists;
 #[cfg(not(any(target_os = "linux", target_os = "windows")))]
 pub use unsupported::{advice, process_exists};
 #[cfg(target_os = "windows")]
@@ -54,8 +54,8 @@ pub fn open(options: &CaptureOptions) -> Result<LiveSource, SourceError> {
 ///
 /// # Errors
 /// When nothing can be seen.
-pub fn picture() -> Result<Picture, SourceError> {
-    take_picture()
+pub fn one_shot() -> Result<OneShot, SourceError> {
+    take_one_shot()
 }
 
 /// Takes ports every way there is and says what this system's tracing tells of them.
@@ -80,7 +80,7 @@ pub fn self_test(_save: Option<&Path>, _patience: Duration) -> Result<Vec<Answer
 
 /// What was held at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
+pub struct OneShot {
     /// What could be seen.
     pub capture: Capture,
     /// Who held what, as pre-existing holds.

@@ -1,6 +1,6 @@
 //! The source of a platform that has none: it never exists.
 
-use super::{CaptureOptions, Picture, Source, SourceError};
+use super::{CaptureOptions, OneShot, Source, SourceError};
 use crate::event::{Advice, Capture, Event};
 use std::future::Future;
 
@@ -22,7 +22,7 @@ impl Unsupported {
 ///
 /// # Errors
 /// Always.
-pub(super) fn picture() -> Result<Picture, SourceError> {
+pub(super) fn one_shot() -> Result<OneShot, SourceError> {
     Err(refusal("a snapshot"))
 }
 

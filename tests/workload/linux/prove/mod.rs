@@ -14,7 +14,7 @@ mod uring;
 
 use super::tally::print_line;
 use anyhow::{Context, Result};
-use portleak::source::linux::clock::boot_ns;
+use portleak::source::linux::kernel::clock::boot_ns;
 use serde::Serialize;
 use std::fs;
 use std::os::unix::fs::MetadataExt;

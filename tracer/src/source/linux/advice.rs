@@ -1,7 +1,7 @@
 //! What the settings of our own network namespace mean for its pool, and how to get more out of it.
 
-use super::netns;
 use crate::event::{Advice, PortRange};
+use crate::source::linux::kernel::netns;
 use std::fs;
 
 const TW_REUSE: &str = "/proc/sys/net/ipv4/tcp_tw_reuse";

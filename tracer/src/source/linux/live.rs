@@ -1,24 +1,25 @@
 //! The live source: attach, snapshot, then drain the ring buffer for as long as it takes.
 
-use super::binds::Binds;
-use super::clock;
-use super::crowded::Crowded;
-use super::functions::UDP_UNHASH;
-use super::idle::Idle;
-use super::layout::KernelLayout;
-use super::ledger::{Ledger, Losses};
-use super::platform::Platform;
-use super::probes::Probes;
-use super::reconcile::Reconcile;
-use super::retired::Retired;
-use super::settings::Settings;
-use super::sites::Sites;
-use super::snapshot::{self, Snapshot};
-use super::system_udp::SystemUdp;
-use super::unconfirmed::Unconfirmed;
-use super::wire::{self, Record};
-use super::{memory, platform, processes};
 use crate::event::{Capture, Event, EventKind, HoldId, LossStage, OwnerId, Protocol, Totals};
+use crate::source::linux::bpf::function_probes::UDP_UNHASH;
+use crate::source::linux::bpf::layout::KernelLayout;
+use crate::source::linux::bpf::ledger::{Ledger, Losses};
+use crate::source::linux::bpf::probes::Probes;
+use crate::source::linux::bpf::wire::{self, Record};
+use crate::source::linux::kernel::platform::Platform;
+use crate::source::linux::kernel::{clock, platform};
+use crate::source::linux::memory;
+use crate::source::linux::procfs::processes;
+use crate::source::linux::snapshot::{self, Snapshot};
+use crate::source::linux::track::call_sites::CallSites;
+use crate::source::linux::track::exited_owners::ExitedOwners;
+use crate::source::linux::track::failed_binds::FailedBinds;
+use crate::source::linux::track::idle_times::IdleTimes;
+use crate::source::linux::track::kernel_udp::KernelUdp;
+use crate::source::linux::track::pending_ports::PendingPorts;
+use crate::source::linux::track::port_ranges::PortRanges;
+use crate::source::linux::track::reconcile::Reconcile;
+use crate::source::linux::track::udp_send_hook::UdpSendHook;
 use crate::source::{CaptureOptions, Source, SourceError, Stacks};
 use aya::Btf;
 use aya::maps::{MapData, RingBuf};
@@ -39,7 +40,7 @@ const LOSSES_EVERY_NS: u64 = 1_000_000_000;
 /// How often at most the ledger is read anew after a loss.
 const RESYNC_EVERY_NS: u64 = 1_000_000_000;
 /// `/proc/PID/stat` counts in USER_HZ.
-pub(super) const TICKS_PER_S: u64 = 100;
+pub(crate) const TICKS_PER_S: u64 = 100;
 
 /// Linux, live.
 pub struct Live {
@@ -52,12 +53,12 @@ pub struct Live {
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     /// What the snapshot found, until the first drain.
     backlog: Vec<Event>,
-    binds: Binds,
-    crowded: Crowded,
-    unconfirmed: Unconfirmed,
-    systems: SystemUdp,
-    settings: Settings,
-    sites: Sites,
+    binds: FailedBinds,
+    crowded: UdpSendHook,
+    unconfirmed: PendingPorts,
+    systems: KernelUdp,
+    settings: PortRanges,
+    sites: CallSites,
     /// Whether the kernel's holds are charged to its modules, which its own totals do not know.
     modules: bool,
     losses: Losses,
@@ -67,11 +68,11 @@ pub struct Live {
     undecoded: u64,
     resync_due: bool,
     resynced_ns: u64,
-    retired: Retired,
+    retired: ExitedOwners,
     /// Owners whose name was told.
     named: FxHashSet<OwnerKey>,
     reconcile: Reconcile,
-    idle: Idle,
+    idle: IdleTimes,
 }
 
 impl Live {
@@ -91,7 +92,7 @@ impl Live {
         ledger.set_snapshot(true)?;
         let Snapshot { events, pools, degraded } = snapshot::take(&mut ledger, &descriptors);
         ledger.set_snapshot(false)?;
-        let mut crowded = Crowded::default();
+        let mut crowded = UdpSendHook::default();
         crowded.told(clock::boot_ns(), &mut ledger, &mut probes);
         let mut capture = Capture {
             platform: "linux".to_owned(),
@@ -105,7 +106,7 @@ impl Live {
         capture.degraded.extend(probes.degraded());
         capture.degraded.extend(degraded);
         memory::give_back();
-        let settings = Settings::new(&capture.pools, clock::boot_ns());
+        let settings = PortRanges::new(&capture.pools, clock::boot_ns());
         let reconcile = Reconcile::new(clock::boot_ns(), &events, descriptors);
         Ok(Self {
             capture,
@@ -114,13 +115,13 @@ impl Live {
             wake,
             log,
             backlog: events,
-            binds: Binds::new(probes.shows_binds()),
+            binds: FailedBinds::new(probes.shows_binds()),
             crowded,
-            unconfirmed: Unconfirmed::default(),
-            systems: SystemUdp::new(!probes.has(UDP_UNHASH)),
+            unconfirmed: PendingPorts::default(),
+            systems: KernelUdp::new(!probes.has(UDP_UNHASH)),
             probes: Some(probes),
             settings,
-            sites: Sites::default(),
+            sites: CallSites::default(),
             modules: options.stacks != Stacks::None,
             losses: Losses::default(),
             skipped: 0,
@@ -129,9 +130,9 @@ impl Live {
             resync_due: false,
             resynced_ns: 0,
             named: FxHashSet::default(),
-            retired: Retired::default(),
+            retired: ExitedOwners::default(),
             reconcile,
-            idle: Idle::default(),
+            idle: IdleTimes::default(),
         })
     }
 

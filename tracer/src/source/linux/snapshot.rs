@@ -3,13 +3,15 @@
 //! Race-free, because the ledger decides: the probes run already, a socket that they have entered
 //! or seen end is refused by it, and one that it accepts is theirs to release from then on.
 
-use super::ledger::Ledger;
-use super::processes::{Descriptors, Holders};
-use super::sock_diag::{self, SocketRow};
-use super::{bound_only, clock, netns, processes, wire};
 use crate::event::{
     Degradation, Event, EventKind, HoldId, NetNs, PoolId, PortRange, ProcessId, Protocol, TimeWaitFound,
 };
+use crate::source::linux::bpf::ledger::Ledger;
+use crate::source::linux::bpf::wire;
+use crate::source::linux::kernel::sock_diag::{self, SocketRow};
+use crate::source::linux::kernel::{bound_sockets, clock, netns};
+use crate::source::linux::procfs::descriptors::{Descriptors, Holders};
+use crate::source::linux::procfs::processes;
 use portleak_ebpf::{Hold, OwnerKey, address_words, flag, state};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
@@ -27,7 +29,7 @@ pub struct Snapshot {
 }
 
 /// One namespace as seen from inside.
-pub(super) struct View {
+pub(crate) struct View {
     pub(super) id: NetNs,
     pub(super) range: PortRange,
     pub(super) rows: Vec<SocketRow>,
@@ -59,13 +61,13 @@ pub fn take(ledger: &mut Ledger, descriptors: &Descriptors) -> Snapshot {
 }
 
 /// What is in every namespace, and which process holds which socket.
-pub(super) fn survey(degraded: &mut Vec<Degradation>, descriptors: &Descriptors) -> (Vec<View>, Holders) {
+pub(crate) fn survey(degraded: &mut Vec<Degradation>, descriptors: &Descriptors) -> (Vec<View>, Holders) {
     let (mut views, holders) = std::thread::scope(|scope| {
         let holders = scope.spawn(|| descriptors.holders(None));
         let views = look(degraded);
         (views, holders.join().unwrap_or_default())
     });
-    if bound_only::are_unlisted() {
+    if bound_sockets::are_unlisted() {
         add_bound_only(&mut views, &holders);
     }
     (views, holders)
@@ -143,7 +145,7 @@ fn look(degraded: &mut Vec<Degradation>) -> Vec<View> {
 /// Adds the TCP sockets that this kernel does not list to the views that they belong to.
 fn add_bound_only(views: &mut [View], holders: &Holders) {
     let listed = views.iter().flat_map(|view| &view.rows).map(|row| row.inode).collect();
-    for (netns, row) in bound_only::find(holders.all_first(), &listed) {
+    for (netns, row) in bound_sockets::find(holders.all_first(), &listed) {
         if let Some(view) = views.iter_mut().find(|view| view.id == netns) {
             view.rows.push(row);
         }
@@ -151,7 +153,7 @@ fn add_bound_only(views: &mut [View], holders: &Holders) {
 }
 
 /// The ephemeral holds among a namespace's sockets.
-pub(super) fn holds(view: &View, holders: &Holders) -> Vec<(u64, Hold)> {
+pub(crate) fn holds(view: &View, holders: &Holders) -> Vec<(u64, Hold)> {
     let held = view.acquired().filter(|row| row.time_wait_ms.is_none());
     held.map(|row| (row.cookie, hold(view, row, holders.first(row.inode).as_ref()))).collect()
 }
@@ -205,7 +207,7 @@ fn wire_state(row: &SocketRow) -> u8 {
 }
 
 /// What the owners among these are called.
-pub(super) fn names<'a>(owners: impl Iterator<Item = &'a OwnerKey>) -> Vec<Event> {
+pub(crate) fn names<'a>(owners: impl Iterator<Item = &'a OwnerKey>) -> Vec<Event> {
     let at_ns = clock::boot_ns();
     let named = owners.filter(|owner| owner.pid != 0).filter_map(|owner| processes::facts(owner.pid));
     named.map(|(id, facts)| Event { at_ns, kind: EventKind::Process { id, facts } }).collect()

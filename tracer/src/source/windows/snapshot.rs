@@ -7,7 +7,7 @@ use super::inventory::Row;
 use super::inventory::ranges::Ranges;
 use super::model::{Background, Model};
 use crate::event::{Degradation, Event, EventKind, PoolId, PortRange};
-use crate::source::Picture;
+use crate::source::OneShot;
 
 /// What Windows listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Seen {
 
 /// The picture of that.
 #[must_use]
-pub fn picture(seen: &Seen) -> Picture {
+pub fn picture(seen: &Seen) -> OneShot {
     let header = Header::of_session(seen.version, 0, seen.boot, seen.now);
     let at_ns = header.start_ns();
     let degraded = [&seen.degraded[..], &seen.ranges.unknown].concat();
@@ -48,7 +48,7 @@ pub fn picture(seen: &Seen) -> Picture {
         ..Background::default()
     };
     Model::new(&header, &background).list(at_ns, &seen.rows, &mut events);
-    Picture { capture, events, at_ns }
+    OneShot { capture, events, at_ns }
 }
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
         }
     }
 
-    fn holds(picture: &Picture) -> Vec<&Acquired> {
+    fn holds(picture: &OneShot) -> Vec<&Acquired> {
         let hold = |event| match event {
             &Event { kind: EventKind::Acquired(ref acquired), .. } => Some(acquired),
             _ => None,

@@ -8,7 +8,7 @@ use crate::event::{Advice, Degradation};
 use crate::source::windows::advice::{Settings, advise};
 use crate::source::windows::decoded_event::{Process, Service};
 use crate::source::windows::snapshot::{self, Seen};
-use crate::source::{Picture, SourceError};
+use crate::source::{OneShot, SourceError};
 
 /// The processes and services that could be listed; what could not goes to `degraded`.
 pub fn inhabitants(degraded: &mut Vec<Degradation>) -> (Vec<Process>, Vec<Service>) {
@@ -24,7 +24,7 @@ pub fn inhabitants(degraded: &mut Vec<Degradation>) -> (Vec<Process>, Vec<Servic
 ///
 /// # Errors
 /// When no socket can be listed.
-pub fn picture() -> Result<Picture, SourceError> {
+pub fn picture() -> Result<OneShot, SourceError> {
     let (boot, now) = (boot_filetime(), now_filetime());
     let sockets = sockets()?;
     let mut degraded = sockets.degraded;

@@ -1,0 +1,396 @@
+//! Loading and attaching the probes. What the kernel refuses is a hook that is off, with its reason.
+
+use crate::event::{Degradation, Hook};
+use crate::source::linux::bpf::function_probes::{
+    self, TCP_GET_PORT, UDP_DISCONNECT, UDP_GET_PORT, UDP_UNHASH,
+};
+use crate::source::linux::bpf::layout::KernelLayout;
+use crate::source::linux::bpf::socket_files::SocketFiles;
+use crate::source::linux::procfs::descriptors::Descriptors;
+use crate::source::{CaptureOptions, SourceError, Stacks};
+use aya::programs::tp_btf::BtfTracePointLink;
+use aya::programs::{CgroupAttachMode, Program, ProgramError};
+use aya::util::KernelVersion;
+use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
+use portleak_ebpf::stacks;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+/// One probe: its name (also the hook's) and what is not seen without it.
+struct Probe {
+    name: &'static str,
+    gives: &'static str,
+    /// Nothing can be said of any leak without it.
+    core: bool,
+}
+
+const fn core(name: &'static str, gives: &'static str) -> Probe {
+    Probe { name, gives, core: true }
+}
+
+const fn extra(name: &'static str, gives: &'static str) -> Probe {
+    Probe { name, gives, core: false }
+}
+
+/// In the order of attaching: what ends a hold before what begins one, so that none is missed.
+const PROBES: [Probe; 20] = [
+    core("sock_create", "cookies of new sockets"),
+    core("tcp_destroy_sock", "the end of TCP sockets"),
+    core("inet_sock_set_state", "ports of TCP connect and listen, states, early releases"),
+    core("inet_sock_set_state_nested", "changes of state in a softirq during another's"),
+    core("sock_release", "the end of UDP sockets"),
+    extra("timer_start", "the begin of TIME_WAIT"),
+    extra("timer_cancel", "the end of TIME_WAIT"),
+    extra("sched_process_fork", "descendants of the traced command"),
+    extra("sched_process_exec", "new names of running processes"),
+    extra("sched_process_exit", "the end of processes"),
+    core("post_bind4", "bound IPv4 ports"),
+    core("post_bind6", "bound IPv6 ports"),
+    extra("bind4", "failures of bind(0) over IPv4 for want of ports"),
+    extra("bind6", "failures of bind(0) over IPv6 for want of ports"),
+    extra("connect4", "ports of UDP connect over IPv4"),
+    extra("connect6", "ports of UDP connect over IPv6"),
+    extra("sendmsg4", "ports of UDP sendto over IPv4"),
+    extra("sendmsg6", "ports of UDP sendto over IPv6"),
+    extra("socket_files", "who holds which socket, without reading all of /proc"),
+    extra(SENDS, "failures of UDP sendto for want of ports"),
+];
+
+/// The attached probes. Dropping them detaches them.
+pub struct Probes {
+    /// The loaded object with its maps.
+    pub ebpf: Ebpf,
+    /// Every probe, on or off.
+    pub hooks: Vec<Hook>,
+    stacks: Stacks,
+    /// The hook after every send, while it is attached.
+    sends: Option<BtfTracePointLink>,
+}
+
+/// The hook that is attached only while it is needed, for every send has to pay for it.
+pub const SENDS: &str = "sock_send_length";
+
+impl Probes {
+    /// Loads the object for this kernel and attaches what it permits to the cgroup2 root `cgroup`.
+    ///
+    /// # Errors
+    /// When the object cannot be loaded, or a probe that nothing works without is refused.
+    pub fn attach(
+        layout: &KernelLayout,
+        btf: &Btf,
+        cgroup: impl AsFd,
+        options: &CaptureOptions,
+    ) -> Result<Self, SourceError> {
+        let mut ebpf = load(layout, btf, options)?;
+        // First, for they are tested with sockets of our own, which are nobody else's business.
+        let mut hooks = function_probes::attach(&mut ebpf, btf);
+        for probe in PROBES {
+            if !is_needed(&probe, &hooks) {
+                continue;
+            }
+            let attached = unfit(&probe, &hooks, layout.shows_no_port).map_or_else(
+                || attach(&mut ebpf, probe.name, btf, &cgroup).map_err(|error| explain(&error)),
+                |why| Err(why.to_owned()),
+            );
+            let off_because = attached.err();
+            if let (true, Some(why)) = (probe.core, &off_because) {
+                return Err(SourceError {
+                    what: format!("the kernel refused the probe {} ({}): {why}", probe.name, probe.gives),
+                    remedy: "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN on a kernel from 5.10 on; `portleak doctor` tells more".to_owned(),
+                });
+            }
+            hooks.push(Hook { name: probe.name.to_owned(), off_because });
+        }
+        Ok(Self { ebpf, hooks, stacks: options.stacks, sends: None })
+    }
+
+    /// Attaches the hook after every send, or detaches it. Says whether it is attached.
+    pub fn watch_sends(&mut self, on: bool) -> bool {
+        self.sends = None;
+        if on && let Some(Program::BtfTracePoint(program)) = self.ebpf.program_mut(SENDS) {
+            let attached = program.attach().and_then(|link| program.take_link(link));
+            self.sends = attached.inspect_err(|error| log::debug!("{SENDS}: {}", explain(error))).ok();
+        }
+        self.sends.is_some()
+    }
+
+    /// How often the kernel skipped a probe because it was already running on that CPU. Changes of
+    /// TCP state have two probes, of which one is always idle.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        let single = self.ebpf.programs().filter(|(name, _)| !name.starts_with("inet_sock_set_state"));
+        let tracing = single.filter_map(|(_, program)| match program {
+            Program::BtfTracePoint(program) => program.fd().ok(),
+            Program::FEntry(program) => program.fd().ok(),
+            Program::FExit(program) => program.fd().ok(),
+            _ => None,
+        });
+        tracing.map(|fd| recursion_misses(fd.as_fd().as_raw_fd())).sum()
+    }
+
+    /// The kernel's own list of who holds which socket, where it gives one.
+    #[must_use]
+    pub fn descriptors(&self) -> Descriptors {
+        let listing = match self.ebpf.program("socket_files") {
+            Some(Program::Iter(program)) => program.fd().ok().and_then(|fd| SocketFiles::of(fd.as_fd()).ok()),
+            _ => None,
+        };
+        listing.map_or(Descriptors::Proc, Descriptors::Listed)
+    }
+
+    /// Whether a hook is attached, or can be at once.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        is_on(&self.hooks, name)
+    }
+
+    /// Whether function probes show which binds find no port.
+    #[must_use]
+    pub fn shows_binds(&self) -> bool {
+        shows_binds(&self.hooks)
+    }
+
+    /// What is not seen for want of a hook.
+    #[must_use]
+    pub fn degraded(&self) -> Vec<Degradation> {
+        let mut degraded: Vec<_> = PROBES
+            .iter()
+            .filter_map(|probe| {
+                let why = self.hooks.iter().find(|hook| hook.name == probe.name)?.off_because.as_ref()?;
+                Some(Degradation {
+                    feature: probe.gives.to_owned(),
+                    why: format!("hook {} is off: {why}", probe.name),
+                    remedy: "use a newer kernel; 6.3 has every hook".to_owned(),
+                })
+            })
+            .collect();
+        degraded.extend(untold_sites(self.stacks, can_walk_task()));
+        let unseen = FUNCTIONS_SHOW.iter().filter(|shown| !shown.by.iter().any(|name| self.has(name)));
+        degraded.extend(unseen.map(|shown| Degradation {
+            feature: shown.feature.to_owned(),
+            why: "only function probes show it, and this kernel does not permit them".to_owned(),
+            remedy: shown.remedy.to_owned(),
+        }));
+        degraded
+    }
+}
+
+fn is_on(hooks: &[Hook], name: &str) -> bool {
+    hooks.iter().any(|hook| hook.name == name && hook.off_because.is_none())
+}
+
+fn shows_binds(hooks: &[Hook]) -> bool {
+    is_on(hooks, UDP_GET_PORT) && is_on(hooks, TCP_GET_PORT)
+}
+
+/// What function probes show and no hook of the base set: any of them does.
+struct Shown {
+    feature: &'static str,
+    by: &'static [&'static str],
+    remedy: &'static str,
+}
+
+const FUNCTIONS_SHOW: [Shown; 3] = [
+    Shown {
+        feature: "the instant at which a UDP socket gives its port back by connect(AF_UNSPEC)",
+        by: &[UDP_DISCONNECT],
+        remedy: "none needed: it is seen when the socket is next used or closed",
+    },
+    Shown {
+        feature: "a UDP socket that lies disconnected, told from one whose connect found no port (EAGAIN)",
+        by: &[UDP_DISCONNECT, UDP_GET_PORT],
+        remedy: "look at the pool's figures: a pool that was not near its end had a port to give",
+    },
+    Shown {
+        feature: "the instant at which the kernel closes a UDP socket of its own",
+        by: &[UDP_UNHASH],
+        remedy: "none needed: such sockets are looked up every 5 s",
+    },
+];
+
+/// Whose call sites are not told, of those that are wanted.
+fn untold_sites(wanted: Stacks, can_walk_task: bool) -> Vec<Degradation> {
+    let degradation = |feature: &str, why: &str, remedy: &str| Degradation {
+        feature: feature.to_owned(),
+        why: why.to_owned(),
+        remedy: remedy.to_owned(),
+    };
+    let unwalked = (wanted != Stacks::None && !can_walk_task).then(|| {
+        degradation(
+            if wanted == Stacks::All {
+                "call sites of bind() and UDP"
+            } else {
+                "modules of the kernel's UDP"
+            },
+            "before Linux 6.18 cgroup hooks cannot see a task's stack",
+            "use Linux 6.18 or newer; those of TCP connect and listen are told everywhere",
+        )
+    });
+    let pointerless = (wanted == Stacks::All).then(|| {
+        degradation(
+            "callers in programs built without frame pointers",
+            "the kernel follows frame pointers to find them",
+            "build with -fno-omit-frame-pointer (Rust: -C force-frame-pointers=yes)",
+        )
+    });
+    unwalked.into_iter().chain(pointerless).collect()
+}
+
+/// Whether tracing programs may ask for a socket's cookie (`bpf_get_socket_cookie`, since 5.12).
+fn can_ask_cookie() -> bool {
+    KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(5, 12, 0))
+}
+
+/// Whether a probe has a place on this kernel.
+fn is_needed(probe: &Probe, hooks: &[Hook]) -> bool {
+    match probe.name {
+        // Makes cookies at birth, which costs every socket a little: for old kernels only.
+        "sock_create" => !can_ask_cookie(),
+        // Asks for a file's socket (`bpf_sock_from_file`, since 5.11).
+        "socket_files" => {
+            KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(5, 11, 0))
+        }
+        // Is for want of the function that finds the ports.
+        SENDS => !is_on(hooks, UDP_GET_PORT),
+        _ => true,
+    }
+}
+
+/// Why a probe would tell wrong things on this kernel, if it would.
+fn unfit(probe: &Probe, hooks: &[Hook], shows_no_port: bool) -> Option<&'static str> {
+    if !matches!(probe.name, "bind4" | "bind6") || shows_binds(hooks) {
+        return None;
+    }
+    if !can_ask_verdict() {
+        return Some("before Linux 6.1 a bind that a program has denied looks like one that found no port");
+    }
+    (!shows_no_port)
+        .then_some("a bind that wants no port (IP_BIND_ADDRESS_NO_PORT) looks like one that found none")
+}
+
+/// Whether cgroup hooks may ask what the programs before them decided (`bpf_get_retval`, for hooks
+/// of addresses since 6.1).
+fn can_ask_verdict() -> bool {
+    KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(6, 1, 0))
+}
+
+/// Whether cgroup hooks may ask for the current task's stack (`bpf_get_task_stack`): refused by 6.12,
+/// granted by 6.18; the series between were not tried.
+fn can_walk_task() -> bool {
+    KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(6, 18, 0))
+}
+
+fn load(layout: &KernelLayout, btf: &Btf, options: &CaptureOptions) -> Result<Ebpf, SourceError> {
+    let buffer_bytes = options.buffer_bytes;
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(btf))
+        .verifier_log_level(VerifierLogLevel::DISABLE)
+        .map_max_entries("EVENTS", buffer_bytes);
+    for (name, value) in layout.globals() {
+        loader.override_global(name, value, true);
+    }
+    let wake_bytes = buffer_bytes / 4;
+    let handler = layout.tw_timer_handler.unwrap_or_default();
+    let can_ask_cookie = u32::from(can_ask_cookie());
+    loader.override_global("WAKE_BYTES", &wake_bytes, true);
+    loader.override_global("CAN_ASK_COOKIE", &can_ask_cookie, true);
+    let can_ask_verdict = u32::from(can_ask_verdict());
+    loader.override_global("CAN_ASK_VERDICT", &can_ask_verdict, true);
+    let stacks = match options.stacks {
+        Stacks::None => stacks::NONE,
+        Stacks::Kernel => stacks::KERNEL,
+        Stacks::All => stacks::ALL,
+    };
+    let can_walk_task = u32::from(can_walk_task());
+    loader.override_global("STACKS", &stacks, true);
+    loader.override_global("CAN_WALK_TASK", &can_walk_task, true);
+    loader.override_global("TW_TIMER_HANDLER", &handler, true);
+    loader.load(portleak_ebpf::PROBES).map_err(|error| refused("the probes' maps", &error))
+}
+
+/// Told in the program's fdinfo since 5.12; older kernels skip nothing.
+fn recursion_misses(program: RawFd) -> u64 {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{program}")).unwrap_or_default();
+    let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
+}
+
+fn attach(ebpf: &mut Ebpf, name: &str, btf: &Btf, cgroup: &impl AsFd) -> Result<(), ProgramError> {
+    // A link of its own beside others' is what `Single` means to bpf_link_create.
+    let mode = CgroupAttachMode::Single;
+    match ebpf.program_mut(name) {
+        Some(Program::BtfTracePoint(program)) => {
+            program.load(name.trim_end_matches("_nested"), btf)?;
+            if name != SENDS {
+                program.attach()?;
+            }
+        }
+        // Runs when it is asked.
+        Some(Program::Iter(program)) => program.load("task_file", btf)?,
+        Some(Program::CgroupSock(program)) => {
+            program.load()?;
+            program.attach(cgroup, mode)?;
+        }
+        Some(Program::CgroupSockAddr(program)) => {
+            program.load()?;
+            program.attach(cgroup, mode)?;
+        }
+        _ => return Err(ProgramError::NotLoaded),
+    }
+    Ok(())
+}
+
+/// Why a probe was refused, in a line: the kernel's error, and the verifier's last words if any.
+pub(crate) fn explain(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let last =
+                log.lines().rev().find(|line| !line.trim().is_empty() && !line.starts_with("processed "));
+            last.map_or_else(|| io_error.to_string(), |line| format!("{io_error}: {}", line.trim()))
+        }
+        ProgramError::SyscallError(call) => format!("{}: {}", call.call, call.io_error),
+        other => other.to_string(),
+    }
+}
+
+fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> SourceError {
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        reason = inner.to_string();
+        cause = inner.source();
+    }
+    SourceError {
+        what: format!("{what} could not be set up: {reason}"),
+        remedy: "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; `portleak doctor` tells more"
+            .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hooks(on: &[&str]) -> Vec<Hook> {
+        on.iter().map(|name| Hook { name: (*name).to_owned(), off_because: None }).collect()
+    }
+
+    fn probe(name: &str) -> &'static Probe {
+        PROBES.iter().find(|probe| probe.name == name).unwrap()
+    }
+
+    #[test]
+    fn the_hook_after_every_send_is_for_want_of_the_function() {
+        assert!(is_needed(probe(SENDS), &hooks(&[])));
+        assert!(!is_needed(probe(SENDS), &hooks(&[UDP_GET_PORT])));
+    }
+
+    #[test]
+    fn binds_are_told_apart_by_functions_or_by_what_they_show() {
+        let functions = hooks(&[UDP_GET_PORT, TCP_GET_PORT]);
+        assert_eq!(unfit(probe("bind4"), &functions, false), None);
+        assert!(unfit(probe("bind4"), &hooks(&[UDP_GET_PORT]), false).is_some());
+        assert_eq!(unfit(probe("connect4"), &hooks(&[]), false), None);
+    }
+}

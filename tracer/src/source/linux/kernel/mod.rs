@@ -1,0 +1,10 @@
+//! What the kernel answers without probes: socket lists, namespaces, symbols, the cgroup root.
+
+pub mod bound_sockets;
+pub mod cgroup_root;
+pub mod clock;
+pub mod kallsyms;
+pub mod namespace;
+pub mod netns;
+pub mod platform;
+pub mod sock_diag;
