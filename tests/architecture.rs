@@ -1,6 +1,6 @@
 //! Who may import whom: the direction of the code, as a test that reads the sources.
 //!
-//! `event` ← `engine` ← `output`, `event` ← `symbols` ← `output`, `event` ← `source`, and all that is
+//! `event` ← `engine` ← `sink`, `event` ← `symbols` ← `sink`, `event` ← `source`, and all that is
 //! kept in it ← `recording` ← `source`; everything ← `pipeline` ← `command`. What is asked of each file is
 //! decided by its path, so a new file is under the rules from its first line.
 
@@ -88,8 +88,8 @@ const STAGES: [Stage; 6] = [
         why: "it names frames of call sites, whoever took them",
     },
     Stage {
-        name: "output",
-        imports: &["event", "engine", "symbols", "output"],
+        name: "sink",
+        imports: &["event", "engine", "symbols", "sink"],
         why: "it shows what the engine found, and never asks a source",
     },
     Stage {
@@ -100,7 +100,7 @@ const STAGES: [Stage; 6] = [
     Stage {
         name: "recording",
         imports: &["event", "engine", "symbols", "recording"],
-        why: "it keeps what a source said and how it was judged, and knows neither source nor output",
+        why: "it keeps what a source said and how it was judged, and knows neither source nor sink",
     },
 ];
 
@@ -303,7 +303,7 @@ mod checker {
     fn a_stage_imports_what_lies_before_it() {
         let engine = "use crate::event::Event;\nuse crate::engine::Finding;";
         assert_eq!(lines("tracer/src/engine/holds.rs", engine), NONE);
-        assert_eq!(lines("tracer/src/output/text.rs", engine), NONE);
+        assert_eq!(lines("tracer/src/sink/text.rs", engine), NONE);
         assert_eq!(lines("tracer/src/source/file.rs", engine), [2]);
         assert_eq!(lines("tracer/src/event.rs", engine), [2]);
         assert_eq!(lines("tracer/src/pipeline.rs", engine), NONE);
@@ -313,14 +313,14 @@ mod checker {
     fn only_what_is_shown_is_named() {
         let names = "use crate::event::Frame;\nuse crate::symbols::Name;";
         assert_eq!(lines("tracer/src/symbols/mod.rs", names), NONE);
-        assert_eq!(lines("tracer/src/output/words.rs", names), NONE);
+        assert_eq!(lines("tracer/src/sink/evidence_text.rs", names), NONE);
         assert_eq!(lines("tracer/src/engine/sites.rs", names), [2]);
         assert_eq!(lines("tracer/src/source/linux/sites.rs", names), [2]);
     }
 
     #[test]
     fn paths_in_code_count_as_imports() {
-        let code = "fn f() {\n    crate::output::print();\n}";
+        let code = "fn f() {\n    crate::sink::print();\n}";
         assert_eq!(lines("tracer/src/engine/mod.rs", code), [2]);
     }
 
@@ -337,7 +337,7 @@ mod checker {
         assert_eq!(lines("tracer/src/engine/holds.rs", out), NONE);
         let out = "use super::super::source::Source;";
         assert_eq!(lines("tracer/src/engine/holds.rs", out), [1]);
-        let tests = "mod tests {\n    use super::*;\n    use super::super::output::Text;\n}";
+        let tests = "mod tests {\n    use super::*;\n    use super::super::sink::Text;\n}";
         assert_eq!(lines("tracer/src/engine/mod.rs", tests), [3]);
     }
 
@@ -348,7 +348,7 @@ mod checker {
 
     #[test]
     fn comments_and_texts_are_no_code() {
-        let code = "//! See crate::output.\n/* unsafe */ const A: &str = \"unsafe crate::output\";";
+        let code = "//! See crate::sink.\n/* unsafe */ const A: &str = \"unsafe crate::sink\";";
         assert_eq!(lines("tracer/src/engine/mod.rs", code), NONE);
     }
 

@@ -28,8 +28,8 @@ use encode::Release;
 use machine::Machine;
 use portleak::engine::Config;
 use portleak::engine::report::{Finding, Progress, Summary};
-use portleak::output::{Output, OutputError};
 use portleak::pipeline::replay;
+use portleak::sink::{Sink, SinkError};
 use portleak::source::windows::etl::Trace;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -83,18 +83,18 @@ struct Silent {
     events: u64,
 }
 
-impl Output for Silent {
-    fn start(&mut self, _: u64) -> Result<(), OutputError> {
+impl Sink for Silent {
+    fn start(&mut self, _: u64) -> Result<(), SinkError> {
         Ok(())
     }
 
-    fn finding(&mut self, _: &Finding) -> Result<(), OutputError> {
+    fn finding(&mut self, _: &Finding) -> Result<(), SinkError> {
         Ok(())
     }
 
     fn progress(&mut self, _: &Progress, _: u64) {}
 
-    fn summary(&mut self, summary: &Summary) -> Result<(), OutputError> {
+    fn summary(&mut self, summary: &Summary) -> Result<(), SinkError> {
         self.events = summary.events;
         Ok(())
     }

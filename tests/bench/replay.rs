@@ -22,9 +22,9 @@ use portleak::event::{
     Acquired, Capture, Clock, Event, EventKind, HoldId, NetNs, OwnerId, PoolId, PortRange, ProcessFacts,
     ProcessId, Protocol, SocketState,
 };
-use portleak::output::{Output, OutputError};
 use portleak::pipeline::replay::replay;
-use portleak::recording::{Head, Reader, Recording, Turn};
+use portleak::recording::{Header, Reader, Recording, Turn};
+use portleak::sink::{Sink, SinkError};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -54,7 +54,7 @@ fn main() -> Result<()> {
 
 fn write(path: &Path, connections: u64, hold: bool) -> Result<()> {
     let mut recording = Recording::create(path)?;
-    recording.begin(&Head {
+    recording.begin(&Header {
         tool: "bench".to_owned(),
         capture: capture(),
         config: Config::default(),
@@ -173,19 +173,19 @@ struct Silent {
     held: u64,
 }
 
-impl Output for Silent {
-    fn start(&mut self, _: u64) -> Result<(), OutputError> {
+impl Sink for Silent {
+    fn start(&mut self, _: u64) -> Result<(), SinkError> {
         self.before = meter::memory("VmRSS").unwrap_or_default();
         Ok(())
     }
 
-    fn finding(&mut self, _: &Finding) -> Result<(), OutputError> {
+    fn finding(&mut self, _: &Finding) -> Result<(), SinkError> {
         Ok(())
     }
 
     fn progress(&mut self, _: &Progress, _: u64) {}
 
-    fn summary(&mut self, summary: &Summary) -> Result<(), OutputError> {
+    fn summary(&mut self, summary: &Summary) -> Result<(), SinkError> {
         self.after = meter::memory("VmRSS").unwrap_or_default();
         self.events = summary.events;
         self.held = summary.owners.iter().map(|owner| owner.tcp.held).sum();

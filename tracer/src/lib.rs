@@ -16,7 +16,7 @@
 //!                                                      ▼
 //!                  engine: apply(event), advance(now) → findings, summary
 //!                                                      ▼
-//!                  output: text · json
+//!                  sink: text · json
 //! ```
 //!
 //! The split that matters is capture against meaning: everything from [`event`] on is the same on
@@ -41,7 +41,7 @@
 //! - [`recording`]: events in a file, and back; `source::file` opens one, whatever it is, and
 //!   `pipeline::replay` judges it.
 //! - [`symbols`]: the frames of a call site in people's words, from the files that they lie in.
-//! - [`output`]: findings and summary for people and for programs.
+//! - [`sink`]: findings and summary for people and for programs.
 //! - [`pipeline`]: the loop. [`os`]: signals, and the command that `portleak run` runs. [`cli`],
 //!   [`command`], [`exit`]: the outside.
 //! - [`explain`]: the codes that people meet, in plain words.
@@ -60,7 +60,7 @@
 //! - Nothing is lost silently: the probes count what the ring buffer had no room for, the stream
 //!   carries it, totals stay right, and the hold table is mended from the ledger.
 //! - `event` knows nobody; `engine` knows `event`; `symbols` names what `event` says;
-//!   `output` reads all three; `source` says `event`; `recording` keeps what is needed to judge
+//!   `sink` reads all three; `source` says `event`; `recording` keeps what is needed to judge
 //!   again.
 //!   `tests/architecture.rs` fails when that is broken.
 
@@ -71,8 +71,8 @@ pub mod event;
 pub mod exit;
 pub mod explain;
 pub mod os;
-pub mod output;
 pub mod pipeline;
 pub mod recording;
+pub mod sink;
 pub mod source;
 pub mod symbols;

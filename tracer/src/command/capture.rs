@@ -1,4 +1,4 @@
-//! What to capture: from arguments to a source, a configuration and the head of a recording.
+//! What to capture: from arguments to a source, a configuration and the header of a recording.
 
 use crate::cli::{CaptureArgs, FilterArgs, NetnsArg, RecordArgs, thresholds};
 use crate::engine::Config;
@@ -6,7 +6,7 @@ use crate::engine::scope::Scope;
 use crate::event::Capture;
 use crate::os::page_bytes;
 use crate::os::signals::OsSignals;
-use crate::recording::{Head, Recording};
+use crate::recording::{Header, Recording};
 use crate::source::{self, CaptureOptions, LiveSource, Source, Stacks, filter_targets};
 use anyhow::{Context, bail};
 use std::ffi::OsString;
@@ -17,8 +17,8 @@ pub(super) fn create_recording(args: &RecordArgs) -> anyhow::Result<Option<Recor
 }
 
 /// What a recording of `source` begins with, apart from what is known when it does.
-pub(super) fn head(source: &LiveSource, args: &CaptureArgs, command: &[OsString]) -> Head {
-    Head {
+pub(super) fn header(source: &LiveSource, args: &CaptureArgs, command: &[OsString]) -> Header {
+    Header {
         tool: concat!("portleak ", env!("CARGO_PKG_VERSION")).to_owned(),
         capture: source.capture().clone(),
         config: Config::default(),

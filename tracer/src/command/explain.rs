@@ -1,7 +1,7 @@
 //! `portleak explain`.
 
 use crate::cli::Explain;
-use crate::output::Sink;
+use crate::sink::Writer;
 use crate::{exit, explain};
 
 pub(super) fn execute(args: &Explain) -> anyhow::Result<u8> {
@@ -10,6 +10,6 @@ pub(super) fn execute(args: &Explain) -> anyhow::Result<u8> {
     } else {
         explain::look_up(&args.code.join(" "))?.to_string()
     };
-    Sink::open(None)?.write(text.as_bytes())?;
+    Writer::open(None)?.write(text.as_bytes())?;
     Ok(exit::OK)
 }

@@ -1,34 +1,38 @@
 //! `portleak replay`: a recording of portleak, or an event trace of Windows.
 
 use super::capture::in_scope;
-use super::report::{BY_VERBOSE, Subject, leak_or, open_output, open_sink};
+use super::report::{BY_VERBOSE, Subject, leak_or, open_sink, open_writer};
 use crate::cli::{ProfileArg, Replay};
 use crate::engine::Config;
 use crate::exit;
-use crate::output::Sink;
 use crate::pipeline::replay;
+use crate::sink::Writer;
 use crate::source::Source;
 use crate::source::file::{self, Replayed};
 use crate::source::windows::etl::Trace as EventTrace;
 use crate::symbols::Symbols;
 
 pub(super) fn execute(args: &Replay) -> anyhow::Result<u8> {
-    let sink = open_sink(&args.output)?;
+    let writer = open_writer(&args.output)?;
     let mut reader = match file::open(&args.file)? {
         Replayed::Recording(reader) => reader,
-        Replayed::Trace(trace) => return replay_trace(args, *trace, sink),
+        Replayed::Trace(trace) => return replay_trace(args, *trace, writer),
     };
-    let head = reader.head().clone();
+    let header = reader.header().clone();
     let config = match args.profile.map(ProfileArg::profile) {
-        Some(profile) => Config { profile, thresholds: None, ..head.config },
-        None => head.config,
+        Some(profile) => Config { profile, thresholds: None, ..header.config },
+        None => header.config,
     };
-    let capture = in_scope(&head.capture, &config.scope);
+    let capture = in_scope(&header.capture, &config.scope);
     let symbols = Symbols::Recorded(reader.take_names());
-    let subject =
-        Subject { capture: &capture, symbols, buffer_bytes: Some(head.buffer_bytes), limits_by: BY_VERBOSE };
-    let mut output = open_output(&args.output, sink, subject, None);
-    let summary = replay::replay(&mut reader, config, &mut *output)?;
+    let subject = Subject {
+        capture: &capture,
+        symbols,
+        buffer_bytes: Some(header.buffer_bytes),
+        limits_by: BY_VERBOSE,
+    };
+    let mut sink = open_sink(&args.output, writer, subject, None);
+    let summary = replay::replay(&mut reader, config, &mut *sink)?;
     for flaw in reader.flaws().to_string().lines() {
         log::warn!("{}: {flaw}", args.file.display());
     }
@@ -36,14 +40,14 @@ pub(super) fn execute(args: &Replay) -> anyhow::Result<u8> {
     Ok(leak_or(&args.output, &summary, code))
 }
 
-fn replay_trace(args: &Replay, mut trace: EventTrace, sink: Sink) -> anyhow::Result<u8> {
+fn replay_trace(args: &Replay, mut trace: EventTrace, writer: Writer) -> anyhow::Result<u8> {
     let profile = args.profile.map(ProfileArg::profile).unwrap_or_default();
     let config = Config { profile, ..Config::default() };
     let capture = trace.capture().clone();
     let subject =
         Subject { capture: &capture, symbols: Symbols::default(), buffer_bytes: None, limits_by: BY_VERBOSE };
-    let mut output = open_output(&args.output, sink, subject, None);
-    let summary = replay::trace(&mut trace, config, &mut *output)?;
+    let mut sink = open_sink(&args.output, writer, subject, None);
+    let summary = replay::trace(&mut trace, config, &mut *sink)?;
     let damage = trace.damage();
     if let Some(damage) = &damage {
         log::warn!("{}: {damage}", args.file.display());

@@ -4,16 +4,16 @@ use crate::cli::{Format, OutputArgs};
 use crate::engine::report::Summary;
 use crate::event::Capture;
 use crate::exit;
-use crate::output::json::JsonOutput;
-use crate::output::text::{Paint, ProgressLine, TextOptions, TextOutput};
-use crate::output::{Output, Sink};
+use crate::sink::json::JsonSink;
+use crate::sink::text::{Paint, ProgressLine, TextOptions, TextSink};
+use crate::sink::{Sink, Writer};
 use crate::symbols::Symbols;
 use jiff::tz::TimeZone;
 use std::io::{self, IsTerminal};
 
 /// Before anything starts: an output that cannot be written must not cost a trace.
-pub(super) fn open_sink(args: &OutputArgs) -> anyhow::Result<Sink> {
-    Ok(Sink::open(args.output.as_deref())?)
+pub(super) fn open_writer(args: &OutputArgs) -> anyhow::Result<Writer> {
+    Ok(Writer::open(args.output.as_deref())?)
 }
 
 /// What the output is about.
@@ -29,25 +29,25 @@ pub(super) struct Subject<'a> {
 pub(super) const BY_DOCTOR: &str = "portleak doctor";
 pub(super) const BY_VERBOSE: &str = "replay it with -v";
 
-pub(super) fn open_output(
+pub(super) fn open_sink(
     args: &OutputArgs,
-    sink: Sink,
+    writer: Writer,
     subject: Subject<'_>,
     progress: Option<ProgressLine>,
-) -> Box<dyn Output> {
+) -> Box<dyn Sink> {
     if args.format == Format::Json {
-        return Box::new(JsonOutput::new(sink, subject.capture, subject.symbols, args.quiet));
+        return Box::new(JsonSink::new(writer, subject.capture, subject.symbols, args.quiet));
     }
     let no_color = args.no_color || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
     let options = TextOptions {
-        paint: Paint::new(sink.is_terminal() && !no_color),
+        paint: Paint::new(writer.is_terminal() && !no_color),
         summary_only: args.quiet,
         verbose: args.verbose,
         buffer_bytes: subject.buffer_bytes,
         limits_by: subject.limits_by,
         zone: TimeZone::system(),
     };
-    Box::new(TextOutput::new(sink, progress, subject.capture, subject.symbols, options))
+    Box::new(TextSink::new(writer, progress, subject.capture, subject.symbols, options))
 }
 
 pub(super) fn progress_line(args: &OutputArgs) -> Option<ProgressLine> {

@@ -1,7 +1,7 @@
 //! `portleak run`.
 
-use super::capture::{config, create_recording, head, in_scope, listen, open_source};
-use super::report::{BY_DOCTOR, Subject, leak_or, open_output, open_sink};
+use super::capture::{config, create_recording, header, in_scope, listen, open_source};
+use super::report::{BY_DOCTOR, Subject, leak_or, open_sink, open_writer};
 use crate::cli::Run;
 use crate::os::exit_code;
 use crate::pipeline::session::{self, Plan};
@@ -10,7 +10,7 @@ use crate::symbols::Symbols;
 
 #[tokio::main(flavor = "current_thread")]
 pub(super) async fn execute(args: Run) -> anyhow::Result<u8> {
-    let sink = open_sink(&args.output)?;
+    let writer = open_writer(&args.output)?;
     let recording = create_recording(&args.record)?;
     let mut signals = listen()?;
     let config = config(&args.capture)?;
@@ -23,10 +23,10 @@ pub(super) async fn execute(args: Run) -> anyhow::Result<u8> {
         limits_by: BY_DOCTOR,
     };
     // The terminal is the command's: no progress line.
-    let mut output = open_output(&args.output, sink, subject, None);
-    let recording = recording.map(|file| (file, head(&source, &args.capture, &args.command)));
+    let mut sink = open_sink(&args.output, writer, subject, None);
+    let recording = recording.map(|file| (file, header(&source, &args.capture, &args.command)));
     let plan = Plan { command: args.command, linger: args.linger, duration: args.capture.duration };
     let (summary, status) =
-        session::run_command(&mut source, config, &plan, &mut signals, &mut *output, recording).await?;
+        session::run_command(&mut source, config, &plan, &mut signals, &mut *sink, recording).await?;
     Ok(leak_or(&args.output, &summary, exit_code(status)))
 }

@@ -1,7 +1,7 @@
 //! `portleak snapshot`.
 
 use super::capture::{in_scope, scope};
-use super::report::{BY_DOCTOR, Subject, open_output, open_sink};
+use super::report::{BY_DOCTOR, Subject, open_sink, open_writer};
 use crate::cli::Snapshot;
 use crate::engine::Config;
 use crate::exit;
@@ -11,7 +11,7 @@ use crate::source;
 use crate::symbols::Symbols;
 
 pub(super) fn execute(args: &Snapshot) -> anyhow::Result<u8> {
-    let sink = open_sink(&args.output)?;
+    let writer = open_writer(&args.output)?;
     let config = Config { scope: scope(&args.filter)?, ..Config::default() };
     let picture = source::one_shot()?;
     let capture = in_scope(&picture.capture, &config.scope);
@@ -21,7 +21,7 @@ pub(super) fn execute(args: &Snapshot) -> anyhow::Result<u8> {
         buffer_bytes: Some(page_bytes()),
         limits_by: BY_DOCTOR,
     };
-    let mut output = open_output(&args.output, sink, subject, None);
-    session::tell_picture(&picture, config, &mut *output)?;
+    let mut sink = open_sink(&args.output, writer, subject, None);
+    session::tell_picture(&picture, config, &mut *sink)?;
     Ok(exit::OK)
 }

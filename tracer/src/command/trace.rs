@@ -1,7 +1,7 @@
 //! `portleak trace`.
 
-use super::capture::{config, create_recording, head, in_scope, listen, open_source};
-use super::report::{BY_DOCTOR, Subject, leak_or, open_output, open_sink, progress_line};
+use super::capture::{config, create_recording, header, in_scope, listen, open_source};
+use super::report::{BY_DOCTOR, Subject, leak_or, open_sink, open_writer, progress_line};
 use crate::cli::Trace;
 use crate::exit;
 use crate::pipeline::session;
@@ -10,7 +10,7 @@ use crate::symbols::Symbols;
 
 #[tokio::main(flavor = "current_thread")]
 pub(super) async fn execute(args: &Trace) -> anyhow::Result<u8> {
-    let sink = open_sink(&args.output)?;
+    let writer = open_writer(&args.output)?;
     let recording = create_recording(&args.record)?;
     let mut signals = listen()?;
     let config = config(&args.capture)?;
@@ -22,10 +22,10 @@ pub(super) async fn execute(args: &Trace) -> anyhow::Result<u8> {
         buffer_bytes: Some(args.capture.buffer),
         limits_by: BY_DOCTOR,
     };
-    let mut output = open_output(&args.output, sink, subject, progress_line(&args.output));
-    let recording = recording.map(|file| (file, head(&source, &args.capture, &[])));
+    let mut sink = open_sink(&args.output, writer, subject, progress_line(&args.output));
+    let recording = recording.map(|file| (file, header(&source, &args.capture, &[])));
     let duration = args.capture.duration;
     let summary =
-        session::trace_machine(&mut source, config, duration, &mut signals, &mut *output, recording).await?;
+        session::trace_machine(&mut source, config, duration, &mut signals, &mut *sink, recording).await?;
     Ok(leak_or(&args.output, &summary, exit::OK))
 }

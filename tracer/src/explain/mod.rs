@@ -2,9 +2,9 @@
 //!
 //! Nothing is asked here, of a machine or of a trace: it is a small book, the same everywhere.
 
-mod book;
+mod catalog;
 
-use book::BOOK;
+use catalog::CATALOG;
 use std::fmt;
 
 /// One code, or several that mean the same.
@@ -41,11 +41,11 @@ pub struct Unknown {
 /// When it is not in the book.
 pub fn look_up(code: &str) -> Result<&'static Entry, Unknown> {
     let words = code.trim().trim_matches(['"', '\'', '.']).to_lowercase();
-    let by_name = || BOOK.iter().find(|entry| entry.names.iter().any(|name| name.to_lowercase() == words));
-    let by_number = || number(&words).and_then(|n| BOOK.iter().find(|entry| entry.numbers.contains(&n)));
+    let by_name = || CATALOG.iter().find(|entry| entry.names.iter().any(|name| name.to_lowercase() == words));
+    let by_number = || number(&words).and_then(|n| CATALOG.iter().find(|entry| entry.numbers.contains(&n)));
     let by_message = || {
         let has_words = words.contains(' ');
-        BOOK.iter().find(|entry| has_words && entry.message_in_one_line().to_lowercase().contains(&words))
+        CATALOG.iter().find(|entry| has_words && entry.message_in_one_line().to_lowercase().contains(&words))
     };
     by_name().or_else(by_number).or_else(by_message).ok_or_else(|| Unknown { code: code.to_owned() })
 }
@@ -58,7 +58,7 @@ pub fn contents() -> String {
             entry.message.split_once('\n').map_or((entry.message, ""), |(line, _)| (line, " …"));
         format!("  {:<31}{:<9}{first}{more}\n", entry.names.join(", "), entry.system)
     };
-    let all: String = BOOK.iter().map(line).collect();
+    let all: String = CATALOG.iter().map(line).collect();
     format!("Codes that have to do with ports; portleak explain CODE says more of one:\n{all}")
 }
 
@@ -135,8 +135,8 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_of_one_entry_only() {
-        let mut names: Vec<_> = BOOK.iter().flat_map(|entry| entry.names).collect();
-        let mut numbers: Vec<_> = BOOK.iter().flat_map(|entry| entry.numbers).collect();
+        let mut names: Vec<_> = CATALOG.iter().flat_map(|entry| entry.names).collect();
+        let mut numbers: Vec<_> = CATALOG.iter().flat_map(|entry| entry.numbers).collect();
         let counts = (names.len(), numbers.len());
         names.sort_unstable();
         names.dedup();
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_book_fits_a_terminal() {
-        for entry in BOOK {
+        for entry in CATALOG {
             let text = entry.to_string();
             for line in text.lines() {
                 assert!(line.len() <= 100, "{line}");

@@ -4,16 +4,16 @@ use super::TraceError;
 use crate::engine::report::Summary;
 use crate::engine::{Config, Engine};
 use crate::event::Event;
-use crate::output::{Output, OutputError};
-use crate::recording::{Head, Recording};
+use crate::recording::{Header, Recording};
+use crate::sink::{Sink, SinkError};
 use crate::source::Source;
 
 /// Takes in events and tells what follows from them.
 pub struct Desk<'a> {
     engine: Engine,
-    output: &'a mut dyn Output,
+    output: &'a mut dyn Sink,
     began_ns: u64,
-    recording: Option<(Recording, Head)>,
+    recording: Option<(Recording, Header)>,
 }
 
 impl<'a> Desk<'a> {
@@ -22,18 +22,18 @@ impl<'a> Desk<'a> {
     pub fn new(
         config: Config,
         began_ns: u64,
-        output: &'a mut dyn Output,
-        recording: Option<(Recording, Head)>,
+        output: &'a mut dyn Sink,
+        recording: Option<(Recording, Header)>,
     ) -> Self {
-        let recording =
-            recording.map(|(recording, head)| (recording, Head { config: config.clone(), began_ns, ..head }));
+        let recording = recording
+            .map(|(recording, header)| (recording, Header { config: config.clone(), began_ns, ..header }));
         Self { engine: Engine::new(config, began_ns), output, began_ns, recording }
     }
 
     /// It begins.
     pub(super) fn start(&mut self) -> Result<(), TraceError> {
-        if let Some((recording, head)) = &mut self.recording {
-            recording.begin(head)?;
+        if let Some((recording, header)) = &mut self.recording {
+            recording.begin(header)?;
         }
         Ok(self.output.start(self.began_ns)?)
     }
@@ -59,7 +59,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Lets the time become `now_ns` and tells what there is to tell.
-    pub(super) fn advance(&mut self, now_ns: u64) -> Result<(), OutputError> {
+    pub(super) fn advance(&mut self, now_ns: u64) -> Result<(), SinkError> {
         self.engine.advance(now_ns);
         self.engine.take_findings().iter().try_for_each(|finding| self.output.finding(finding))
     }
@@ -91,7 +91,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Tells the summary.
-    pub(super) fn conclude(&mut self, now_ns: u64) -> Result<Summary, OutputError> {
+    pub(super) fn conclude(&mut self, now_ns: u64) -> Result<Summary, SinkError> {
         self.advance(now_ns)?;
         let summary = self.engine.summary(now_ns);
         self.output.summary(&summary)?;

@@ -10,8 +10,8 @@ pub mod replay;
 pub mod session;
 
 use crate::engine::report::Summary;
-use crate::output::OutputError;
 use crate::recording::RecordError;
+use crate::sink::SinkError;
 use crate::source::{Source, SourceError};
 pub use desk::Desk;
 use std::pin::pin;
@@ -31,7 +31,7 @@ pub enum TraceError {
     Source(#[from] SourceError),
     /// The output cannot be written.
     #[error(transparent)]
-    Output(#[from] OutputError),
+    Sink(#[from] SinkError),
     /// The recording cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -50,7 +50,7 @@ pub async fn trace<S: Source, T>(
     until: impl Future<Output = T>,
 ) -> Result<(Summary, T), TraceError> {
     let ended = follow(source, &mut desk, until).await;
-    if let Err(TraceError::Output(error)) = ended {
+    if let Err(TraceError::Sink(error)) = ended {
         return Err(error.into());
     }
     let mut events = Vec::new();

@@ -4,8 +4,8 @@
 use super::{Desk, TraceError};
 use crate::engine::Config;
 use crate::engine::report::Summary;
-use crate::output::Output;
 use crate::recording::{Reader, Turn};
+use crate::sink::Sink;
 use crate::source::Source;
 use crate::source::file::broken;
 use crate::source::windows::etl::Trace;
@@ -18,7 +18,7 @@ use std::io::{Read, Seek};
 pub fn trace<R: Read + Seek>(
     trace: &mut Trace<R>,
     config: Config,
-    output: &mut dyn Output,
+    output: &mut dyn Sink,
 ) -> Result<Summary, TraceError> {
     let mut desk = Desk::new(config, trace.now_ns(), output, None);
     desk.start()?;
@@ -37,9 +37,9 @@ pub fn trace<R: Read + Seek>(
 pub fn replay<R: Read + Seek>(
     reader: &mut Reader<R>,
     config: Config,
-    output: &mut dyn Output,
+    output: &mut dyn Sink,
 ) -> Result<Summary, TraceError> {
-    let mut desk = Desk::new(config, reader.head().began_ns, output, None);
+    let mut desk = Desk::new(config, reader.header().began_ns, output, None);
     desk.start()?;
     let mut events = Vec::new();
     loop {
@@ -57,9 +57,9 @@ pub fn replay<R: Read + Seek>(
 mod tests {
     use super::*;
     use crate::event::{Acquired, Event, EventKind, HoldId, OwnerId, ProcessId, Protocol, SocketState};
-    use crate::output::json::JsonOutput;
-    use crate::output::sample::{self, Written};
-    use crate::recording::{Head, Recording};
+    use crate::recording::{Header, Recording};
+    use crate::sink::fixtures::{self, Written};
+    use crate::sink::json::JsonSink;
     use crate::symbols::Symbols;
     use std::io::{self, Cursor, Write};
     use std::net::Ipv4Addr;
@@ -79,16 +79,16 @@ mod tests {
         }
     }
 
-    fn output(written: &Written) -> JsonOutput {
-        JsonOutput::new(written.sink(), &sample::capture(), Symbols::default(), false)
+    fn output(written: &Written) -> JsonSink {
+        JsonSink::new(written.writer(), &fixtures::capture(), Symbols::default(), false)
     }
 
     fn acquired(hold: u64) -> EventKind {
         EventKind::Acquired(Acquired {
             hold: HoldId(hold),
             owner: OwnerId::Process(ProcessId { pid: 7, started_ticks: 7 }),
-            pool: sample::pool(Protocol::Tcp),
-            range: Some(sample::range()),
+            pool: fixtures::pool(Protocol::Tcp),
+            range: Some(fixtures::range()),
             pre_existing: false,
             local: Ipv4Addr::LOCALHOST.into(),
             port: Some(40_000 + (hold % 10_000) as u16),
@@ -103,7 +103,7 @@ mod tests {
     fn leak(second: u64) -> Vec<Event> {
         let event = |i: u64| {
             let late_s = if i.is_multiple_of(7) { 0.06 } else { 0.0 };
-            let at_ns = sample::at(second as f64 + i as f64 / 20.0 - late_s);
+            let at_ns = fixtures::at(second as f64 + i as f64 / 20.0 - late_s);
             let hold = 20 * second + i;
             let kind =
                 if i % 5 == 4 { EventKind::Released { hold: HoldId(hold - 3) } } else { acquired(hold) };
@@ -116,9 +116,9 @@ mod tests {
     fn a_replay_says_what_was_said_live() {
         let (pipe, file) = mpsc::channel();
         let recording = Recording::new("test", Box::new(Pipe(pipe))).unwrap();
-        let head = Head {
+        let header = Header {
             tool: String::new(),
-            capture: sample::capture(),
+            capture: fixtures::capture(),
             config: Config::default(),
             command: Vec::new(),
             buffer_bytes: 0,
@@ -127,16 +127,16 @@ mod tests {
         let live = Written::default();
         let mut output_live = output(&live);
         let mut desk =
-            Desk::new(Config::default(), sample::at(0.0), &mut output_live, Some((recording, head)));
+            Desk::new(Config::default(), fixtures::at(0.0), &mut output_live, Some((recording, header)));
         desk.start().unwrap();
         for second in 0..60 {
-            desk.take(&mut leak(second), sample::at(second as f64 + 1.0111)).unwrap();
+            desk.take(&mut leak(second), fixtures::at(second as f64 + 1.0111)).unwrap();
         }
-        desk.finish(&mut Vec::new(), sample::at(60.5)).unwrap();
+        desk.finish(&mut Vec::new(), fixtures::at(60.5)).unwrap();
 
         let mut reader = Reader::open(Cursor::new(file.iter().collect::<Vec<_>>().concat())).unwrap();
         let again = Written::default();
-        let config = reader.head().config.clone();
+        let config = reader.header().config.clone();
         replay(&mut reader, config, &mut output(&again)).unwrap();
         assert_eq!(again.text(), live.text());
         assert!(live.text().contains("\"verdict\":\"leak\""), "{}", live.text());

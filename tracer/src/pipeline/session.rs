@@ -7,8 +7,8 @@ use crate::exit;
 use crate::os::Signal;
 use crate::os::child::{Child, SpawnError};
 use crate::os::signals::Signals;
-use crate::output::{Output, OutputError};
-use crate::recording::{Head, Recording};
+use crate::recording::{Header, Recording};
+use crate::sink::{Sink, SinkError};
 use crate::source::{OneShot, Source};
 use std::ffi::OsString;
 use std::io;
@@ -62,8 +62,8 @@ pub async fn trace_machine<S: Source>(
     config: Config,
     duration: Option<Duration>,
     signals: &mut impl Signals,
-    output: &mut dyn Output,
-    recording: Option<(Recording, Head)>,
+    output: &mut dyn Sink,
+    recording: Option<(Recording, Header)>,
 ) -> Result<Summary, TraceError> {
     let desk = Desk::new(config, source.began_ns(), output, recording);
     let until = async {
@@ -81,7 +81,7 @@ pub async fn trace_machine<S: Source>(
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn tell_picture(picture: &OneShot, config: Config, output: &mut dyn Output) -> Result<(), OutputError> {
+pub fn tell_picture(picture: &OneShot, config: Config, output: &mut dyn Sink) -> Result<(), SinkError> {
     let mut engine = Engine::new(config, picture.at_ns);
     for event in &picture.events {
         engine.apply(event);
@@ -99,8 +99,8 @@ pub async fn run_command<S: Source>(
     mut config: Config,
     plan: &Plan,
     signals: &mut impl Signals,
-    output: &mut dyn Output,
-    recording: Option<(Recording, Head)>,
+    output: &mut dyn Sink,
+    recording: Option<(Recording, Header)>,
 ) -> Result<(Summary, ExitStatus), RunError> {
     // The engine needs the pid, and the child may take ports at once: so the engine begins at an
     // instant before the child, and the source holds its events until the first drain.

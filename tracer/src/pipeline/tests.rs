@@ -7,7 +7,7 @@ use crate::engine::report::{Finding, Progress};
 use crate::event::{Capture, Event, EventKind};
 use crate::os::Signal;
 use crate::os::signals::Signals;
-use crate::output::{Output, sample};
+use crate::sink::{Sink, fixtures};
 use std::collections::VecDeque;
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ struct Script {
 impl Script {
     fn new(instants: &[f64]) -> Self {
         Self {
-            capture: sample::capture(),
+            capture: fixtures::capture(),
             began: Instant::now(),
             left: instants.iter().copied().collect(),
             breaks: false,
@@ -43,7 +43,7 @@ impl Source for Script {
     }
 
     fn now_ns(&self) -> u64 {
-        sample::at(self.began.elapsed().as_secs_f64())
+        fixtures::at(self.began.elapsed().as_secs_f64())
     }
 
     async fn ready(&mut self) {
@@ -83,22 +83,22 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn call(&mut self, name: &'static str) -> Result<(), OutputError> {
+    fn call(&mut self, name: &'static str) -> Result<(), SinkError> {
         self.calls.push(name);
         if self.fails_at == Some(name) {
             let name = "standard output".to_owned();
-            return Err(OutputError::Closed { name });
+            return Err(SinkError::Closed { name });
         }
         Ok(())
     }
 }
 
-impl Output for Recorder {
-    fn start(&mut self, _: u64) -> Result<(), OutputError> {
+impl Sink for Recorder {
+    fn start(&mut self, _: u64) -> Result<(), SinkError> {
         self.call("start")
     }
 
-    fn finding(&mut self, _: &Finding) -> Result<(), OutputError> {
+    fn finding(&mut self, _: &Finding) -> Result<(), SinkError> {
         self.call("finding")
     }
 
@@ -106,7 +106,7 @@ impl Output for Recorder {
         self.progress_ns.push(now_ns);
     }
 
-    fn summary(&mut self, _: &Summary) -> Result<(), OutputError> {
+    fn summary(&mut self, _: &Summary) -> Result<(), SinkError> {
         self.call("summary")
     }
 }
@@ -154,7 +154,7 @@ async fn duration_ends_the_trace_and_nothing_is_left_in_the_source() {
     assert_eq!(output.calls.first(), Some(&"start"));
     assert_eq!(output.calls.last(), Some(&"summary"));
     assert!(source.stopped && source.left.is_empty());
-    assert_eq!(source.now_ns(), sample::at(3.0));
+    assert_eq!(source.now_ns(), fixtures::at(3.0));
     // 0, 250 ms, … 2,750 ms.
     assert_eq!(output.progress_ns.len(), 12);
 }
@@ -176,7 +176,7 @@ async fn a_busy_source_does_not_starve_the_end() {
     let duration = Some(Duration::from_millis(500));
     let (mut signals, mut output) = (Said::default(), Recorder::default());
     trace_machine(&mut source, Config::default(), duration, &mut signals, &mut output, None).await.unwrap();
-    assert_eq!(source.now_ns(), sample::at(0.5));
+    assert_eq!(source.now_ns(), fixtures::at(0.5));
 }
 
 #[tokio::test(start_paused = true)]

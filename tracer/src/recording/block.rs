@@ -13,7 +13,7 @@ const CONTENT_MAX: u32 = 16 << 20;
 pub(super) struct Kind(pub(super) u8);
 
 impl Kind {
-    pub(super) const HEAD: Self = Self(1);
+    pub(super) const HEADER: Self = Self(1);
     pub(super) const EVENTS: Self = Self(2);
     pub(super) const NAMES: Self = Self(3);
     pub(super) const END: Self = Self(4);
@@ -21,7 +21,7 @@ impl Kind {
 
 /// The header of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct BlockHeader {
     pub(super) kind: Kind,
     /// Whether the content is compressed.
     compressed: bool,
@@ -35,7 +35,7 @@ pub(super) struct Header {
     checksum: u32,
 }
 
-impl Header {
+impl BlockHeader {
     fn bytes(&self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
         let fields: [&[u8]; 8] = [
@@ -104,16 +104,16 @@ impl Packer {
         let room = HEADER_LEN + lz4_flex::block::get_maximum_output_size(content.len());
         self.stored.resize(room.max(HEADER_LEN + content.len()), 0);
         let (head, body) = self.stored.split_at_mut(HEADER_LEN);
-        // The head stays legible.
+        // The recording's header stays legible.
         let packed =
-            if kind == Kind::HEAD { None } else { lz4_flex::block::compress_into(content, body).ok() };
+            if kind == Kind::HEADER { None } else { lz4_flex::block::compress_into(content, body).ok() };
         let packed = packed.filter(|len| *len < content.len());
         if packed.is_none() {
             body[..content.len()].copy_from_slice(content);
         }
         let stored_len = packed.unwrap_or(content.len());
         let length = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-        let header = Header {
+        let header = BlockHeader {
             kind,
             compressed: packed.is_some(),
             content_len: length(content.len()),
@@ -135,13 +135,13 @@ mod tests {
     fn check(content: &[u8], expect_compressed: bool) {
         let mut packer = Packer::default();
         let block = packer.pack(Kind::EVENTS, content, 3).to_vec();
-        let header = Header::parse(block.first_chunk().unwrap()).unwrap();
+        let header = BlockHeader::parse(block.first_chunk().unwrap()).unwrap();
         let mut unpacked = Vec::new();
         assert!(header.unpack(&block[HEADER_LEN..], &mut unpacked));
         assert_eq!((unpacked.as_slice(), header.compressed), (content, expect_compressed));
         assert_eq!((header.kind, header.events_before, header.events), (Kind::EVENTS, 0, 3));
         let next = packer.pack(Kind::END, &[], 0);
-        assert_eq!(Header::parse(next.first_chunk().unwrap()).unwrap().events_before, 3);
+        assert_eq!(BlockHeader::parse(next.first_chunk().unwrap()).unwrap().events_before, 3);
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
         for at in 0..block.len() {
             let mut bytes = block.clone();
             bytes[at] ^= 0x10;
-            let header = Header::parse(bytes.first_chunk().unwrap());
+            let header = BlockHeader::parse(bytes.first_chunk().unwrap());
             let whole = header.is_some_and(|header| header.unpack(&bytes[HEADER_LEN..], &mut Vec::new()));
             assert!(!whole, "byte {at}");
         }
@@ -166,7 +166,7 @@ mod tests {
     /// A length that nobody writes must not take the reader's memory.
     #[test]
     fn lengths_are_not_believed_blindly() {
-        let header = Header {
+        let header = BlockHeader {
             kind: Kind::EVENTS,
             compressed: true,
             content_len: u32::MAX,
@@ -175,6 +175,6 @@ mod tests {
             events: 0,
             checksum: 0,
         };
-        assert_eq!(Header::parse(&header.bytes()), None);
+        assert_eq!(BlockHeader::parse(&header.bytes()), None);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! magic (8 bytes) · version: major, minor (u16 each)
-//! block: head    what was captured, and how it was judged (JSON, not compressed)
+//! block: header  what was captured, and how it was judged (JSON, not compressed)
 //! block: events  at most 64 KiB or a second of them, whichever comes first
 //! block: names   of call sites, as they were found out (JSON)
 //! …
@@ -19,9 +19,10 @@
 //! a replay is told the same in the same order, so it finds the same.
 
 mod block;
+mod damage;
 mod events;
 mod field;
-mod head;
+mod header;
 mod kinds;
 mod names;
 mod reader;
@@ -31,8 +32,9 @@ mod tables;
 mod tests;
 mod writer;
 
-pub use head::Head;
-pub use reader::{Damage, Flaws, OpenError, Reader, Turn};
+pub use damage::{Damage, Flaws};
+pub use header::Header;
+pub use reader::{OpenError, Reader, Turn};
 pub use writer::{RecordError, Recording};
 
 /// The first bytes of a recording. The first is no text; the line ends show a transfer that "mends"

@@ -1,21 +1,19 @@
 //! Reads a recording: all of it that is whole, and what is not by its place.
 
-use super::block::{Header, Kind};
+use super::block::{BlockHeader, Kind};
+use super::damage::Flaws;
 use super::events::{Block, Item};
-use super::head::Head;
+use super::header::Header;
 use super::scan::Scan;
 use super::{MAGIC, MAJOR, names};
 use crate::event::{Event, EventKind, LossStage};
 use crate::symbols::Names;
-use std::fmt;
 use std::io::{self, Read, Seek};
 
 /// Length of what comes before the first block: magic and version.
 const PRELUDE_LEN: usize = MAGIC.len() + 4;
 /// Events given at once at most.
 const EVENTS_MAX: usize = 8_192;
-/// Damaged places that are told one by one.
-const PLACES_MAX: usize = 16;
 
 /// A file cannot be replayed at all.
 #[derive(Debug, thiserror::Error)]
@@ -30,79 +28,11 @@ pub enum OpenError {
         major: u16,
     },
     /// What says how to read it is damaged.
-    #[error("its head is {0}, without which the rest cannot be read")]
-    Headless(&'static str),
+    #[error("its header is {0}, without which the rest cannot be read")]
+    NoHeader(&'static str),
     /// It cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-/// A part of a recording that cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// Where it begins, in bytes from the beginning of the file.
-    pub offset: u64,
-    /// How long it is.
-    pub bytes: u64,
-    /// Whether the file ends in it.
-    pub cut: bool,
-}
-
-/// What a recording lacks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Flaws {
-    /// The damaged places, the first ones.
-    pub places: Vec<Damage>,
-    /// All of them.
-    pub damaged: u64,
-    /// Events that were in them, as far as can be told.
-    pub lost: u64,
-    /// Events that only a later version understands.
-    pub unknown: u64,
-    /// Whether it has no end: its writer was killed, or the file was cut between two blocks.
-    pub unfinished: bool,
-}
-
-impl Flaws {
-    pub(super) fn damaged(&mut self, place: Damage) {
-        self.damaged += 1;
-        if self.places.len() < PLACES_MAX {
-            self.places.push(place);
-        }
-    }
-
-    /// Whether bytes were damaged or are missing.
-    #[must_use]
-    pub fn is_damaged(&self) -> bool {
-        self.damaged > 0
-    }
-}
-
-/// One sentence a line; empty when nothing is wrong.
-impl fmt::Display for Flaws {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Damage { offset, bytes, cut } in &self.places {
-            let what = if *cut { "is cut" } else { "is damaged" };
-            writeln!(f, "the recording {what} at byte {offset}: {bytes} bytes could not be read")?;
-        }
-        if self.damaged > self.places.len() as u64 {
-            writeln!(f, "it is damaged at {} places in all", self.damaged)?;
-        }
-        if self.lost > 0 {
-            writeln!(f, "{} events were in what could not be read", self.lost)?;
-        }
-        if self.unfinished && self.damaged == 0 {
-            writeln!(f, "the recording was not finished: up to a second before its end may be missing")?;
-        }
-        if self.unknown > 0 {
-            writeln!(
-                f,
-                "{} events are of a later version and were passed over; update portleak",
-                self.unknown
-            )?;
-        }
-        Ok(())
-    }
 }
 
 /// What [`Reader::turn`] came to.
@@ -120,7 +50,7 @@ pub enum Turn {
 #[derive(Debug)]
 pub struct Reader<R> {
     scan: Scan<R>,
-    head: Head,
+    header: Header,
     names: Names,
     block: Block,
     /// Events before the next item, those that could not be read included.
@@ -148,12 +78,12 @@ impl<R: Read + Seek> Reader<R> {
             return Err(OpenError::Newer { major });
         }
         let mut scan = Scan::new(file, PRELUDE_LEN as u64)?;
-        let head = read_head(&mut scan)?;
+        let header = read_header(&mut scan)?;
         let names = read_names(&mut scan)?;
         Ok(Self {
             scan: scan.restart(PRELUDE_LEN as u64)?,
-            last_ns: head.began_ns,
-            head,
+            last_ns: header.began_ns,
+            header,
             names,
             block: Block::default(),
             events: 0,
@@ -163,8 +93,8 @@ impl<R: Read + Seek> Reader<R> {
 
     /// What it begins with.
     #[must_use]
-    pub fn head(&self) -> &Head {
-        &self.head
+    pub fn header(&self) -> &Header {
+        &self.header
     }
 
     /// The names of the call sites, those of the whole recording.
@@ -232,7 +162,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Events are missing before this block: the engine must know.
-    fn tell_loss(&mut self, header: &Header, events: &mut Vec<Event>) {
+    fn tell_loss(&mut self, header: &BlockHeader, events: &mut Vec<Event>) {
         let count = header.events_before.saturating_sub(self.events);
         self.events = header.events_before;
         if count > 0 {
@@ -243,15 +173,15 @@ impl<R: Read + Seek> Reader<R> {
     }
 }
 
-fn read_head<R: Read + Seek>(scan: &mut Scan<R>) -> Result<Head, OpenError> {
+fn read_header<R: Read + Seek>(scan: &mut Scan<R>) -> Result<Header, OpenError> {
     let mut content = Vec::new();
     let flaws = &mut Flaws::default();
     let header = scan.header(flaws)?;
-    let header = header.filter(|header| header.kind == Kind::HEAD).ok_or(OpenError::Headless("missing"))?;
+    let header = header.filter(|header| header.kind == Kind::HEADER).ok_or(OpenError::NoHeader("missing"))?;
     if !scan.content(&header, &mut content, flaws)? {
-        return Err(OpenError::Headless("damaged"));
+        return Err(OpenError::NoHeader("damaged"));
     }
-    serde_json::from_slice(&content).map_err(|_| OpenError::Headless("not understood"))
+    serde_json::from_slice(&content).map_err(|_| OpenError::NoHeader("not understood"))
 }
 
 fn read_names<R: Read + Seek>(scan: &mut Scan<R>) -> io::Result<Names> {

@@ -1,7 +1,7 @@
 //! Goes from block to block of a file, and over what is damaged to the next one that is whole.
 
-use super::block::{HEADER_LEN, Header};
-use super::reader::{Damage, Flaws};
+use super::block::{BlockHeader, HEADER_LEN};
+use super::damage::{Damage, Flaws};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 /// Bytes looked through at once for the next block.
@@ -35,7 +35,7 @@ impl<R: Read + Seek> Scan<R> {
     }
 
     /// The header of the next block that is whole; `None` at the end of the file.
-    pub(super) fn header(&mut self, flaws: &mut Flaws) -> io::Result<Option<Header>> {
+    pub(super) fn header(&mut self, flaws: &mut Flaws) -> io::Result<Option<BlockHeader>> {
         let mut bytes = [0; HEADER_LEN];
         self.block = self.at;
         let read = read_up_to(&mut self.file, &mut bytes)?;
@@ -43,7 +43,7 @@ impl<R: Read + Seek> Scan<R> {
         if read == 0 {
             return Ok(None);
         }
-        if let Some(header) = Header::parse(&bytes).filter(|_| read == HEADER_LEN) {
+        if let Some(header) = BlockHeader::parse(&bytes).filter(|_| read == HEADER_LEN) {
             return Ok(Some(header));
         }
         let offset = self.block;
@@ -54,7 +54,7 @@ impl<R: Read + Seek> Scan<R> {
     }
 
     /// Passes over the content.
-    pub(super) fn skip(&mut self, header: &Header) -> io::Result<()> {
+    pub(super) fn skip(&mut self, header: &BlockHeader) -> io::Result<()> {
         self.at += u64::from(header.stored_len);
         self.file.seek_relative(header.stored_len.into())
     }
@@ -62,7 +62,7 @@ impl<R: Read + Seek> Scan<R> {
     /// The content of the block; `false` when it is damaged, or not all there.
     pub(super) fn content(
         &mut self,
-        header: &Header,
+        header: &BlockHeader,
         content: &mut Vec<u8>,
         flaws: &mut Flaws,
     ) -> io::Result<bool> {
@@ -83,12 +83,12 @@ impl<R: Read + Seek> Scan<R> {
     }
 
     /// The first header from `start` on, which is then read; the file's end when there is none.
-    fn find(&mut self, start: u64) -> io::Result<Option<Header>> {
+    fn find(&mut self, start: u64) -> io::Result<Option<BlockHeader>> {
         self.go_to(start)?;
         let (mut window, mut window_at) = (Vec::new(), start);
         loop {
             let read = self.file.by_ref().take(WINDOW).read_to_end(&mut window)?;
-            let headers = window.array_windows::<HEADER_LEN>().map(Header::parse);
+            let headers = window.array_windows::<HEADER_LEN>().map(BlockHeader::parse);
             if let Some((at, header)) = headers.enumerate().find_map(|(at, header)| Some((at, header?))) {
                 self.block = window_at + at as u64;
                 self.go_to(self.block + HEADER_LEN as u64)?;

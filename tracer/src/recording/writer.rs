@@ -2,7 +2,7 @@
 
 use super::block::{Kind, Packer};
 use super::field::Encoder;
-use super::head::Head;
+use super::header::Header;
 use super::names::{self, Namer};
 use super::{MAGIC, MAJOR, MINOR};
 use crate::event::Event;
@@ -90,9 +90,9 @@ impl Recording {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn begin(&mut self, head: &Head) -> Result<(), RecordError> {
-        let head = serde_json::to_vec(head).map_err(|error| self.broken(error.into()))?;
-        self.write(Kind::HEAD, &head, 0)
+    pub fn begin(&mut self, header: &Header) -> Result<(), RecordError> {
+        let header = serde_json::to_vec(header).map_err(|error| self.broken(error.into()))?;
+        self.write(Kind::HEADER, &header, 0)
     }
 
     /// Takes in what happened, and that the engine was told the time after it.

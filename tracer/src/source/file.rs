@@ -132,7 +132,7 @@ pub fn open(path: &Path) -> Result<Replayed, SourceError> {
     let reader = Reader::open(file).map_err(|error| match &error {
         OpenError::Newer { .. } => cannot(&error.to_string(), "update portleak"),
         OpenError::Foreign => cannot("it is cut within its first bytes", "record it again"),
-        OpenError::Headless(_) => cannot(&error.to_string(), "ask for the file again, or record it again"),
+        OpenError::NoHeader(_) => cannot(&error.to_string(), "ask for the file again, or record it again"),
         OpenError::Io(_) => cannot(&error.to_string(), "copy it to this machine first"),
     })?;
     Ok(Replayed::Recording(Box::new(reader)))

@@ -3,10 +3,10 @@
 //! Frames are named when they are shown, from the files that they lie in, so it does not matter
 //! whether the process still lives. A file without symbols still gives its name and the offset.
 
-mod plumbing;
+mod frame_origin;
 
-use plumbing::origin;
-pub use plumbing::telling;
+use frame_origin::origin;
+pub use frame_origin::representative;
 
 use crate::event::Frame;
 use blazesym::symbolize::source::{Elf, Source};
@@ -209,7 +209,7 @@ mod tests {
             return assert!(maps.is_empty(), "not in its own maps");
         };
         let names = Symbols::default().names(&[Frame::File { path: program, offset }]);
-        let name = telling(&names).unwrap().to_string();
+        let name = representative(&names).unwrap().to_string();
         assert!(name.contains("this_very_function_is_found") && name.contains("(mod.rs:"), "{names:?}");
     }
 

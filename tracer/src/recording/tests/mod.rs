@@ -2,8 +2,9 @@
 
 mod arbitrary;
 
-use super::reader::{Flaws, OpenError, Reader, Turn};
-use super::{Head, Recording};
+use super::damage::Flaws;
+use super::reader::{OpenError, Reader, Turn};
+use super::{Header, Recording};
 use crate::engine::Config;
 use crate::event::{Capture, Clock, Event, EventKind, HoldId, LossStage, NetNs, PoolId, PortRange, Protocol};
 use proptest::prelude::*;
@@ -41,8 +42,8 @@ fn capture() -> Capture {
     }
 }
 
-fn head() -> Head {
-    Head {
+fn header() -> Header {
+    Header {
         tool: "portleak test".to_owned(),
         capture: capture(),
         config: Config::default(),
@@ -59,7 +60,7 @@ type Batch = (Vec<Event>, u64);
 fn record(batches: &[Batch]) -> Vec<u8> {
     let file = File::default();
     let mut recording = Recording::new("test", Box::new(file.clone())).unwrap();
-    recording.begin(&head()).unwrap();
+    recording.begin(&header()).unwrap();
     for (events, now_ns) in batches {
         recording.batch(events, *now_ns).unwrap();
     }
@@ -132,7 +133,7 @@ proptest! {
                 prop_assert!(flaws.unfinished);
             }
             Err(OpenError::Foreign) => prop_assert!(part.len() < 12),
-            Err(OpenError::Headless(_)) => prop_assert!(part.len() < 1_500),
+            Err(OpenError::NoHeader(_)) => prop_assert!(part.len() < 1_500),
             Err(error) => prop_assert!(false, "{}", error),
         }
     }
@@ -185,7 +186,7 @@ fn a_damaged_block_is_passed_over_and_counted() {
     let mut bytes = record(&batches);
     let marker = super::block::MARKER;
     let starts: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(&marker)).collect();
-    assert_eq!(starts.len(), 1 + 5 + 1, "head, events, end");
+    assert_eq!(starts.len(), 1 + 5 + 1, "header, events, end");
     for (inside, what) in [(2, "the header"), (super::block::HEADER_LEN + 9, "the content")] {
         let at = starts[3] + inside;
         bytes[at] ^= 0xff;
@@ -219,7 +220,7 @@ fn a_file_that_ends_too_soon_says_where() {
 #[test]
 fn the_head_comes_back() {
     let reader = Reader::open(Cursor::new(record(&[]))).unwrap();
-    assert_eq!(*reader.head(), head());
+    assert_eq!(*reader.header(), header());
 }
 
 #[test]

@@ -2,22 +2,22 @@
 //! seconds.
 
 mod columns;
+mod data_quality;
 mod finding;
-mod headline;
 mod holders;
 mod paint;
 mod pools;
 mod progress;
-mod quality;
+mod summary_text;
 mod table;
 
+pub(super) use data_quality::limited;
 pub use paint::Paint;
 pub(super) use pools::{pool_line, several};
 pub use progress::ProgressLine;
-pub(super) use quality::limited;
 
-use super::setting::Setting;
-use super::{Output, OutputError, Sink};
+use super::context::Context;
+use super::{Sink, SinkError, Writer};
 use crate::engine::report::{Finding, Progress, Summary, Verdict};
 use crate::event::{Capture, Degradation};
 use crate::symbols::Symbols;
@@ -44,10 +44,10 @@ pub struct TextOptions {
 }
 
 /// Text.
-pub struct TextOutput {
-    sink: Sink,
+pub struct TextSink {
+    writer: Writer,
     progress: Option<ProgressLine>,
-    setting: Setting,
+    context: Context,
     degraded: Vec<Degradation>,
     options: TextOptions,
     told: bool,
@@ -55,20 +55,20 @@ pub struct TextOutput {
     totals_kept: bool,
 }
 
-impl TextOutput {
-    /// Writes to `sink` what is seen under `capture`, and how it goes to `progress`.
+impl TextSink {
+    /// Writes to `writer` what is seen under `capture`, and how it goes to `progress`.
     #[must_use]
     pub fn new(
-        sink: Sink,
+        writer: Writer,
         progress: Option<ProgressLine>,
         capture: &Capture,
         symbols: Symbols,
         options: TextOptions,
     ) -> Self {
         Self {
-            sink,
+            writer,
             progress,
-            setting: Setting::new(capture, symbols, options.zone.clone()),
+            context: Context::new(capture, symbols, options.zone.clone()),
             degraded: capture.degraded.clone(),
             options,
             told: false,
@@ -76,23 +76,23 @@ impl TextOutput {
         }
     }
 
-    fn write(&mut self, text: &str) -> Result<(), OutputError> {
+    fn write(&mut self, text: &str) -> Result<(), SinkError> {
         if let Some(progress) = &mut self.progress {
             progress.clear();
         }
-        self.sink.write(text.as_bytes())
+        self.writer.write(text.as_bytes())
     }
 }
 
-impl Output for TextOutput {
-    fn start(&mut self, now_ns: u64) -> Result<(), OutputError> {
+impl Sink for TextSink {
+    fn start(&mut self, now_ns: u64) -> Result<(), SinkError> {
         if let Some(progress) = &mut self.progress {
             progress.start(now_ns);
         }
         Ok(())
     }
 
-    fn finding(&mut self, finding: &Finding) -> Result<(), OutputError> {
+    fn finding(&mut self, finding: &Finding) -> Result<(), SinkError> {
         self.totals_kept &= !matches!(finding, Finding::Lost { stage, .. } if !stage.keeps_totals());
         if self.options.summary_only {
             return Ok(());
@@ -103,7 +103,7 @@ impl Output for TextOutput {
             return Ok(());
         }
         self.told = true;
-        let text = finding::text(finding, &self.setting, &self.options);
+        let text = finding::text(finding, &self.context, &self.options);
         self.write(&text)
     }
 
@@ -113,19 +113,19 @@ impl Output for TextOutput {
         }
     }
 
-    fn summary(&mut self, summary: &Summary) -> Result<(), OutputError> {
+    fn summary(&mut self, summary: &Summary) -> Result<(), SinkError> {
         let mut parts = vec![
-            headline::text(summary, &self.setting, &self.options.paint),
+            summary_text::text(summary, &self.context, &self.options.paint),
             table::text(&summary.owners, &self.options.paint),
             pools::text(&summary.pools),
-            quality::text(summary, self.totals_kept, &self.degraded, &self.options),
+            data_quality::text(summary, self.totals_kept, &self.degraded, &self.options),
         ];
         parts.retain(|part| !part.is_empty());
         let gap = if self.told { "\n" } else { "" };
         self.write(&format!("{gap}{}", parts.join("\n")))
     }
 
-    fn snapshot(&mut self, summary: &Summary) -> Result<(), OutputError> {
+    fn snapshot(&mut self, summary: &Summary) -> Result<(), SinkError> {
         // Nobody but this run can say what it could not see, so it is always told.
         let limits: String = self.degraded.iter().map(limited).collect();
         let mut parts = vec![

@@ -1,7 +1,7 @@
 //! Tables: cells in columns that fit into a line.
 
 use super::WIDTH;
-use crate::output::names::cut;
+use crate::sink::names::cut;
 
 /// The least that the first column is cut to.
 const FIRST_WIDTH_MIN: usize = 16;

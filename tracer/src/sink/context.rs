@@ -8,9 +8,9 @@ use jiff::{Timestamp, Zoned};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// The circumstances of a capture that output needs.
+/// The circumstances of a capture that sinks need.
 #[derive(Clone, Debug)]
-pub struct Setting {
+pub struct Context {
     clock: Clock,
     ticks_per_s: u64,
     zone: TimeZone,
@@ -18,8 +18,8 @@ pub struct Setting {
     symbols: Rc<Symbols>,
 }
 
-impl Setting {
-    /// The setting of `capture`, with frames named by `symbols` and times of day in `zone`.
+impl Context {
+    /// The context of `capture`, with frames named by `symbols` and times of day in `zone`.
     #[must_use]
     pub fn new(capture: &Capture, symbols: Symbols, zone: TimeZone) -> Self {
         Self {
@@ -83,22 +83,22 @@ pub(super) fn rfc3339(at: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::output::sample;
+    use crate::sink::fixtures;
 
     const DAY_NS: u64 = 86_400_000_000_000;
 
     #[test]
     fn wall_time_comes_from_the_clock() {
-        let setting = sample::setting();
-        assert_eq!(setting.rfc3339(sample::at(0.25)), "2026-05-01T09:12:04.250Z");
-        assert_eq!(setting.started(sample::STARTED_TICKS).unwrap(), "2026-05-01T09:12:03.000Z");
+        let context = fixtures::context();
+        assert_eq!(context.rfc3339(fixtures::at(0.25)), "2026-05-01T09:12:04.250Z");
+        assert_eq!(context.started(fixtures::STARTED_TICKS).unwrap(), "2026-05-01T09:12:03.000Z");
     }
 
     #[test]
     fn another_day_is_named() {
-        let setting = sample::setting();
-        let now = sample::at(1.0);
-        assert_eq!(setting.time_of_day(now, now), "09:12:05");
-        assert_eq!(setting.time_of_day(now, now + DAY_NS), "2026-05-01 09:12:05");
+        let context = fixtures::context();
+        let now = fixtures::at(1.0);
+        assert_eq!(context.time_of_day(now, now), "09:12:05");
+        assert_eq!(context.time_of_day(now, now + DAY_NS), "2026-05-01 09:12:05");
     }
 }

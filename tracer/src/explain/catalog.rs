@@ -13,7 +13,7 @@ const EXCLUDED: (&str, &str) =
 const WHO_HAS_IT: (&str, &str) = ("netstat -ano | findstr :8080", "who has that very port");
 
 /// All codes, those of Linux first.
-pub(super) const BOOK: &[Entry] = &[
+pub(super) const CATALOG: &[Entry] = &[
     Entry {
         names: &["EADDRNOTAVAIL"],
         numbers: &[99],

@@ -4,10 +4,10 @@ use super::paint::Paint;
 use super::{WIDTH, finding};
 use crate::engine::report::{Evidence, LeakKind, OwnerReport, Summary, Verdict};
 use crate::event::{FailureCode, Protocol};
-use crate::output::names::{cut, full, printable};
-use crate::output::numbers::{count, counted, duration, percent, rate};
-use crate::output::setting::Setting;
-use crate::output::words;
+use crate::sink::context::Context;
+use crate::sink::evidence_text;
+use crate::sink::names::{cut, full, printable};
+use crate::sink::numbers::{count, counted, duration, percent, rate};
 use std::collections::BTreeMap;
 
 /// How many owners get a headline of their own; the table has the rest.
@@ -15,7 +15,7 @@ const HEADLINES_MAX: usize = 4;
 /// How many pieces of evidence are spelled out for the gravest owner.
 const EVIDENCE_MAX: usize = 4;
 
-pub(super) fn text(summary: &Summary, setting: &Setting, paint: &Paint) -> String {
+pub(super) fn text(summary: &Summary, context: &Context, paint: &Paint) -> String {
     let worst = summary.worst();
     let mut text = String::new();
     if !worst.fails() {
@@ -32,7 +32,7 @@ pub(super) fn text(summary: &Summary, setting: &Setting, paint: &Paint) -> Strin
         let name = paint.verdict(report.verdict, &finding::upper(report.verdict));
         text += &format!("{name}: {}\n", accusation(report));
         if i == 0 {
-            text += &details(report, setting, summary.at_ns, paint);
+            text += &details(report, context, summary.at_ns, paint);
         }
     }
     text
@@ -119,7 +119,7 @@ fn is_over(report: &OwnerReport) -> bool {
 }
 
 /// The lines below the first headline.
-fn details(report: &OwnerReport, setting: &Setting, now_ns: u64, paint: &Paint) -> String {
+fn details(report: &OwnerReport, context: &Context, now_ns: u64, paint: &Paint) -> String {
     let over = is_over(report);
     // An owner that gave its ports back empties no pool.
     let still = |e: &Evidence| Evidence { exhaustion_in_s: e.exhaustion_in_s.filter(|_| !over), ..e.clone() };
@@ -127,7 +127,7 @@ fn details(report: &OwnerReport, setting: &Setting, now_ns: u64, paint: &Paint) 
         .evidence
         .iter()
         .take(EVIDENCE_MAX)
-        .map(|e| words::evidence(&still(e), &report.owner, setting, now_ns))
+        .map(|e| evidence_text::evidence(&still(e), &report.owner, context, now_ns))
         .collect();
     lines.push(balance(report));
     if let Some(failed) = failed(report) {

@@ -1,24 +1,24 @@
 //! A finding, the moment it happens: the time, the verdict, who, and the evidence.
 
-use super::{TextOptions, quality};
+use super::{TextOptions, data_quality};
 use crate::engine::report::{Evidence, Finding, Owner, Verdict};
 use crate::event::{FailureCode, LossStage, PoolId};
-use crate::output::names::label;
-use crate::output::numbers::{count, counted};
-use crate::output::setting::Setting;
-use crate::output::words;
+use crate::sink::context::Context;
+use crate::sink::evidence_text;
+use crate::sink::names::label;
+use crate::sink::numbers::{count, counted};
 use std::net::{IpAddr, SocketAddr};
 
 /// Where the second line begins: under the verdict.
 const INDENT: &str = "         ";
 
-pub(super) fn text(finding: &Finding, setting: &Setting, options: &TextOptions) -> String {
+pub(super) fn text(finding: &Finding, context: &Context, options: &TextOptions) -> String {
     let (at_ns, said) = match finding {
         Finding::Verdict { at_ns, owner, previous, verdict, held, evidence } => {
             let facts = if evidence.is_empty() {
                 changed(*previous, *held)
             } else {
-                sentences(evidence, owner, setting, *at_ns)
+                sentences(evidence, owner, context, *at_ns)
             };
             let name = options.paint.verdict(*verdict, &upper(*verdict));
             (*at_ns, format!("{name} {} {facts}", label(owner)))
@@ -43,7 +43,7 @@ pub(super) fn text(finding: &Finding, setting: &Setting, options: &TextOptions) 
         Finding::Lost { at_ns, count, stage } => (*at_ns, lost(*count, *stage, options)),
         Finding::Corrected { at_ns, count } => (*at_ns, corrected(*count, options)),
     };
-    format!("{} {said}\n", setting.time_of_day(at_ns, at_ns))
+    format!("{} {said}\n", context.time_of_day(at_ns, at_ns))
 }
 
 /// `SUSPECTED`.
@@ -55,8 +55,8 @@ fn changed(previous: Verdict, held: u64) -> String {
     format!("was {}; holds {} now", previous.name(), counted(held, "port"))
 }
 
-fn sentences(evidence: &[Evidence], owner: &Owner, setting: &Setting, now_ns: u64) -> String {
-    let sentence = |e| words::evidence(e, owner, setting, now_ns);
+fn sentences(evidence: &[Evidence], owner: &Owner, context: &Context, now_ns: u64) -> String {
+    let sentence = |e| evidence_text::evidence(e, owner, context, now_ns);
     let sentences: Vec<String> = evidence.iter().map(sentence).collect();
     sentences.join(&format!("\n{INDENT}"))
 }
@@ -109,5 +109,5 @@ fn lost(lost: u64, stage: LossStage, options: &TextOptions) -> String {
     };
     let name = options.paint.warning("LOST");
     let events = counted(lost, "event");
-    format!("{name} {events} {place}: {}", quality::consequence(stage.keeps_totals(), options))
+    format!("{name} {events} {place}: {}", data_quality::consequence(stage.keeps_totals(), options))
 }

@@ -4,7 +4,7 @@ use super::owner::{EvidenceJson, OwnerJson};
 use super::{DegradationJson, HookJson, PoolJson, seconds};
 use crate::engine::report::{LifetimeReport, OwnerReport, ProtocolReport, Summary};
 use crate::event::{Capture, FailureCode};
-use crate::output::setting::Setting;
+use crate::sink::context::Context;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -72,8 +72,8 @@ struct LifetimeJson {
 }
 
 impl<'a> SummaryJson<'a> {
-    pub(super) fn of(summary: &'a Summary, capture: &'a Capture, setting: &Setting) -> Self {
-        let report = |owner| ReportJson::of(owner, setting, summary.at_ns);
+    pub(super) fn of(summary: &'a Summary, capture: &'a Capture, context: &Context) -> Self {
+        let report = |owner| ReportJson::of(owner, context, summary.at_ns);
         Self {
             duration_s: seconds(summary.duration_s),
             capture: QualityJson {
@@ -90,16 +90,16 @@ impl<'a> SummaryJson<'a> {
 }
 
 impl<'a> ReportJson<'a> {
-    fn of(report: &'a OwnerReport, setting: &Setting, now_ns: u64) -> Self {
+    fn of(report: &'a OwnerReport, context: &Context, now_ns: u64) -> Self {
         let owner = &report.owner;
         Self {
-            owner: OwnerJson::of(owner, setting),
+            owner: OwnerJson::of(owner, context),
             tcp: TcpJson::of(&report.tcp),
             udp: UdpJson::of(&report.udp),
             lifetime_s: LifetimeJson::of(&report.lifetime),
             oldest_held_s: report.oldest_held_s.map(seconds),
             verdict: report.verdict.name(),
-            evidence: EvidenceJson::all(&report.evidence, owner, setting, now_ns),
+            evidence: EvidenceJson::all(&report.evidence, owner, context, now_ns),
         }
     }
 }

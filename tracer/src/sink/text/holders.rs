@@ -4,8 +4,8 @@ use super::columns;
 use super::paint::Paint;
 use super::table::more;
 use crate::engine::report::{OwnerReport, Summary};
-use crate::output::names::label;
-use crate::output::numbers::{count, counted};
+use crate::sink::names::label;
+use crate::sink::numbers::{count, counted};
 
 /// How many owners the table shows.
 const ROWS_MAX: usize = 40;

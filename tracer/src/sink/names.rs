@@ -82,11 +82,11 @@ pub fn cut(text: &str, width: usize) -> String {
 mod tests {
     use super::*;
     use crate::event::{NetNs, ProcessFacts, ProgramId};
-    use crate::output::sample;
+    use crate::sink::fixtures;
 
     #[test]
     fn everyone_has_a_name() {
-        let python = sample::python();
+        let python = fixtures::python();
         assert_eq!(label(&python), "python3[4711]");
         assert_eq!(full(&python), "python3 (pid 4711)");
         let unknown = Owner { facts: None, ..python };
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_container_goes_before_the_service_inside_it() {
-        let mut nginx = sample::process(815, "nginx");
+        let mut nginx = fixtures::process(815, "nginx");
         let facts = nginx.facts.as_mut().unwrap();
         facts.service = Some("nginx.service".into());
         assert_eq!(label(&nginx), "nginx[815] (nginx.service)");
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_name_cannot_steer_the_terminal() {
         let facts = ProcessFacts { comm: "\u{1b}[2Jx".into(), ..ProcessFacts::default() };
-        let owner = Owner { facts: Some(facts), ..sample::python() };
+        let owner = Owner { facts: Some(facts), ..fixtures::python() };
         assert_eq!(label(&owner), "\u{fffd}[2Jx[4711]");
     }
 

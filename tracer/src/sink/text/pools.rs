@@ -2,7 +2,7 @@
 
 use crate::engine::report::{DestinationReport, PoolReport};
 use crate::event::{NetNs, PoolId, PortRange};
-use crate::output::numbers::{count, counted, percent, share};
+use crate::sink::numbers::{count, counted, percent, share};
 
 const POOLS_MAX: usize = 4;
 const DESTINATIONS_MAX: usize = 3;
@@ -45,7 +45,7 @@ fn is_worth_a_line(pool: &PoolReport) -> bool {
 }
 
 /// `tcp 32768-60999: 28,232 ports`; the namespace is named when there are `several`.
-pub(in crate::output) fn pool_line(id: PoolId, range: &PortRange, several: bool) -> String {
+pub(in crate::sink) fn pool_line(id: PoolId, range: &PortRange, several: bool) -> String {
     let reserved = match range.reserved {
         0 => String::new(),
         n => format!(", {} reserved", count(u64::from(n))),
@@ -55,7 +55,7 @@ pub(in crate::output) fn pool_line(id: PoolId, range: &PortRange, several: bool)
 }
 
 /// Whether the pools are of more than one namespace.
-pub(in crate::output) fn several(mut ids: impl Iterator<Item = PoolId>) -> bool {
+pub(in crate::sink) fn several(mut ids: impl Iterator<Item = PoolId>) -> bool {
     let first = ids.next();
     ids.any(|id| Some(id.netns) != first.map(|first| first.netns))
 }

@@ -1,7 +1,7 @@
-//! A hand-made leak, for the tests of every output.
+//! A hand-made leak, for the tests of every sink.
 
-use super::setting::Setting;
-use super::sink::Sink;
+use super::context::Context;
+use super::writer::Writer;
 use crate::engine::report::{
     DestinationReport, Evidence, Finding, LeakKind, LifetimeReport, Owner, OwnerReport, PoolReport,
     ProtocolReport, SiteShare, Summary, Verdict,
@@ -60,8 +60,8 @@ pub(crate) fn capture() -> Capture {
     }
 }
 
-pub(crate) fn setting() -> Setting {
-    Setting::new(&capture(), Symbols::default(), TimeZone::UTC)
+pub(crate) fn context() -> Context {
+    Context::new(&capture(), Symbols::default(), TimeZone::UTC)
 }
 
 pub(crate) fn process(pid: u32, comm: &str) -> Owner {
@@ -195,13 +195,13 @@ pub(crate) fn snapshot() -> Summary {
     Summary { duration_s: 0.0, events: 607, ..summary(vec![nginx, orphans]) }
 }
 
-/// What an output wrote, to look at afterwards.
+/// What a sink wrote, to look at afterwards.
 #[derive(Clone, Default)]
 pub(crate) struct Written(Rc<RefCell<Vec<u8>>>);
 
 impl Written {
-    pub(crate) fn sink(&self) -> Sink {
-        Sink::new("test", Box::new(self.clone()))
+    pub(crate) fn writer(&self) -> Writer {
+        Writer::new("test", Box::new(self.clone()))
     }
 
     pub(crate) fn text(&self) -> String {

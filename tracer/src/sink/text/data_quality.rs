@@ -3,7 +3,7 @@
 use super::TextOptions;
 use crate::engine::report::Summary;
 use crate::event::Degradation;
-use crate::output::numbers::{count, counted, duration, percent, share, size};
+use crate::sink::numbers::{count, counted, duration, percent, share, size};
 
 /// By how much a larger buffer should be larger.
 const GROWTH: u64 = 4;
@@ -51,7 +51,7 @@ pub(super) fn consequence(totals_kept: bool, options: &TextOptions) -> String {
 }
 
 /// One inexact thing with its remedy.
-pub(in crate::output) fn limited(degradation: &Degradation) -> String {
+pub(in crate::sink) fn limited(degradation: &Degradation) -> String {
     let Degradation { feature, why, remedy } = degradation;
     format!("limited: {feature}: {why}\n  remedy: {remedy}\n")
 }

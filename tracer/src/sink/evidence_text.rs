@@ -1,19 +1,19 @@
 //! Evidence in plain words: what is held, since when, to where, and how long it can go on.
 
+use super::context::Context;
 use super::names::printable;
 use super::numbers::{count, counted, duration, percent, rate};
-use super::setting::Setting;
 use crate::engine::report::{Evidence, LeakKind, Owner, Usual};
 use crate::event::Protocol;
-use crate::symbols::telling;
+use crate::symbols::representative;
 
 /// A forecast beyond this says nothing: a year.
 const FORECAST_MAX_S: f64 = 365.0 * 86400.0;
 
 /// The sentence for one piece of evidence against `owner`, as of `now_ns`.
 #[must_use]
-pub fn evidence(evidence: &Evidence, owner: &Owner, setting: &Setting, now_ns: u64) -> String {
-    let since = setting.time_of_day(evidence.since_ns, now_ns);
+pub fn evidence(evidence: &Evidence, owner: &Owner, context: &Context, now_ns: u64) -> String {
+    let since = context.time_of_day(evidence.since_ns, now_ns);
     let held = ports(evidence);
     let to = to(evidence);
     let fact = match evidence.kind {
@@ -38,9 +38,9 @@ pub fn evidence(evidence: &Evidence, owner: &Owner, setting: &Setting, now_ns: u
             released(evidence)
         ),
         LeakKind::Bound => format!("{held} bound and not connected since {since}, {}", released(evidence)),
-        LeakKind::Churn => return churn(evidence, setting.usable(owner, evidence.protocol)),
+        LeakKind::Churn => return churn(evidence, context.usable(owner, evidence.protocol)),
     };
-    fact + &usual(evidence) + &unused(evidence) + &outlook(evidence) + &from(evidence, setting)
+    fact + &usual(evidence) + &unused(evidence) + &outlook(evidence) + &from(evidence, context)
 }
 
 /// TIME_WAIT is not held by anyone: the remedy is the useful part.
@@ -111,12 +111,12 @@ fn released(evidence: &Evidence) -> String {
 }
 
 /// `; 540 of 600 from fetch_and_forget (leak.rs:37)`, if there is a name to tell.
-fn from(evidence: &Evidence, setting: &Setting) -> String {
+fn from(evidence: &Evidence, context: &Context) -> String {
     let Some(share) = &evidence.site else {
         return String::new();
     };
-    let names = setting.names(share);
-    let Some(name) = telling(&names) else {
+    let names = context.names(share);
+    let Some(name) = representative(&names) else {
         return String::new();
     };
     let part = if share.held < share.of {
@@ -150,12 +150,12 @@ fn margin(evidence: &Evidence) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::sample;
+    use crate::sink::fixtures;
 
     fn say(change: impl FnOnce(&mut Evidence)) -> String {
-        let mut e = sample::evidence();
+        let mut e = fixtures::evidence();
         change(&mut e);
-        evidence(&e, &sample::python(), &sample::setting(), sample::at(12.0))
+        evidence(&e, &fixtures::python(), &fixtures::context(), fixtures::at(12.0))
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_code_is_named() {
-        let site = |held| Some(sample::site(held, 600));
+        let site = |held| Some(fixtures::site(held, 600));
         let text = say(|e| e.site = site(540));
         assert!(text.ends_with("in 9 min; 540 of 600 from fetch_and_forget"), "{text}");
         assert!(say(|e| e.site = site(600)).ends_with("; all from fetch_and_forget"));

@@ -30,7 +30,7 @@ const DEPENDENCY_SOURCES: [&str; 4] = ["/.cargo/", "/registry/src/", "/go/pkg/mo
 
 /// The frame to show when there is room for one; `None` if none says more than "it connected".
 #[must_use]
-pub fn telling(names: &[Name]) -> Option<&Name> {
+pub fn representative(names: &[Name]) -> Option<&Name> {
     let first = names.iter().min_by_key(|name| name.origin); // The first of several.
     first.filter(|name| name.origin != Origin::Runtime)
 }
@@ -66,9 +66,9 @@ mod tests {
             ("main", "leak", "/home/me/leak/src/main.rs"),
         ]
         .map(name);
-        assert_eq!(telling(&names), Some(&names[3]));
-        assert_eq!(telling(&names[..3]), Some(&names[2]));
-        assert_eq!(telling(&names[..2]), None);
-        assert_eq!(telling(&[]), None);
+        assert_eq!(representative(&names), Some(&names[3]));
+        assert_eq!(representative(&names[..3]), Some(&names[2]));
+        assert_eq!(representative(&names[..2]), None);
+        assert_eq!(representative(&[]), None);
     }
 }

@@ -1,9 +1,9 @@
 //! What works on this machine, what does not, why, and the remedy.
 
+use super::context::{Context, rfc3339};
 use super::json::{DegradationJson, HookJson, PoolJson, write_line};
-use super::setting::{Setting, rfc3339};
-use super::sink::{OutputError, Sink};
 use super::text::{limited, pool_line, several};
+use super::writer::{SinkError, Writer};
 use crate::event::{Advice, Answer, Capture, Hook};
 use crate::symbols::Symbols;
 use jiff::Timestamp;
@@ -42,8 +42,8 @@ struct AnswerJson<'a> {
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn json(capture: &Capture, advice: &[Advice], now_ns: u64, sink: &mut Sink) -> Result<(), OutputError> {
-    let at = Setting::new(capture, Symbols::default(), TimeZone::UTC).rfc3339(now_ns);
+pub fn json(capture: &Capture, advice: &[Advice], now_ns: u64, writer: &mut Writer) -> Result<(), SinkError> {
+    let at = Context::new(capture, Symbols::default(), TimeZone::UTC).rfc3339(now_ns);
     let body = DoctorJson {
         platform: &capture.platform,
         kernel: &capture.kernel,
@@ -52,14 +52,14 @@ pub fn json(capture: &Capture, advice: &[Advice], now_ns: u64, sink: &mut Sink) 
         pools: PoolJson::known_at_start(capture),
         advice: advice.iter().map(|it| AdviceJson { says: &it.says, remedy: &it.remedy }).collect(),
     };
-    write_line(sink, "doctor", at, body)
+    write_line(writer, "doctor", at, body)
 }
 
 /// For a person: the verdict first, then hooks, then pools and what could be better about them.
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn text(capture: &Capture, advice: &[Advice], sink: &mut Sink) -> Result<(), OutputError> {
+pub fn text(capture: &Capture, advice: &[Advice], writer: &mut Writer) -> Result<(), SinkError> {
     let verdict = if capture.degraded.is_empty() {
         "everything works".to_owned()
     } else {
@@ -81,31 +81,31 @@ pub fn text(capture: &Capture, advice: &[Advice], sink: &mut Sink) -> Result<(),
         text += &format!("\nadvice for this {place}\n");
         text.extend(advice.iter().map(|it| format!("  {}\n    remedy: {}\n", it.says, it.remedy)));
     }
-    sink.write(text.as_bytes())
+    writer.write(text.as_bytes())
 }
 
 /// The answers of the self-test, had at `at`, as one JSON object.
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn answers_json(answers: &[Answer], at: Timestamp, sink: &mut Sink) -> Result<(), OutputError> {
+pub fn answers_json(answers: &[Answer], at: Timestamp, writer: &mut Writer) -> Result<(), SinkError> {
     let answers = answers.iter();
     let answers =
         answers.map(|it| AnswerJson { question: &it.question, observed: it.observed.as_deref() }).collect();
     let body = SelfTestJson { answers };
-    write_line(sink, "self_test", rfc3339(at), body)
+    write_line(writer, "self_test", rfc3339(at), body)
 }
 
 /// The answers of the self-test for a person.
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn answers_text(answers: &[Answer], sink: &mut Sink) -> Result<(), OutputError> {
+pub fn answers_text(answers: &[Answer], writer: &mut Writer) -> Result<(), SinkError> {
     let shown = |it: &Answer| {
         let observed = it.observed.as_deref().unwrap_or("not observed");
         format!("{}\n  {observed}\n", it.question)
     };
-    sink.write(answers.iter().map(shown).collect::<String>().as_bytes())
+    writer.write(answers.iter().map(shown).collect::<String>().as_bytes())
 }
 
 fn hook(hook: &Hook) -> String {
@@ -118,7 +118,7 @@ fn hook(hook: &Hook) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::sample::{self, Written};
+    use crate::sink::fixtures::{self, Written};
 
     fn advice() -> [Advice; 1] {
         [Advice { says: "the range could be wider".to_owned(), remedy: "widen it".to_owned() }]
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn text_shows_what_is_off_and_the_remedy() {
         let written = Written::default();
-        text(&sample::capture(), &advice(), &mut written.sink()).unwrap();
+        text(&fixtures::capture(), &advice(), &mut written.writer()).unwrap();
         assert_eq!(
             written.text(),
             "linux 6.8.0-45-generic: tracing works, with limits\n\
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn json_is_one_object() {
         let written = Written::default();
-        json(&sample::capture(), &advice(), sample::at(0.0), &mut written.sink()).unwrap();
+        json(&fixtures::capture(), &advice(), fixtures::at(0.0), &mut written.writer()).unwrap();
         let object: serde_json::Value = serde_json::from_str(&written.text()).unwrap();
         assert_eq!(object["type"], "doctor");
         assert_eq!(object["at"], "2026-05-01T09:12:04.000Z");
@@ -170,10 +170,10 @@ mod tests {
         };
         let answers = [answer("in which order?", Some("the machine's")), answer("how long?", None)];
         let written = Written::default();
-        answers_text(&answers, &mut written.sink()).unwrap();
+        answers_text(&answers, &mut written.writer()).unwrap();
         assert_eq!(written.text(), "in which order?\n  the machine's\nhow long?\n  not observed\n");
         let written = Written::default();
-        answers_json(&answers, Timestamp::UNIX_EPOCH, &mut written.sink()).unwrap();
+        answers_json(&answers, Timestamp::UNIX_EPOCH, &mut written.writer()).unwrap();
         let object: serde_json::Value = serde_json::from_str(&written.text()).unwrap();
         assert_eq!(
             (&object["type"], &object["at"]),

@@ -1,33 +1,33 @@
 //! What users read: text for a person, JSON lines for a program. The engine's numbers come in,
 //! sentences go out; nothing is judged here.
 
+pub mod context;
 pub mod doctor;
+pub mod evidence_text;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod json;
 pub mod names;
 pub mod numbers;
-#[cfg(test)]
-pub(crate) mod sample;
-pub mod setting;
-pub mod sink;
 pub mod text;
-pub mod words;
+pub mod writer;
 
 use crate::engine::report::{Finding, Progress, Summary};
-pub use sink::{OutputError, Sink};
+pub use writer::{SinkError, Writer};
 
 /// A way to tell what the engine found. Everything is written and flushed at once.
-pub trait Output {
+pub trait Sink {
     /// Tracing begins.
     ///
     /// # Errors
     /// When the output cannot be written.
-    fn start(&mut self, now_ns: u64) -> Result<(), OutputError>;
+    fn start(&mut self, now_ns: u64) -> Result<(), SinkError>;
 
     /// Something worth saying at once.
     ///
     /// # Errors
     /// When the output cannot be written.
-    fn finding(&mut self, finding: &Finding) -> Result<(), OutputError>;
+    fn finding(&mut self, finding: &Finding) -> Result<(), SinkError>;
 
     /// How it goes; called several times a second.
     fn progress(&mut self, progress: &Progress, now_ns: u64);
@@ -36,13 +36,13 @@ pub trait Output {
     ///
     /// # Errors
     /// When the output cannot be written.
-    fn summary(&mut self, summary: &Summary) -> Result<(), OutputError>;
+    fn summary(&mut self, summary: &Summary) -> Result<(), SinkError>;
 
     /// Who holds what, when that is all that is known: nothing was traced.
     ///
     /// # Errors
     /// When the output cannot be written.
-    fn snapshot(&mut self, summary: &Summary) -> Result<(), OutputError> {
+    fn snapshot(&mut self, summary: &Summary) -> Result<(), SinkError> {
         self.summary(summary)
     }
 }

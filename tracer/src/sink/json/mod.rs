@@ -10,8 +10,8 @@ mod summary;
 pub use capture::{CaptureJson, DegradationJson, HookJson};
 pub use pool::PoolJson;
 
-use super::setting::Setting;
-use super::{Output, OutputError, Sink};
+use super::context::Context;
+use super::{Sink, SinkError, Writer};
 use crate::engine::report::{Finding, Progress, Summary};
 use crate::event::Capture;
 use crate::symbols::Symbols;
@@ -41,63 +41,63 @@ pub struct Line<T> {
 /// # Errors
 /// When the output cannot be written.
 pub fn write_line(
-    sink: &mut Sink,
+    writer: &mut Writer,
     kind: &'static str,
     at: String,
     body: impl Serialize,
-) -> Result<(), OutputError> {
+) -> Result<(), SinkError> {
     let line = Line { schema: SCHEMA, kind, at, body };
-    let mut text = serde_json::to_vec(&line).map_err(|error| sink.broken(error.into()))?;
+    let mut text = serde_json::to_vec(&line).map_err(|error| writer.broken(error.into()))?;
     text.push(b'\n');
-    sink.write(&text)
+    writer.write(&text)
 }
 
 /// JSON lines.
-pub struct JsonOutput {
-    sink: Sink,
+pub struct JsonSink {
+    writer: Writer,
     capture: Capture,
-    setting: Setting,
+    context: Context,
     summary_only: bool,
 }
 
-impl JsonOutput {
-    /// Writes to `sink` what is seen under `capture`.
+impl JsonSink {
+    /// Writes to `writer` what is seen under `capture`.
     #[must_use]
-    pub fn new(sink: Sink, capture: &Capture, symbols: Symbols, summary_only: bool) -> Self {
-        let setting = Setting::new(capture, symbols, TimeZone::UTC);
-        Self { sink, capture: capture.clone(), setting, summary_only }
+    pub fn new(writer: Writer, capture: &Capture, symbols: Symbols, summary_only: bool) -> Self {
+        let context = Context::new(capture, symbols, TimeZone::UTC);
+        Self { writer, capture: capture.clone(), context, summary_only }
     }
 
-    fn line(&mut self, kind: &'static str, at_ns: u64, body: impl Serialize) -> Result<(), OutputError> {
-        write_line(&mut self.sink, kind, self.setting.rfc3339(at_ns), body)
+    fn line(&mut self, kind: &'static str, at_ns: u64, body: impl Serialize) -> Result<(), SinkError> {
+        write_line(&mut self.writer, kind, self.context.rfc3339(at_ns), body)
     }
 }
 
-impl Output for JsonOutput {
-    fn start(&mut self, now_ns: u64) -> Result<(), OutputError> {
+impl Sink for JsonSink {
+    fn start(&mut self, now_ns: u64) -> Result<(), SinkError> {
         if self.summary_only {
             return Ok(());
         }
-        let at = self.setting.rfc3339(now_ns);
+        let at = self.context.rfc3339(now_ns);
         let body = capture::StartJson::of(&self.capture);
-        write_line(&mut self.sink, "start", at, body)
+        write_line(&mut self.writer, "start", at, body)
     }
 
-    fn finding(&mut self, finding: &Finding) -> Result<(), OutputError> {
+    fn finding(&mut self, finding: &Finding) -> Result<(), SinkError> {
         if self.summary_only {
             return Ok(());
         }
         let (kind, at_ns) = finding::head(finding);
-        let body = finding::FindingJson::of(finding, &self.setting);
+        let body = finding::FindingJson::of(finding, &self.context);
         self.line(kind, at_ns, body)
     }
 
     fn progress(&mut self, _progress: &Progress, _now_ns: u64) {}
 
-    fn summary(&mut self, summary: &Summary) -> Result<(), OutputError> {
-        let at = self.setting.rfc3339(summary.at_ns);
-        let body = summary::SummaryJson::of(summary, &self.capture, &self.setting);
-        write_line(&mut self.sink, "summary", at, body)
+    fn summary(&mut self, summary: &Summary) -> Result<(), SinkError> {
+        let at = self.context.rfc3339(summary.at_ns);
+        let body = summary::SummaryJson::of(summary, &self.capture, &self.context);
+        write_line(&mut self.writer, "summary", at, body)
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What was captured, and how it was judged. What is added later needs a default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Head {
+pub struct Header {
     /// The program that wrote it, and its version.
     pub tool: String,
     /// What the source could see.

@@ -3,7 +3,7 @@
 use super::owner::{EvidenceJson, OwnerJson};
 use super::pool::netns;
 use crate::engine::report::{Finding, Owner};
-use crate::output::setting::Setting;
+use crate::sink::context::Context;
 use serde::Serialize;
 
 /// The body of a finding; which one is told by the line's `type`.
@@ -61,9 +61,9 @@ pub(super) struct HolderJson<'a> {
 }
 
 impl<'a> HolderJson<'a> {
-    fn all(holders: &'a [(Owner, u64)], setting: &Setting) -> Vec<Self> {
+    fn all(holders: &'a [(Owner, u64)], context: &Context) -> Vec<Self> {
         let one =
-            |(owner, held): &'a (Owner, u64)| Self { owner: OwnerJson::of(owner, setting), held: *held };
+            |(owner, held): &'a (Owner, u64)| Self { owner: OwnerJson::of(owner, context), held: *held };
         holders.iter().map(one).collect()
     }
 }
@@ -81,33 +81,33 @@ pub(super) fn head(finding: &Finding) -> (&'static str, u64) {
 }
 
 impl<'a> FindingJson<'a> {
-    pub(super) fn of(finding: &'a Finding, setting: &Setting) -> Self {
+    pub(super) fn of(finding: &'a Finding, context: &Context) -> Self {
         match finding {
             Finding::Verdict { at_ns, owner, previous, verdict, held, evidence } => Self::Verdict {
-                owner: OwnerJson::of(owner, setting),
+                owner: OwnerJson::of(owner, context),
                 verdict: verdict.name(),
                 previous: previous.name(),
                 held: *held,
-                evidence: EvidenceJson::all(evidence, owner, setting, *at_ns),
+                evidence: EvidenceJson::all(evidence, owner, context, *at_ns),
             },
             Finding::Exhausted { owner, pool, code, local, remote, top_holders, .. } => Self::Exhausted {
-                owner: OwnerJson::of(owner, setting),
+                owner: OwnerJson::of(owner, context),
                 netns: netns(pool.netns),
                 protocol: pool.protocol.to_string(),
                 local: local.map(|local| local.to_string()),
                 remote: remote.map(|remote| remote.to_string()),
                 errno: code.status().is_none().then_some(code.name()),
                 status: code.status().map(|status| format!("{status:#010X}").replace("0X", "0x")),
-                top_holders: HolderJson::all(top_holders, setting),
+                top_holders: HolderJson::all(top_holders, context),
             },
             Finding::Scarce { pool, count, top_holders, .. } => Self::Scarce {
                 netns: netns(pool.netns),
                 protocol: pool.protocol.to_string(),
                 count: *count,
-                top_holders: HolderJson::all(top_holders, setting),
+                top_holders: HolderJson::all(top_holders, context),
             },
             Finding::HalfUsed { owner, pool, remote, used, usable, .. } => Self::HalfUsed {
-                owner: OwnerJson::of(owner, setting),
+                owner: OwnerJson::of(owner, context),
                 netns: netns(pool.netns),
                 protocol: pool.protocol.to_string(),
                 remote: remote.to_string(),

@@ -1,7 +1,7 @@
 //! One line on the terminal that is rewritten while nothing else happens.
 
 use crate::engine::report::Progress;
-use crate::output::numbers::count;
+use crate::sink::numbers::count;
 use std::io::Write;
 
 const CLEAR: &str = "\r\x1b[K";
@@ -74,7 +74,7 @@ fn line(progress: &Progress, elapsed_ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::sample::{Written, at};
+    use crate::sink::fixtures::{Written, at};
 
     #[test]
     fn it_is_rewritten_each_second_and_cleared_once() {

@@ -4,8 +4,8 @@ use super::pool::netns;
 use super::round;
 use crate::engine::report::{Evidence, Owner, SiteShare};
 use crate::event::{OwnerId, ProcessFacts, ProcessId, ProgramId};
-use crate::output::setting::Setting;
-use crate::output::words;
+use crate::sink::context::Context;
+use crate::sink::evidence_text;
 use serde::Serialize;
 
 /// How many frames of a call site are told: all that are taken, and what was inlined in them. The
@@ -47,9 +47,9 @@ pub(super) struct ProgramJson<'a> {
 }
 
 impl<'a> OwnerJson<'a> {
-    pub(super) fn of(owner: &'a Owner, setting: &Setting) -> Self {
+    pub(super) fn of(owner: &'a Owner, context: &Context) -> Self {
         match &owner.id {
-            OwnerId::Process(id) => Self::Process(ProcessJson::of(*id, owner.facts.as_ref(), setting)),
+            OwnerId::Process(id) => Self::Process(ProcessJson::of(*id, owner.facts.as_ref(), context)),
             OwnerId::System { module, netns: ns } => {
                 Self::System { module: module.as_deref(), netns: netns(*ns) }
             }
@@ -71,10 +71,10 @@ impl<'a> ProgramJson<'a> {
 }
 
 impl<'a> ProcessJson<'a> {
-    fn of(id: ProcessId, facts: Option<&'a ProcessFacts>, setting: &Setting) -> Self {
+    fn of(id: ProcessId, facts: Option<&'a ProcessFacts>, context: &Context) -> Self {
         Self {
             pid: id.pid,
-            started: setting.started(id.started_ticks),
+            started: context.started(id.started_ticks),
             comm: facts.map(|f| &*f.comm).filter(|comm| !comm.is_empty()),
             exe: facts.and_then(|f| f.exe.as_deref()),
             cmdline: facts.and_then(|f| f.cmdline.as_deref()),
@@ -109,29 +109,29 @@ pub(super) struct EvidenceJson {
 }
 
 impl EvidenceJson {
-    pub(super) fn all(evidence: &[Evidence], owner: &Owner, setting: &Setting, now_ns: u64) -> Vec<Self> {
-        let one = |e| Self::of(e, words::evidence(e, owner, setting, now_ns), setting);
+    pub(super) fn all(evidence: &[Evidence], owner: &Owner, context: &Context, now_ns: u64) -> Vec<Self> {
+        let one = |e| Self::of(e, evidence_text::evidence(e, owner, context, now_ns), context);
         evidence.iter().map(one).collect()
     }
 
-    fn of(evidence: &Evidence, text: String, setting: &Setting) -> Self {
+    fn of(evidence: &Evidence, text: String, context: &Context) -> Self {
         Self {
             kind: evidence.kind.name(),
             protocol: evidence.protocol.to_string(),
-            since: setting.rfc3339(evidence.since_ns),
+            since: context.rfc3339(evidence.since_ns),
             held: evidence.held,
             rate_per_s: rate(evidence.rate_per_s),
             released_share: round(evidence.released_share, 1e4),
             exhaustion_in_s: evidence.exhaustion_in_s.map(|s| round(s, 1e1)),
             exhaustion_between_s: evidence.exhaustion_between_s.map(|(a, b)| [round(a, 1e1), round(b, 1e1)]),
-            oldest_held_since: evidence.oldest_ns.map(|ns| setting.rfc3339(ns)),
+            oldest_held_since: evidence.oldest_ns.map(|ns| context.rfc3339(ns)),
             usual: evidence
                 .usual
                 .map(|u| UsualJson { share: round(u.share, 1e4), life_s: round(u.life_s, 1e6) }),
             abandoned: evidence.abandoned.map(|(abandoned, of)| AbandonedJson { abandoned, of }),
             processes: evidence.processes,
             remote: evidence.remote.map(|remote| remote.to_string()),
-            call_site: evidence.site.as_ref().map(|share| CallSiteJson::of(share, setting)),
+            call_site: evidence.site.as_ref().map(|share| CallSiteJson::of(share, context)),
             text,
         }
     }
@@ -160,8 +160,8 @@ pub(super) struct CallSiteJson {
 }
 
 impl CallSiteJson {
-    fn of(share: &SiteShare, setting: &Setting) -> Self {
-        let frames = setting.names(share).iter().take(FRAMES_MAX).map(ToString::to_string).collect();
+    fn of(share: &SiteShare, context: &Context) -> Self {
+        let frames = context.names(share).iter().take(FRAMES_MAX).map(ToString::to_string).collect();
         Self { frames, held: share.held, of: share.of }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// The output could not be written.
 #[derive(Debug, thiserror::Error)]
-pub enum OutputError {
+pub enum SinkError {
     /// The reader went away, as `| head -1` does.
     #[error("the output was closed early ({name}): stopped tracing")]
     Closed {
@@ -34,34 +34,34 @@ pub enum OutputError {
 }
 
 /// A named writer; each write is flushed, so that readers of a pipe see it at once.
-pub struct Sink {
+pub struct Writer {
     name: String,
-    writer: Box<dyn Write>,
+    stream: Box<dyn Write>,
     terminal: bool,
 }
 
-impl Sink {
-    /// A sink for `writer`, called `name` in errors.
+impl Writer {
+    /// A writer to `stream`, called `name` in errors.
     #[must_use]
-    pub fn new(name: &str, writer: Box<dyn Write>) -> Self {
-        Self { name: name.to_owned(), writer, terminal: false }
+    pub fn new(name: &str, stream: Box<dyn Write>) -> Self {
+        Self { name: name.to_owned(), stream, terminal: false }
     }
 
     /// The file at `path`, or standard output.
     ///
     /// # Errors
     /// When the file cannot be created.
-    pub fn open(path: Option<&Path>) -> Result<Self, OutputError> {
+    pub fn open(path: Option<&Path>) -> Result<Self, SinkError> {
         let Some(path) = path else {
             let stdout = io::stdout();
             let terminal = stdout.is_terminal();
-            let sink = Self::new("standard output", Box::new(stdout));
-            return Ok(Self { terminal, ..sink });
+            let writer = Self::new("standard output", Box::new(stdout));
+            return Ok(Self { terminal, ..writer });
         };
         let name = path.display().to_string();
         match File::create(path) {
             Ok(file) => Ok(Self::new(&name, Box::new(file))),
-            Err(error) => Err(OutputError::Create { name, error }),
+            Err(error) => Err(SinkError::Create { name, error }),
         }
     }
 
@@ -75,17 +75,17 @@ impl Sink {
     ///
     /// # Errors
     /// When the reader is gone or the write failed.
-    pub fn write(&mut self, text: &[u8]) -> Result<(), OutputError> {
-        self.writer.write_all(text).and_then(|()| self.writer.flush()).map_err(|error| self.broken(error))
+    pub fn write(&mut self, text: &[u8]) -> Result<(), SinkError> {
+        self.stream.write_all(text).and_then(|()| self.stream.flush()).map_err(|error| self.broken(error))
     }
 
-    /// What `error` means for this sink.
+    /// What `error` means for this writer.
     #[must_use]
-    pub fn broken(&self, error: io::Error) -> OutputError {
+    pub fn broken(&self, error: io::Error) -> SinkError {
         let name = self.name.clone();
         match error.kind() {
-            ErrorKind::BrokenPipe => OutputError::Closed { name },
-            _ => OutputError::Write { name, error },
+            ErrorKind::BrokenPipe => SinkError::Closed { name },
+            _ => SinkError::Write { name, error },
         }
     }
 }
@@ -107,8 +107,8 @@ mod tests {
     }
 
     fn message(kind: ErrorKind) -> String {
-        let mut sink = Sink::new("standard output", Box::new(Broken(kind)));
-        sink.write(b"x").unwrap_err().to_string()
+        let mut writer = Writer::new("standard output", Box::new(Broken(kind)));
+        writer.write(b"x").unwrap_err().to_string()
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
     fn a_file_that_cannot_be_created_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("absent/report.txt");
-        let error = Sink::open(Some(&path)).err().unwrap().to_string();
+        let error = Writer::open(Some(&path)).err().unwrap().to_string();
         assert!(error.contains("absent/report.txt"), "{error}");
         assert!(error.contains("remedy: give --output"), "{error}");
     }

@@ -1,11 +1,11 @@
 //! The table of owners.
 
 use super::columns;
-use super::headline::failures;
 use super::paint::Paint;
+use super::summary_text::failures;
 use crate::engine::report::OwnerReport;
-use crate::output::names::label;
-use crate::output::numbers::{count, counted, duration};
+use crate::sink::names::label;
+use crate::sink::numbers::{count, counted, duration};
 
 /// How many owners the table shows.
 const ROWS_MAX: usize = 12;

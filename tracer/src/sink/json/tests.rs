@@ -1,71 +1,71 @@
 use super::*;
 use crate::engine::report::{OwnerReport, Verdict};
 use crate::event::{FailureCode, LossStage, NetNs, OwnerId, Protocol};
-use crate::output::sample::{self, Written};
+use crate::sink::fixtures::{self, Written};
 use crate::symbols::Symbols;
 use serde_json::Value;
 
 const GOLDEN: &str = include_str!("../../../../tests/golden/session.jsonl");
 
-fn written(tell: impl FnOnce(&mut JsonOutput)) -> String {
+fn written(tell: impl FnOnce(&mut JsonSink)) -> String {
     let written = Written::default();
-    let mut output = JsonOutput::new(written.sink(), &sample::capture(), Symbols::default(), false);
-    tell(&mut output);
+    let mut sink = JsonSink::new(written.writer(), &fixtures::capture(), Symbols::default(), false);
+    tell(&mut sink);
     written.text()
 }
 
 fn findings() -> [Finding; 4] {
     [
         Finding::Verdict {
-            at_ns: sample::at(10.0),
-            owner: sample::python(),
+            at_ns: fixtures::at(10.0),
+            owner: fixtures::python(),
             previous: Verdict::Growing,
             verdict: Verdict::Suspected,
             held: 601,
-            evidence: vec![sample::evidence()],
+            evidence: vec![fixtures::evidence()],
         },
         Finding::Exhausted {
-            at_ns: sample::at(11.0),
-            owner: sample::process(5000, "curl"),
-            pool: sample::pool(Protocol::Tcp),
+            at_ns: fixtures::at(11.0),
+            owner: fixtures::process(5000, "curl"),
+            pool: fixtures::pool(Protocol::Tcp),
             code: FailureCode::EADDRNOTAVAIL,
             local: None,
             remote: Some(([127, 0, 0, 1], 9999).into()),
-            top_holders: vec![(sample::python(), 28_000)],
+            top_holders: vec![(fixtures::python(), 28_000)],
         },
-        sample::half_used(),
-        Finding::Lost { at_ns: sample::at(11.5), count: 120, stage: LossStage::Kernel },
+        fixtures::half_used(),
+        Finding::Lost { at_ns: fixtures::at(11.5), count: 120, stage: LossStage::Kernel },
     ]
 }
 
 /// `PORTLEAK_BLESS=1 cargo test` writes the golden file anew.
 #[test]
 fn a_session_is_told_as_in_the_golden_file() {
-    let actual = written(|output| {
-        output.start(sample::at(0.0)).unwrap();
+    let actual = written(|sink| {
+        sink.start(fixtures::at(0.0)).unwrap();
         for finding in findings() {
-            output.finding(&finding).unwrap();
+            sink.finding(&finding).unwrap();
         }
-        let owners = vec![sample::leaker(), sample::innocent(4800)];
-        output.summary(&sample::summary(owners)).unwrap();
+        let owners = vec![fixtures::leaker(), fixtures::innocent(4800)];
+        sink.summary(&fixtures::summary(owners)).unwrap();
     });
-    sample::golden("session.jsonl", GOLDEN, &actual);
+    fixtures::golden("session.jsonl", GOLDEN, &actual);
 }
 
 #[test]
 fn a_snapshot_is_one_summary_as_in_the_golden_file() {
     let golden = include_str!("../../../../tests/golden/snapshot.jsonl");
-    let actual = written(|output| output.snapshot(&sample::snapshot()).unwrap());
-    sample::golden("snapshot.jsonl", golden, &actual);
+    let actual = written(|sink| sink.snapshot(&fixtures::snapshot()).unwrap());
+    fixtures::golden("snapshot.jsonl", golden, &actual);
 }
 
 #[test]
 fn a_call_site_is_told_by_its_frames() {
     let [mut finding, ..] = findings();
     if let Finding::Verdict { evidence, .. } = &mut finding {
-        evidence[0].site = Some(sample::site(540, 600));
+        evidence[0].site = Some(fixtures::site(540, 600));
     }
-    let told: Value = serde_json::from_str(&written(|output| output.finding(&finding).unwrap())).unwrap();
+    let told: Value = serde_json::from_str(&written(|sink| sink.finding(&finding).unwrap())).unwrap();
     let frames = ["connect (libc.so.6)", "fetch_and_forget"];
     let expected = serde_json::json!({ "frames": frames, "held": 540, "of": 600 });
     assert_eq!(told["evidence"][0]["call_site"], expected);
@@ -74,10 +74,10 @@ fn a_call_site_is_told_by_its_frames() {
 #[test]
 fn quiet_leaves_the_summary() {
     let written = Written::default();
-    let mut output = JsonOutput::new(written.sink(), &sample::capture(), Symbols::default(), true);
-    output.start(0).unwrap();
-    output.finding(&findings()[2]).unwrap();
-    output.summary(&sample::summary(vec![])).unwrap();
+    let mut sink = JsonSink::new(written.writer(), &fixtures::capture(), Symbols::default(), true);
+    sink.start(0).unwrap();
+    sink.finding(&findings()[2]).unwrap();
+    sink.summary(&fixtures::summary(vec![])).unwrap();
     let text = written.text();
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains(r#""type":"summary""#), "{text}");
@@ -85,10 +85,10 @@ fn quiet_leaves_the_summary() {
 
 #[test]
 fn absent_facts_are_null() {
-    let mut owner = sample::innocent(1);
+    let mut owner = fixtures::innocent(1);
     owner.owner.facts = None;
-    let summary = sample::summary(vec![owner]);
-    let text = written(|output| output.summary(&summary).unwrap());
+    let summary = fixtures::summary(vec![owner]);
+    let text = written(|sink| sink.summary(&summary).unwrap());
     let line: Value = serde_json::from_str(&text).unwrap();
     let owner = &line["owners"][0]["owner"];
     for field in ["comm", "exe", "cmdline", "uid", "ppid", "service", "container", "cgroup", "netns"] {
@@ -101,10 +101,10 @@ fn absent_facts_are_null() {
 #[test]
 fn system_and_nobody_are_owners_too() {
     let owner =
-        |id| OwnerReport { owner: crate::engine::report::Owner { id, facts: None }, ..sample::innocent(1) };
+        |id| OwnerReport { owner: crate::engine::report::Owner { id, facts: None }, ..fixtures::innocent(1) };
     let system = OwnerId::System { module: Some("wireguard".into()), netns: NetNs(7) };
-    let summary = sample::summary(vec![owner(system), owner(OwnerId::Unowned)]);
-    let text = written(|output| output.summary(&summary).unwrap());
+    let summary = fixtures::summary(vec![owner(system), owner(OwnerId::Unowned)]);
+    let text = written(|sink| sink.summary(&summary).unwrap());
     assert!(text.contains(r#""owner":{"kind":"system","module":"wireguard","netns":7}"#), "{text}");
     assert!(text.contains(r#""owner":{"kind":"unowned"}"#), "{text}");
 }
@@ -120,8 +120,8 @@ fn numbers_have_no_false_precision() {
 
 #[test]
 fn a_correction_is_a_line() {
-    let text = written(|output| {
-        output.finding(&Finding::Corrected { at_ns: sample::at(1.0), count: 2 }).unwrap();
+    let text = written(|sink| {
+        sink.finding(&Finding::Corrected { at_ns: fixtures::at(1.0), count: 2 }).unwrap();
     });
     let line: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&line["type"], &line["count"]), (&"corrected".into(), &2.into()));
@@ -130,11 +130,11 @@ fn a_correction_is_a_line() {
 #[test]
 fn windows_has_a_status_instead_of_an_errno() {
     let exhausted = |code| {
-        let text = written(|output| {
-            let (at_ns, pool, owner) = (sample::at(1.0), sample::pool(Protocol::Tcp), sample::leaker().owner);
+        let text = written(|sink| {
+            let (at_ns, pool, owner) =
+                (fixtures::at(1.0), fixtures::pool(Protocol::Tcp), fixtures::leaker().owner);
             let (local, remote, top_holders) = (None, None, vec![]);
-            output
-                .finding(&Finding::Exhausted { at_ns, owner, pool, code, local, remote, top_holders })
+            sink.finding(&Finding::Exhausted { at_ns, owner, pool, code, local, remote, top_holders })
                 .unwrap();
         });
         serde_json::from_str::<Value>(&text).unwrap()
