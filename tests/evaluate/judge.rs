@@ -104,7 +104,7 @@ impl Listener for Bench<'_> {
                 self.verdict(at_s, &owner, verdict, &evidence, levels);
             }
         }
-        self.engine.take_questions()
+        self.engine.take_idle_queries()
     }
 
     fn is_done(&self) -> bool {

@@ -2,9 +2,9 @@
 
 use super::Engine;
 use super::detector::Judged;
-use super::judge::surroundings;
+use super::pools::surroundings;
 use super::report::{Forecast, Verdict};
-use super::series_index::Part;
+use super::series_key::Part;
 use crate::event::PoolId;
 use rustc_hash::FxHashMap;
 use std::net::SocketAddr;

@@ -2,7 +2,7 @@
 
 use super::detector::Second;
 use super::owners::OwnerIx;
-use super::series_index::Membership;
+use super::series_key::Membership;
 use crate::event::{HoldId, PoolId, SiteId, SocketState, TimeWaitFound};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;

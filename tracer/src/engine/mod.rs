@@ -4,25 +4,28 @@
 //! second, after all events of the seconds before it, so the result does not depend on how events
 //! are batched.
 
-mod conclude;
 mod counts;
 pub mod detector;
+mod early_warning;
+mod evidence;
+mod exhaustion;
 mod forecast;
-mod half;
 mod holds;
-mod judge;
 mod lifetimes;
-mod look;
-mod moves;
 mod owners;
+mod ownership;
 mod pools;
+mod process_tree;
 pub mod report;
+mod sampling;
 pub mod scope;
 mod series_index;
+mod series_key;
 mod sites;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod tick;
 
 use crate::event::{
     Acquired, Event, EventKind, Frame, HoldId, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId, Protocol,
@@ -32,11 +35,13 @@ use detector::{Second, Thresholds};
 use holds::{Hold, Holds, TimeWaits};
 use owners::{OwnerIx, Owners};
 use pools::{Pool, is_per_destination};
+use process_tree::ProcessTree;
 use report::{Finding, Progress, Verdict};
 use rustc_hash::FxHashMap;
-use scope::{Family, Scope};
+use scope::Scope;
 use serde::{Deserialize, Serialize};
-use series_index::{Membership, SeriesIndex};
+use series_index::SeriesIndex;
+use series_key::Membership;
 use sites::Sites;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,25 +49,25 @@ use std::sync::Arc;
 const SECOND_NS: u64 = 1_000_000_000;
 /// Events of different CPUs may come this late.
 const REORDER_NS: u64 = 10_000_000;
-/// After a gap (a suspended machine) no more than this many seconds are lived through.
+/// After a gap (a suspended machine) at most this many seconds are ticked.
 const CATCH_UP_MAX: u32 = 3_600;
 
-/// How quick to judge.
+/// How quickly verdicts come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
-    /// An engineer watches: minutes, quick words, some of them wrong.
+    /// An engineer watches: verdicts within minutes, some of them wrong.
     #[default]
     Session,
-    /// Nobody watches: must not page for nothing.
+    /// Nobody watches: no false alarms.
     Production,
 }
 
-/// What the engine is asked to do.
+/// The engine's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// How quick to judge.
+    /// How quickly verdicts come.
     pub profile: Profile,
     /// Whose ports to report.
     pub scope: Scope,
@@ -80,16 +85,16 @@ pub struct Engine {
     judged: Second,
     holds: Holds,
     time_waits: TimeWaits,
-    /// Holds that were released before they were acquired, in the order told, and when.
-    early: FxHashMap<HoldId, u64>,
+    /// Releases that arrived before their acquisition (CPUs are only roughly ordered), and when.
+    early_releases: FxHashMap<HoldId, u64>,
     owners: Owners,
     pools: FxHashMap<PoolId, Pool>,
     series: SeriesIndex,
     sites: Sites,
-    family: Family,
+    tree: ProcessTree,
     findings: Vec<Finding>,
-    /// Holds to ask the source about.
-    questions: Vec<HoldId>,
+    /// Holds whose idle time the source is asked for.
+    idle_queries: Vec<HoldId>,
     events: u64,
     lost: u64,
     corrections: u64,
@@ -107,19 +112,19 @@ impl Engine {
     pub fn new(config: Config, now_ns: u64) -> Self {
         Self {
             thresholds: config.thresholds.unwrap_or(Thresholds::of(config.profile)),
+            tree: ProcessTree::new(config.scope.descendants_of),
             config,
             start_ns: now_ns,
             judged: 0,
             holds: Holds::default(),
             time_waits: TimeWaits::default(),
-            early: FxHashMap::default(),
+            early_releases: FxHashMap::default(),
             owners: Owners::default(),
             pools: FxHashMap::default(),
             series: SeriesIndex::default(),
             sites: Sites::default(),
-            family: Family::default(),
             findings: Vec::new(),
-            questions: Vec::new(),
+            idle_queries: Vec::new(),
             events: 0,
             lost: 0,
             corrections: 0,
@@ -130,33 +135,33 @@ impl Engine {
         }
     }
 
-    /// Takes in one event.
+    /// Applies one event.
     pub fn apply(&mut self, event: &Event) {
         self.advance(event.at_ns);
         self.events += 1;
         let at_ns = event.at_ns;
         match &event.kind {
             EventKind::Process { id, facts } => self.name(*id, facts),
-            EventKind::Forked { parent, child } => self.family.forked(&self.config.scope, *parent, *child),
-            EventKind::Descendant { id } => self.family.marked(*id),
+            EventKind::Forked { parent, child } => self.tree.forked(*parent, *child),
+            EventKind::Descendant { id } => self.tree.marked(*id),
             EventKind::Exited { id } => self.exit(*id),
-            EventKind::Site { id, frames } => self.learn_site(at_ns, *id, frames),
+            EventKind::Site { id, frames } => self.set_site(at_ns, *id, frames),
             EventKind::Acquired(acquired) | EventKind::Confirmed(acquired) => self.acquire(at_ns, acquired),
-            EventKind::PortLearnt { hold, port } => self.learn(at_ns, *hold, *port),
+            EventKind::PortLearnt { hold, port } => self.set_port(at_ns, *hold, *port),
             EventKind::State { hold, state, remote } => self.change(at_ns, *hold, *state, *remote),
             EventKind::Released { hold } if self.holds.contains_key(hold) => self.release(*hold, at_ns),
-            EventKind::Released { hold } => _ = self.early.insert(*hold, at_ns),
+            EventKind::Released { hold } => _ = self.early_releases.insert(*hold, at_ns),
             EventKind::TimeWaitBegan { hold } => self.begin_time_wait(*hold, at_ns),
             EventKind::TimeWaitEnded { hold } => self.end_time_wait(*hold, at_ns),
             EventKind::TimeWaitFound(found) => self.find_time_wait(found),
-            EventKind::Moved { hold, owner } => self.give(*hold, owner),
-            EventKind::Idle { hold, idle_ns } => self.answer(at_ns, *hold, *idle_ns),
+            EventKind::Moved { hold, owner } => self.transfer(*hold, owner),
+            EventKind::Idle { hold, idle_ns } => self.apply_idle_time(at_ns, *hold, *idle_ns),
             EventKind::Corrected { count } => {
                 self.corrections += count;
                 self.findings.push(Finding::Corrected { at_ns, count: *count });
             }
             EventKind::Failed(failed) => self.fail(at_ns, failed),
-            EventKind::Scarce { pool } => self.run_low(at_ns, *pool),
+            EventKind::Scarce { pool } => self.mark_scarce(at_ns, *pool),
             EventKind::Pool { pool, range } => self.set_range(*pool, *range),
             EventKind::Totals { owner, protocol, totals } => self.total(owner, *protocol, *totals),
             EventKind::Lost { count, stage } => {
@@ -171,7 +176,7 @@ impl Engine {
         }
     }
 
-    /// Lets time pass: judges once for each whole second that went by.
+    /// Advances the time: one tick for each whole second that has passed.
     pub fn advance(&mut self, now_ns: u64) {
         let elapsed = now_ns.saturating_sub(self.start_ns + REORDER_NS) / SECOND_NS;
         let seconds = Second::try_from(elapsed).unwrap_or(Second::MAX);
@@ -221,25 +226,25 @@ impl Engine {
     }
 
     fn name(&mut self, id: ProcessId, facts: &ProcessFacts) {
-        self.family.named(&self.config.scope, id, facts);
+        self.tree.named(id, facts);
         self.owners.name(id, facts.clone());
     }
 
-    fn learn_site(&mut self, at_ns: u64, id: SiteId, frames: &Arc<[Frame]>) {
+    fn set_site(&mut self, at_ns: u64, id: SiteId, frames: &Arc<[Frame]>) {
         let now = self.second(at_ns);
         if self.sites.wants_sweep(now) {
             let used = self.holds.values().filter_map(|hold| hold.site).collect();
             self.sites.sweep(now, &used);
         }
-        self.sites.learn(id, frames);
+        self.sites.set(id, frames);
     }
 
-    /// The process's ports will go with it; what was thought of it stays.
+    /// The process's ports will go with it; its verdict stays.
     fn exit(&mut self, id: ProcessId) {
         let Some(ix) = self.owners.find(&OwnerId::Process(id)) else {
             return;
         };
-        let (verdict, evidence) = self.weigh(ix);
+        let (verdict, evidence) = self.evaluate(ix);
         if let Some(owner) = self.owners.get_mut(ix) {
             if verdict > Verdict::Clean && verdict == owner.verdict.min(Verdict::Leak) {
                 owner.evidence = evidence;
@@ -253,7 +258,7 @@ impl Engine {
             return;
         }
         if let Some(hold) = self.holds.get_mut(&acquired.hold) {
-            hold.confirmed = self.resync; // Known: told again after a loss, or told late.
+            hold.confirmed = self.resync; // Known: repeated after a loss, or late.
             return;
         }
         let owner = self.owners.enter(&acquired.owner);
@@ -277,7 +282,7 @@ impl Engine {
             pool.set_range(range);
         }
         if let Some(port) = hold.port {
-            pool.take_port(port);
+            pool.occupy_port(port);
         }
         if let (true, Some(remote)) = (is_per_destination(hold.pool.protocol), hold.remote) {
             pool.towards(remote, 1);
@@ -294,22 +299,22 @@ impl Engine {
         self.acquired += u64::from(!acquired.pre_existing);
         self.series.acquire(&mut hold, program);
         self.holds.insert(acquired.hold, hold);
-        if let Some(ended_ns) = self.early.remove(&acquired.hold)
+        if let Some(ended_ns) = self.early_releases.remove(&acquired.hold)
             && (at_ns..=at_ns + REORDER_NS).contains(&ended_ns)
         {
             self.release(acquired.hold, ended_ns);
         }
     }
 
-    /// Only a port that the kernel chooses for a connect or a listen is learnt after it was acquired.
-    fn learn(&mut self, at_ns: u64, id: HoldId, port: u16) {
+    /// Only a port that the kernel chooses for a connect or a listen is known only after it was acquired.
+    fn set_port(&mut self, at_ns: u64, id: HoldId, port: u16) {
         if let Some(hold) = self.holds.get_mut(&id)
             && hold.port.is_none()
         {
             hold.port = Some(port);
             let hold = *hold;
-            self.pools.entry(hold.pool).or_default().take_port(port);
-            self.weigh_half(at_ns, &hold, port);
+            self.pools.entry(hold.pool).or_default().occupy_port(port);
+            self.check_half_used(at_ns, &hold, port);
         }
     }
 
@@ -352,11 +357,11 @@ impl Engine {
         }
     }
 
-    /// Takes a hold out of the tables; the caller accounts for it.
+    /// Removes a hold from the tables; the caller counts its end.
     fn vacate(&mut self, id: HoldId) -> Option<Hold> {
         let hold = self.holds.remove(&id)?;
         let pool = self.pools.entry(hold.pool).or_default();
-        hold.port.into_iter().for_each(|port| pool.give_port(port));
+        hold.port.into_iter().for_each(|port| pool.free_port(port));
         if is_per_destination(hold.pool.protocol) {
             hold.remote.into_iter().for_each(|remote| pool.towards(remote, -1));
         }
@@ -416,6 +421,6 @@ impl Engine {
     fn is_in_scope(&self, ix: OwnerIx) -> bool {
         self.owners
             .get(ix)
-            .is_some_and(|owner| self.family.includes(&self.config.scope, &owner.id, owner.facts.as_ref()))
+            .is_some_and(|owner| self.config.scope.includes(&owner.id, owner.facts.as_ref(), &self.tree))
     }
 }

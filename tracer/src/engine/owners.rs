@@ -1,4 +1,4 @@
-//! The owners: who they are, what they hold, and what is thought of them.
+//! The owners: who they are, what they hold, and their verdicts.
 
 use super::counts::Counts;
 use super::lifetimes::Lifetimes;
@@ -32,8 +32,8 @@ pub(super) struct OwnerState {
     pub(super) ended: bool,
     /// An allocation of its failed; stays.
     pub(super) exhausted: bool,
-    /// Second in which its last failure was told.
-    pub(super) failure_told: Option<u32>,
+    /// Second of the last finding of a failure of its.
+    pub(super) failure_emitted: Option<u32>,
 }
 
 impl OwnerState {
@@ -49,7 +49,7 @@ impl OwnerState {
             evidence: Vec::new(),
             ended: false,
             exhausted: false,
-            failure_told: None,
+            failure_emitted: None,
         }
     }
 

@@ -1,20 +1,21 @@
 //! The pools: which ports are in use, towards where, and how much room is left.
 
-use super::detector::Second;
+use super::detector::{Second, Surroundings};
 use super::forecast::Trends;
 use super::report::{DestinationReport, PoolReport};
+use super::series_key::{Key, Part};
 use crate::event::{PoolId, PortRange, Protocol};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::net::SocketAddr;
 
-/// How often it is told that a pool has no free port left, in seconds.
+/// Seconds between two findings that a pool has no free port left.
 const SCARCE_EVERY: Second = 60;
 /// How many destinations a report lists.
 const DESTINATIONS_MAX: usize = 10;
-/// Of the usable ports, the percentage that must be used towards a destination for the second half to
-/// be believed to have begun: a socket may have been given a range of its own (`IP_LOCAL_PORT_RANGE`).
+/// The second half of the ports to a destination has begun only if at least this percentage of the
+/// usable ones is used: a socket may have a range of its own (`IP_LOCAL_PORT_RANGE`).
 const HALF_MIN: u64 = 45;
-/// And the percentage below which it may begin anew: it is not told again and again.
+/// Below this percentage the warning is armed again.
 const RECEDED: u64 = 25;
 
 /// One pool.
@@ -24,9 +25,9 @@ pub(super) struct Pool {
     /// How many holds share each port (SO_REUSEPORT, or one port towards several destinations).
     ports: FxHashMap<u16, u32>,
     peak: u64,
-    /// How often it had no free port left, since that was told, and when it was.
+    /// How often it had no free port left since the last finding, and when that was.
     scarce: u64,
-    scarce_told: Option<Second>,
+    scarce_emitted: Option<Second>,
     time_wait: u64,
     /// Holds and TIME_WAITs towards each destination: TCP only, where a port is used up for one
     /// destination at a time (`__inet_check_established`, net/ipv4/inet_hashtables.c).
@@ -40,12 +41,12 @@ impl Pool {
         self.range = Some(range);
     }
 
-    pub(super) fn take_port(&mut self, port: u16) {
+    pub(super) fn occupy_port(&mut self, port: u16) {
         *self.ports.entry(port).or_default() += 1;
         self.peak = self.peak.max(self.used());
     }
 
-    pub(super) fn give_port(&mut self, port: u16) {
+    pub(super) fn free_port(&mut self, port: u16) {
         if let Some(holds) = self.ports.get_mut(&port) {
             *holds -= 1;
             if *holds == 0 {
@@ -68,19 +69,19 @@ impl Pool {
 
     /// Whether a port that the kernel chose for a connect begins the second half of those to
     /// `remote`: once, until that many are not used any more.
-    pub(super) fn reaches_half(&mut self, remote: SocketAddr, port: u16) -> bool {
+    pub(super) fn begins_second_half(&mut self, remote: SocketAddr, port: u16) -> bool {
         let second = self.range.is_some_and(|range| (port ^ range.low) & 1 == 1);
         let enough = || self.used_towards(Some(remote)) * 100 >= self.usable() * HALF_MIN;
         second && enough() && self.half_used.insert(remote)
     }
 
-    /// It had no free port left. Says how often, when that is to be told.
-    pub(super) fn run_low(&mut self, now: Second) -> Option<u64> {
+    /// It had no free port left. Returns how often since the last finding, when one is due.
+    pub(super) fn mark_scarce(&mut self, now: Second) -> Option<u64> {
         self.scarce += 1;
-        if self.scarce_told.is_some_and(|told| now < told + SCARCE_EVERY) {
+        if self.scarce_emitted.is_some_and(|last| now < last + SCARCE_EVERY) {
             return None;
         }
-        self.scarce_told = Some(now);
+        self.scarce_emitted = Some(now);
         Some(std::mem::take(&mut self.scarce))
     }
 
@@ -130,4 +131,16 @@ impl Pool {
 /// Whether a pool of this protocol runs out for each destination by itself.
 pub(super) fn is_per_destination(protocol: Protocol) -> bool {
     protocol == Protocol::Tcp
+}
+
+/// What limits a series: its destination's ports, or its pool's.
+pub(super) fn surroundings(pools: &FxHashMap<PoolId, Pool>, key: &Key) -> Surroundings {
+    let remote = match key.part {
+        Part::Destination(remote) if is_per_destination(key.pool.protocol) => remote,
+        _ => None,
+    };
+    pools.get(&key.pool).map_or(Surroundings { usable: 1, used: 0 }, |pool| Surroundings {
+        usable: pool.usable(),
+        used: pool.used_towards(remote),
+    })
 }

@@ -6,9 +6,11 @@
 
 use super::detector::{Judged, Second, Series, Surroundings, Thresholds, Window};
 use super::holds::Hold;
-use super::look::Look;
+
 use super::owners::OwnerIx;
 use super::report::Verdict;
+use super::sampling::Sample;
+use super::series_key::{Key, Membership, Part, SeriesIx};
 use super::sites::Tally;
 use crate::event::PoolId;
 use rustc_hash::FxHashMap;
@@ -17,50 +19,13 @@ use std::net::SocketAddr;
 /// Series kept at once; a hold beyond counts in none of its own.
 const SERIES_MAX: usize = 32_768;
 
-/// What a series is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Key {
-    pub(super) owner: OwnerIx,
-    pub(super) pool: PoolId,
-    pub(super) part: Part,
-}
-
-/// Which part of an owner's holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Part {
-    /// Those to one destination, or to none.
-    Destination(Option<SocketAddr>),
-    /// All of them.
-    Whole,
-    /// All of them, and those of the program's other processes. The owner is the program.
-    Program,
-}
-
-/// Where a series is kept. It stays there as long as a hold counts in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct SeriesIx(u32);
-
-/// The series that a hold counts in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Membership {
-    pub(super) destination: Option<SeriesIx>,
-    pub(super) whole: Option<SeriesIx>,
-    pub(super) program: Option<SeriesIx>,
-}
-
-impl Membership {
-    pub(super) fn iter(self) -> impl Iterator<Item = SeriesIx> {
-        [self.destination, self.whole, self.program].into_iter().flatten()
-    }
-}
-
-/// A series, which call sites its holds are from, and what a look at them showed.
+/// A series, which call sites its holds are from, and what the last sample of them showed.
 #[derive(Clone, Debug)]
 pub(super) struct SeriesEntry {
     pub(super) key: Key,
     pub(super) series: Series,
     pub(super) sites: Tally,
-    pub(super) look: Option<Look>,
+    pub(super) sample: Option<Sample>,
 }
 
 /// What a tick found.
@@ -68,7 +33,7 @@ pub(super) struct SeriesEntry {
 pub(super) struct Ticked {
     /// What is thought of each series that is not clean, by owner.
     pub(super) found: FxHashMap<OwnerIx, Vec<(SeriesIx, Judged)>>,
-    /// The series whose holds, born in a window, are to be looked at.
+    /// The series whose holds, born in a window, are to be sampled.
     pub(super) queries: Vec<(SeriesIx, Window)>,
 }
 
@@ -202,7 +167,7 @@ impl SeriesIndex {
             self.refused += 1;
             return None;
         }
-        let new = SeriesEntry { key, series: Series::default(), sites: Tally::default(), look: None };
+        let new = SeriesEntry { key, series: Series::default(), sites: Tally::default(), sample: None };
         let ix = match self.free.pop() {
             Some(ix) => ix,
             None => {

@@ -60,7 +60,7 @@ pub(super) struct Sites {
 }
 
 impl Sites {
-    pub(super) fn learn(&mut self, id: SiteId, frames: &Arc<[Frame]>) {
+    pub(super) fn set(&mut self, id: SiteId, frames: &Arc<[Frame]>) {
         if self.frames.len() < KNOWN_MAX || self.frames.contains_key(&id) {
             self.frames.insert(id, Arc::clone(frames));
         }
@@ -111,7 +111,7 @@ mod tests {
         let mut sites = Sites::default();
         let frames = [Frame::Address(1)].into();
         let learn =
-            |sites: &mut Sites, number| site(number).into_iter().for_each(|id| sites.learn(id, &frames));
+            |sites: &mut Sites, number| site(number).into_iter().for_each(|id| sites.set(id, &frames));
         (1..=KNOWN_MAX as u64 + 1).for_each(|number| learn(&mut sites, number));
         assert_eq!((sites.frames.len(), sites.wants_sweep(5)), (KNOWN_MAX, true));
         sites.sweep(5, &site(3).into_iter().collect());

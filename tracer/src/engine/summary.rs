@@ -58,7 +58,7 @@ impl Engine {
         if owner.ended || owner.evidence.is_empty() {
             return owner.evidence.clone();
         }
-        self.weigh(ix).1
+        self.evaluate(ix).1
     }
 
     /// When each owner acquired the oldest port that it still holds, of those seen.

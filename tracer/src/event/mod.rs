@@ -151,7 +151,7 @@ pub enum EventKind {
     /// The list is complete: a hold that was acquired before it began and not confirmed is gone.
     ResyncEnded,
     /// For how long no data has moved on a hold's connection, in either direction: the answer to
-    /// what the engine asked (`Engine::take_questions`). A source that does not know says nothing.
+    /// what the engine asked (`Engine::take_idle_queries`). A source that does not know says nothing.
     Idle {
         /// Which hold.
         hold: HoldId,

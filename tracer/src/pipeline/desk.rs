@@ -66,7 +66,7 @@ impl<'a> Desk<'a> {
 
     /// Asks the source what the engine would like to know.
     pub(super) fn ask(&mut self, source: &mut impl Source) {
-        let questions = self.engine.take_questions();
+        let questions = self.engine.take_idle_queries();
         if !questions.is_empty() {
             source.ask(&questions);
         }

@@ -14,7 +14,7 @@
 //!    a burst.
 //! 3. **Are they used?** A pool that warms up is a leak in every respect but one: it opens
 //!    connections because the others are busy. So when the answer would decide, the engine asks
-//!    the source about up to 16 of them, chosen by chance (`Engine::take_questions`), and the source
+//!    the source about up to 16 of them, chosen by chance (`Engine::take_idle_queries`), and the source
 //!    tells for how long no data has moved ([`EventKind::Idle`](crate::event::EventKind::Idle)).
 //!    Holds that were idle for three quarters of their lives are *abandoned*.
 //!

@@ -3,8 +3,8 @@
 //! Time is an argument, so a story of two hours takes milliseconds.
 
 mod bookkeeping;
-mod half;
-mod moves;
+mod early_warning;
+mod ownership;
 mod properties;
 mod robustness;
 mod sites;

@@ -283,7 +283,7 @@ fn connections_that_are_used_are_no_leak_and_idle_ones_soon_are() {
         let mut verdicts = Vec::new();
         for event in &script.events {
             engine.apply(event);
-            for hold in engine.take_questions() {
+            for hold in engine.take_idle_queries() {
                 let age_s = (event.at_ns - START_NS) as f64 / SECOND_NS as f64 - hold.0 as f64 / 20.0;
                 #[expect(
                     clippy::cast_possible_truncation,

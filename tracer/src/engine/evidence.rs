@@ -3,9 +3,10 @@
 use super::Engine;
 use super::SECOND_NS;
 use super::detector::Judged;
-use super::look::Look;
 use super::report::{Evidence, LeakKind, SiteShare, Usual, Verdict};
-use super::series_index::{Key, Part, SeriesEntry, SeriesIx};
+use super::sampling::Sample;
+use super::series_index::SeriesEntry;
+use super::series_key::{Key, Part, SeriesIx};
 use crate::event::PoolId;
 
 /// The share of an owner's holds from which on one destination stands for the whole.
@@ -16,8 +17,8 @@ type Shown = (SeriesIx, Key, Judged);
 
 impl Engine {
     /// The verdict on an owner and its evidence: the gravest of its series. A destination that
-    /// explains the whole is told instead of it.
-    pub(super) fn drawn(&self, found: &[(SeriesIx, Judged)]) -> (Verdict, Vec<Evidence>) {
+    /// explains the whole is reported in its place.
+    pub(super) fn combine(&self, found: &[(SeriesIx, Judged)]) -> (Verdict, Vec<Evidence>) {
         let shown: Vec<Shown> = found.iter().filter_map(|&(ix, judged)| self.shown(ix, judged)).collect();
         let verdict = shown.iter().map(|(_, _, judged)| judged.verdict).max().unwrap_or_default();
         let mut gravest: Vec<Shown> =
@@ -40,14 +41,14 @@ impl Engine {
     /// A program's series shows something only if it is no single process that does it.
     fn shown(&self, ix: SeriesIx, judged: Judged) -> Option<Shown> {
         let entry = self.series.get(ix)?;
-        let spread = || entry.look.is_some_and(|look| look.is_spread());
+        let spread = || entry.sample.is_some_and(|sample| sample.is_spread());
         let counts = entry.key.part != Part::Program || judged.verdict >= Verdict::Suspected && spread();
         counts.then_some((ix, entry.key, judged))
     }
 
     fn evidence(&self, &(ix, key, judged): &Shown) -> Option<Evidence> {
         let entry = self.series.get(ix)?;
-        let look = entry.look.filter(|_| judged.verdict >= Verdict::Suspected);
+        let sample = entry.sample.filter(|_| judged.verdict >= Verdict::Suspected);
         Some(Evidence {
             kind: judged.kind,
             protocol: key.pool.protocol,
@@ -61,18 +62,18 @@ impl Engine {
                 Part::Destination(remote) => remote,
                 Part::Whole | Part::Program => None,
             },
-            site: self.site(entry, look),
-            oldest_ns: look.map(|look| look.oldest_ns),
+            site: self.site(entry, sample),
+            oldest_ns: sample.map(|sample| sample.oldest_ns),
             usual: usual(&judged),
             abandoned: judged.abandoned,
-            processes: look.filter(|_| key.part == Part::Program).map(|look| look.processes as u64),
+            processes: sample.filter(|_| key.part == Part::Program).map(|sample| sample.processes as u64),
         })
     }
 
     /// The call site that has most of the holds that stay, where they have been looked at; else of
     /// all. Its share is told of all that is held.
-    fn site(&self, entry: &SeriesEntry, look: Option<Look>) -> Option<SiteShare> {
-        let stays = look.and_then(|look| look.site);
+    fn site(&self, entry: &SeriesEntry, sample: Option<Sample>) -> Option<SiteShare> {
+        let stays = sample.and_then(|sample| sample.site);
         let id = stays.or_else(|| entry.sites.dominant())?;
         self.sites.share(id, &entry.sites)
     }

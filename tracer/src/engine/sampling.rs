@@ -1,10 +1,11 @@
-//! A look at the holds behind a suspicion: whose they are, from where, and which to ask about.
+//! Samples the holds behind a suspicion: whose they are, from which call site, and which of them to
+//! query for their idle time.
 
 use super::Engine;
 use super::detector::{SAMPLE_SIZE, Window};
 use super::holds::Hold;
 use super::owners::OwnerIx;
-use super::series_index::SeriesIx;
+use super::series_key::SeriesIx;
 use super::sites::Tally;
 use crate::event::{HoldId, SiteId};
 use rustc_hash::FxHashMap;
@@ -12,12 +13,12 @@ use rustc_hash::FxHashMap;
 /// So many processes make a leak their program's.
 const PROCESSES_MIN: usize = 4;
 
-/// Questions that wait for somebody to take them.
-const QUESTIONS_MAX: usize = 16_384;
+/// Idle queries kept until the source takes them.
+const IDLE_QUERIES_MAX: usize = 16_384;
 
-/// What a look showed of the holds that stay.
+/// What a sample showed of the holds that stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct Sample {
     /// How many processes they are of, and how many of them are the busiest one's.
     pub(super) processes: usize,
     most: u64,
@@ -28,26 +29,26 @@ pub(super) struct Look {
     pub(super) oldest_ns: u64,
 }
 
-impl Look {
+impl Sample {
     /// Whether it is the program that leaks and not one of its processes.
     pub(super) fn is_spread(&self) -> bool {
         self.processes >= PROCESSES_MIN && 2 * self.most <= self.holds
     }
 }
 
-/// What is gathered on the way.
+/// A sample in the making.
 #[derive(Debug, Default)]
-struct Gathering {
+struct SampleBuilder {
     by_owner: FxHashMap<OwnerIx, u64>,
     sites: Tally,
     holds: u64,
     oldest_ns: Option<u64>,
-    /// Holds to ask about: those that come first when shuffled, whatever order they were met in.
-    sample: Vec<(u64, HoldId)>,
+    /// Holds to query: the first in shuffled order, so that the order of iteration does not matter.
+    queries: Vec<(u64, HoldId)>,
 }
 
-impl Gathering {
-    fn take(&mut self, id: HoldId, hold: &Hold, window: &Window) {
+impl SampleBuilder {
+    fn add(&mut self, id: HoldId, hold: &Hold, window: &Window) {
         self.holds += 1;
         *self.by_owner.entry(hold.origin).or_default() += 1;
         self.sites.acquire(hold.site);
@@ -55,16 +56,16 @@ impl Gathering {
         if !window.asks(hold.state) {
             return;
         }
-        let place = (shuffled(id), id);
-        let at = self.sample.partition_point(|other| *other < place);
+        let rank = (shuffled(id), id);
+        let at = self.queries.partition_point(|other| *other < rank);
         if at < SAMPLE_SIZE {
-            self.sample.insert(at, place);
-            self.sample.truncate(SAMPLE_SIZE);
+            self.queries.insert(at, rank);
+            self.queries.truncate(SAMPLE_SIZE);
         }
     }
 
-    fn look(&self) -> Option<Look> {
-        Some(Look {
+    fn build(&self) -> Option<Sample> {
+        Some(Sample {
             processes: self.by_owner.len(),
             most: self.by_owner.values().copied().max()?,
             holds: self.holds,
@@ -82,14 +83,14 @@ fn shuffled(id: HoldId) -> u64 {
 }
 
 impl Engine {
-    /// Looks at the holds of some series that were born in a window, and asks about a few. One pass
-    /// over all holds, at most once a second.
-    pub(super) fn look(&mut self, series: &[(SeriesIx, Window)]) {
+    /// Samples the holds of some series that were born in a window, and queries a few for their idle
+    /// time. One pass over all holds, at most once a second.
+    pub(super) fn sample(&mut self, series: &[(SeriesIx, Window)]) {
         if series.is_empty() {
             return;
         }
         let wanted: FxHashMap<SeriesIx, Window> = series.iter().copied().collect();
-        let mut gathered: FxHashMap<SeriesIx, Gathering> = FxHashMap::default();
+        let mut builders: FxHashMap<SeriesIx, SampleBuilder> = FxHashMap::default();
         for (&id, hold) in &self.holds {
             let Some(born) = hold.born else {
                 continue;
@@ -98,31 +99,32 @@ impl Engine {
                 if let Some(window) = wanted.get(&ix)
                     && window.includes(born, hold.state, hold.state_since)
                 {
-                    gathered.entry(ix).or_default().take(id, hold, window);
+                    builders.entry(ix).or_default().add(id, hold, window);
                 }
             }
         }
-        if self.questions.len() > QUESTIONS_MAX {
-            self.questions.clear(); // Nobody takes them.
+        if self.idle_queries.len() > IDLE_QUERIES_MAX {
+            self.idle_queries.clear(); // The source does not take them.
         }
-        for (ix, gathering) in gathered {
-            self.questions.extend(gathering.sample.iter().map(|&(_, id)| id));
+        for (ix, builder) in builders {
+            self.idle_queries.extend(builder.queries.iter().map(|&(_, id)| id));
             if let Some(entry) = self.series.get_mut(ix) {
-                entry.look = gathering.look();
+                entry.sample = builder.build();
             }
         }
     }
 
-    /// The holds of which it would help to know for how long they have been idle; the source
-    /// answers with [`EventKind::Idle`](crate::event::EventKind::Idle) if it can, soon. Sorted.
-    pub fn take_questions(&mut self) -> Vec<HoldId> {
-        let mut questions = std::mem::take(&mut self.questions);
-        questions.sort_unstable();
-        questions.dedup();
-        questions
+    /// The holds whose idle time would decide a verdict, sorted. The source answers with
+    /// [`EventKind::Idle`](crate::event::EventKind::Idle) where it can.
+    pub fn take_idle_queries(&mut self) -> Vec<HoldId> {
+        let mut queries = std::mem::take(&mut self.idle_queries);
+        queries.sort_unstable();
+        queries.dedup();
+        queries
     }
 
-    pub(super) fn answer(&mut self, at_ns: u64, id: HoldId, idle_ns: u64) {
+    /// The source's answer to an idle query.
+    pub(super) fn apply_idle_time(&mut self, at_ns: u64, id: HoldId, idle_ns: u64) {
         if let Some(hold) = self.holds.get(&id) {
             let age_ns = at_ns.saturating_sub(hold.acquired_ns);
             let seconds = |ns: u64| ns as f64 / super::SECOND_NS as f64;

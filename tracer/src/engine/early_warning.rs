@@ -12,15 +12,15 @@ use super::pools::is_per_destination;
 use super::report::Finding;
 
 impl Engine {
-    /// The kernel has chosen `port` for a connect; tells of it if it is of the second half.
-    pub(super) fn weigh_half(&mut self, at_ns: u64, hold: &Hold, port: u16) {
+    /// The kernel has chosen `port` for a connect: emits a finding if it begins the second half.
+    pub(super) fn check_half_used(&mut self, at_ns: u64, hold: &Hold, port: u16) {
         let Some(remote) = hold.remote.filter(|_| is_per_destination(hold.pool.protocol)) else {
             return;
         };
         let Some(pool) = self.pools.get_mut(&hold.pool) else {
             return;
         };
-        if !pool.reaches_half(remote, port) {
+        if !pool.begins_second_half(remote, port) {
             return;
         }
         let (used, usable) = (pool.used_towards(Some(remote)), pool.usable());

@@ -1,14 +1,14 @@
-//! Holds that go from one owner to another.
+//! Transfers of holds from one owner to another.
 
 use super::Engine;
 use crate::event::{HoldId, OwnerId};
 
 impl Engine {
     /// A hold belongs to `to` from now on. Its birth is kept, so it does not look young there: for
-    /// the detector it leaves the one's series and joins the other's.
-    pub(super) fn give(&mut self, id: HoldId, to: &OwnerId) {
+    /// the detector it leaves the series of one owner and joins those of the other.
+    pub(super) fn transfer(&mut self, id: HoldId, to: &OwnerId) {
         let Some(&before) = self.holds.get(&id) else {
-            return; // Released meanwhile, or filtered.
+            return; // Released already, or out of scope.
         };
         let to = self.owners.enter(to);
         if to == before.owner {
