@@ -13,6 +13,7 @@ pub mod linux;
 #[cfg(not(any(target_os = "linux", target_os = "windows")))]
 mod unsupported;
 pub mod windows;
+pub mod worker;
 
 #[cfg(target_os = "linux")]
 use linux::one_shot::take as take_one_shot;
