@@ -1,8 +1,8 @@
 //! How fast a Windows trace is judged, and how much memory that takes.
 //!
 //! ```text
-//! etl write FILE --megabytes N [--packed]    a made-up trace, the same every time
-//! etl judge FILE                             what `portleak replay` does
+//! bench-etl write FILE --megabytes N [--packed]    a made-up trace, the same every time
+//! bench-etl judge FILE                             what `portleak replay` does
 //! ```
 //!
 //! The trace is that of a busy host: 50 processes that connect in turn and close after 2,000 other
@@ -10,32 +10,21 @@
 //! times.
 
 #![expect(clippy::print_stdout, reason = "a program, not the library")]
-#![expect(clippy::expect_used, reason = "what writes the trace is the tests' own")]
-#![expect(dead_code, reason = "the tests use more of it")]
-
-#[path = "../etl/encode.rs"]
-mod encode;
-#[path = "../etl/machine.rs"]
-mod machine;
-mod meter;
-#[path = "../etl/pack.rs"]
-mod pack;
-#[path = "../etl/writer.rs"]
-mod writer;
 
 use anyhow::{Result, bail};
-use encode::Release;
-use machine::Machine;
 use portleak::engine::Config;
 use portleak::engine::report::{Finding, Progress, Summary};
 use portleak::pipeline::replay;
 use portleak::sink::{Sink, SinkError};
 use portleak::source::windows::etl::Trace;
+use portleak_tests::etl::encode::Release;
+use portleak_tests::etl::machine::Machine;
+use portleak_tests::etl::writer::Form;
+use portleak_tests::meter;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
-use writer::Form;
 
 const MEGABYTE: u64 = 1_000_000;
 /// Connections open at once, and how many a second.
@@ -50,7 +39,7 @@ fn main() -> Result<()> {
             write(Path::new(file), megabytes.parse()?, rest.contains(&"--packed"))
         }
         ["judge", file] => judge(Path::new(file)),
-        _ => bail!("etl write FILE --megabytes N [--packed] | etl judge FILE"),
+        _ => bail!("bench-etl write FILE --megabytes N [--packed] | bench-etl judge FILE"),
     }
 }
 

@@ -2,9 +2,9 @@
 //! replay`.
 //!
 //! ```text
-//! replay write FILE --connections N [--hold]    a made-up recording, the same every time
-//! replay decode FILE                            reads it and does nothing with it
-//! replay judge FILE                             what `portleak replay` does
+//! bench-replay write FILE --connections N [--hold]    a made-up recording, the same every time
+//! bench-replay decode FILE                            reads it and does nothing with it
+//! bench-replay judge FILE                             what `portleak replay` does
 //! ```
 //!
 //! The connections are those of a busy host: 50 processes that each talk to 4 of 64 servers, 5,000
@@ -12,8 +12,6 @@
 //! closed. Times are CPU times: a machine that others use as well must not slow it down.
 
 #![expect(clippy::print_stdout, reason = "a program, not the library")]
-
-mod meter;
 
 use anyhow::{Result, bail};
 use portleak::engine::Config;
@@ -25,6 +23,7 @@ use portleak::event::{
 use portleak::pipeline::replay::replay;
 use portleak::recording::{Header, Reader, Recording, Turn};
 use portleak::sink::{Sink, SinkError};
+use portleak_tests::meter;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -48,7 +47,9 @@ fn main() -> Result<()> {
         }
         ["decode", file] => decode(Path::new(file)),
         ["judge", file] => judge(Path::new(file)),
-        _ => bail!("replay write FILE --connections N [--hold] | replay decode FILE | replay judge FILE"),
+        _ => bail!(
+            "bench-replay write FILE --connections N [--hold] | bench-replay decode FILE | bench-replay judge FILE"
+        ),
     }
 }
 

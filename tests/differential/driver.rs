@@ -1,9 +1,9 @@
 //! The workload's random processes, in a namespace of their own.
 
 use crate::kernel::{self, Kernel};
-use crate::workload::workload;
 use portleak::source::linux::kernel::clock::boot_ns;
 use portleak::source::linux::kernel::netns::Namespace;
+use portleak_tests::workload::workload;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;

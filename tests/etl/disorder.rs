@@ -1,12 +1,12 @@
 //! Live, the events of different processors come in an order that is only about that of their times.
 
-use crate::encode::Release;
 use crate::ledger::{Ledger, listed};
 use crate::lists::{Deed, Scripted, deed};
 use portleak::source::windows::etl::Reader;
 use portleak::source::windows::guid::Guid;
 use portleak::source::windows::model::{Background, Model};
 use portleak::source::windows::record::Record;
+use portleak_tests::etl::encode::Release;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::io::Cursor;

@@ -5,15 +5,15 @@
 //! `PORTLEAK_FUZZ_S` says for how many seconds each test goes on instead, with ever new damage.
 //! `tests/fuzz` does it guided by coverage, from the seeds that are kept here.
 
-use crate::encode::{RELEASES, Release, payload};
-use crate::machine::Machine;
-use crate::writer::Form;
 use portleak::source::windows::decoded_event;
 use portleak::source::windows::etl::Reader;
 use portleak::source::windows::guid::{self, Guid};
 use portleak::source::windows::layout::layouts;
 use portleak::source::windows::model::{Background, Model};
 use portleak::source::windows::record::Record;
+use portleak_tests::etl::encode::{RELEASES, Release, payload};
+use portleak_tests::etl::machine::Machine;
+use portleak_tests::etl::writer::Form;
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
@@ -25,9 +25,9 @@ const ROUNDS: u64 = 3_000;
 const EVENTS_OF_A_RECORD: usize = 16;
 
 /// Numbers that look like chance: SplitMix64.
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -72,18 +72,18 @@ impl Dice {
     }
 }
 
-/// Calls `round` with dice for a while.
+/// Calls `round` with rng for a while.
 #[expect(clippy::print_stdout, reason = "a long run says what it did")]
-fn rounds(mut round: impl FnMut(&mut Dice)) {
+fn rounds(mut round: impl FnMut(&mut Rng)) {
     let seconds = std::env::var("PORTLEAK_FUZZ_S").ok().and_then(|text| text.parse().ok());
     let Some(seconds) = seconds else {
-        return (0..ROUNDS).for_each(|seed| round(&mut Dice(seed)));
+        return (0..ROUNDS).for_each(|seed| round(&mut Rng(seed)));
     };
     let (start, mut count) = (Instant::now(), 0);
     let seed = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
-    let mut dice = Dice(seed);
+    let mut rng = Rng(seed);
     while start.elapsed() < Duration::from_secs(seconds) {
-        round(&mut dice);
+        round(&mut rng);
         count += 1;
     }
     println!("{count} rounds with seed {seed}");
@@ -159,7 +159,7 @@ fn seeds_are_up_to_date() {
 
 /// Compares with a seed, or writes it when `PORTLEAK_BLESS` is set.
 fn keep(name: &str, bytes: &[u8]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
     if std::env::var_os("PORTLEAK_BLESS").is_some() {
         fs::create_dir_all(path.parent().expect("a folder")).expect("it can be made");
         fs::write(&path, bytes).expect("the seed is writable");
@@ -175,11 +175,11 @@ fn damaged_traces() {
         .flat_map(|release| [false, true].map(|packed| everything(release, packed)))
         .collect();
     assert!(seeds.iter().all(|seed| digest(seed) > 10), "undamaged, they all tell something");
-    rounds(|dice| {
-        let mut file = seeds[dice.below(seeds.len())].clone();
-        for _ in 0..=dice.below(8) {
+    rounds(|rng| {
+        let mut file = seeds[rng.below(seeds.len())].clone();
+        for _ in 0..=rng.below(8) {
             if !file.is_empty() {
-                dice.damage(&mut file);
+                rng.damage(&mut file);
             }
         }
         digest(&file);
@@ -196,18 +196,18 @@ fn damaged_payloads() {
     for provider in classic {
         events.extend((0..40).flat_map(|opcode| (0..6).map(move |version| (provider, 0, version, opcode))));
     }
-    rounds(|dice| {
-        let (provider, id, version, opcode) = events[dice.below(events.len())];
-        let mut payload: Vec<u8> = (0..dice.below(200))
-            .map(|_| if dice.below(3) == 0 { dice.next().to_le_bytes()[0] } else { 0 })
+    rounds(|rng| {
+        let (provider, id, version, opcode) = events[rng.below(events.len())];
+        let mut payload: Vec<u8> = (0..rng.below(200))
+            .map(|_| if rng.below(3) == 0 { rng.next().to_le_bytes()[0] } else { 0 })
             .collect();
-        let mut extended: Vec<u8> = (0..dice.below(64)).map(|_| dice.odd().to_le_bytes()[0]).collect();
+        let mut extended: Vec<u8> = (0..rng.below(64)).map(|_| rng.odd().to_le_bytes()[0]).collect();
         for bytes in [&mut payload, &mut extended] {
             if !bytes.is_empty() {
-                dice.damage(bytes);
+                rng.damage(bytes);
             }
         }
-        let pointer = if dice.below(2) == 0 { 4 } else { 8 };
+        let pointer = if rng.below(2) == 0 { 4 } else { 8 };
         let (pid, tid) = (Some(1), Some(2));
         let record = Record {
             time: 0,

@@ -1,14 +1,14 @@
 //! The life of ports on Windows: holder sets, owners, TIME_WAIT, pointers that are used again.
 
-use crate::encode::{RELEASES, Release, wide};
-use crate::machine::Machine;
-use crate::story::{replay, replay_with, session};
-use crate::writer::Form;
 use portleak::engine::Config;
 use portleak::engine::report::{Finding, OwnerReport};
 use portleak::engine::scope::Scope;
 use portleak::event::{Frame, LossStage, OwnerId};
 use portleak::source::windows::guid;
+use portleak_tests::etl::encode::{RELEASES, Release, wide};
+use portleak_tests::etl::machine::Machine;
+use portleak_tests::etl::story::{replay, replay_with, session};
+use portleak_tests::etl::writer::Form;
 use std::collections::BTreeMap;
 
 const WIN11: Release = Release::Win11V23H2;

@@ -1,15 +1,15 @@
 //! What Windows lists beside its events: sockets from before, and what lost events left behind.
 
-use crate::encode::Release;
 use crate::ledger::{Ledger, listed};
-use crate::machine::{Machine, Socket, anywhere};
-use crate::writer::Form;
 use portleak::event::{Protocol, SocketState};
 use portleak::source::windows::etl::{Header, Reader};
 use portleak::source::windows::guid;
 use portleak::source::windows::inventory::{Row, RowState};
 use portleak::source::windows::model::{Background, Model};
 use portleak::source::windows::record::Record;
+use portleak_tests::etl::encode::Release;
+use portleak_tests::etl::machine::{Machine, Socket, anywhere};
+use portleak_tests::etl::writer::Form;
 use proptest::prelude::*;
 use std::io::Cursor;
 

@@ -1,7 +1,5 @@
 //! A machine's records as a session delivers them: late, in lots, and with whatever Windows lists beside.
 
-use crate::encode::{RELEASES, Release};
-use crate::machine::Machine;
 use portleak::event::{Acquired, Event, EventKind};
 use portleak::source::windows::etl::{Header, Reader, Trace, UNIX_EPOCH};
 use portleak::source::windows::inventory::Row;
@@ -11,6 +9,8 @@ use portleak::source::windows::live::queue::{Batch, Queue};
 use portleak::source::windows::model::{Background, Drivers};
 use portleak::source::windows::record::Record;
 use portleak::source::{Source, SourceError, Stacks};
+use portleak_tests::etl::encode::{RELEASES, Release};
+use portleak_tests::etl::machine::Machine;
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Cursor;

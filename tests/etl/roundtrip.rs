@@ -1,10 +1,10 @@
 //! Whatever is written is read: any records, on any CPUs, packed or not, in order of time.
 
-use crate::pack::pack;
-use crate::writer::{Form, Writer, item, tick};
 use portleak::source::windows::etl::Reader;
 use portleak::source::windows::guid::{self, Guid};
 use portleak::source::windows::record::Record;
+use portleak_tests::etl::pack::pack;
+use portleak_tests::etl::writer::{Form, Writer, item, tick};
 use proptest::prelude::*;
 use std::io::Cursor;
 

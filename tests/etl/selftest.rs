@@ -1,9 +1,9 @@
 //! What the self-test makes of a walk: of one that is written here, as the descriptions have it.
 
-use crate::encode::Release;
-use crate::machine::{Machine, Socket};
 use portleak::source::windows::etl::Reader;
 use portleak::source::windows::selftest::{CapturedEvents, Scenario, Step, Way, answers};
+use portleak_tests::etl::encode::Release;
+use portleak_tests::etl::machine::{Machine, Socket};
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,7 +24,7 @@ fn walk(machine: &mut Machine, times: usize) -> Vec<Step> {
     for _ in 0..times {
         let connected = machine.connected(OURS);
         machine.close_to_time_wait(connected);
-        steps.push(step(Way::Connected, connected, Some(crate::machine::server())));
+        steps.push(step(Way::Connected, connected, Some(portleak_tests::etl::machine::server())));
     }
     let udp = machine.udp(OURS);
     machine.close_udp(udp);
@@ -86,7 +86,7 @@ fn a_machine_that_does_otherwise_is_told_as_it_is() {
     let connected = machine.connected(OURS);
     machine.close_to_time_wait(connected);
     machine.at(120.0).time_wait_ends(connected);
-    let steps = vec![step(Way::Connected, connected, Some(crate::machine::server()))];
+    let steps = vec![step(Way::Connected, connected, Some(portleak_tests::etl::machine::server()))];
     let told = told(machine, steps);
     assert!(answer(&told, "byte order").starts_with("the network's"), "{told:?}");
     assert_eq!(answer(&told, "of 1191 the endpoint"), "no, but always 40 bytes from it (1 times)");

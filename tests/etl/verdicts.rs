@@ -1,12 +1,13 @@
 //! Verdicts on traces: leaks, churn, and who is refused a port.
 
-use crate::encode::{RELEASES, Release};
-use crate::machine::Machine;
-use crate::story::replay;
-use crate::writer::Form;
 use portleak::engine::report::{Finding, LeakKind, Verdict};
 use portleak::source::windows::etl::Trace;
 use portleak::source::windows::guid;
+use portleak_tests::etl::encode::{RELEASES, Release};
+use portleak_tests::etl::machine::Machine;
+use portleak_tests::etl::story::replay;
+use portleak_tests::etl::writer::Form;
+use portleak_tests::program;
 use std::io::Cursor;
 use std::process::Command;
 
@@ -172,7 +173,7 @@ fn leaky(form: Form) -> Vec<u8> {
 fn portleak_replay(trace: &[u8]) -> (String, String, Option<i32>) {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), trace).expect("room for a trace");
-    let output = Command::new(env!("CARGO_BIN_EXE_portleak")).arg("replay").arg(file.path()).output();
+    let output = Command::new(program::portleak()).arg("replay").arg(file.path()).output();
     let output = output.expect("portleak runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr), output.status.code())

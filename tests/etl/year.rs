@@ -1,11 +1,11 @@
 //! A trace that goes on for a year: services start and stop while it lasts.
 
-use crate::encode::Release;
-use crate::machine::Machine;
 use portleak::event::EventKind;
 use portleak::source::windows::decoded_event::Service;
 use portleak::source::windows::etl::Reader;
 use portleak::source::windows::model::{Background, Model};
+use portleak_tests::etl::encode::Release;
+use portleak_tests::etl::machine::Machine;
 use std::io::Cursor;
 
 fn service(pid: u32, name: &str) -> Service {

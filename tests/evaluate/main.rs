@@ -2,14 +2,11 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
 
-#[path = "mod.rs"]
-mod evaluate;
-
 use clap::Parser;
-use evaluate::judge::{Outcome, Setup, judge};
-use evaluate::kinds::Kind;
-use evaluate::table::{self, Row};
 use portleak::engine::Profile;
+use portleak_tests::evaluate::judge::{Outcome, Setup, judge};
+use portleak_tests::evaluate::kinds::Kind;
+use portleak_tests::evaluate::table::{self, Row};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;

@@ -3,7 +3,7 @@
 use crate::harness::{
     PATIENCE, Process, Workload, alone, lines_of, parse_report, portleak, until, workload_path,
 };
-use crate::trace::Trace;
+use portleak_tests::trace::Trace;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;

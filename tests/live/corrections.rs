@@ -1,9 +1,9 @@
 //! The kernel's own list of sockets corrects the ledger, and only where it is wrong.
 
 use crate::harness::{PATIENCE, Tracer, Workload, alone, until};
-use crate::trace::Trace;
 use aya::maps::{HashMap, MapData, MapInfo};
 use portleak_ebpf::Hold;
+use portleak_tests::trace::Trace;
 use serde_json::Value;
 use std::fs;
 use std::time::{Duration, Instant};

@@ -1,10 +1,11 @@
 //! Starts the tracer and the workloads, and never waits without a bound.
 
-use crate::trace::Trace;
+use portleak_tests::program;
+use portleak_tests::trace::Trace;
+use portleak_tests::workload::require_root;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -43,22 +44,17 @@ pub(crate) fn until<T>(what: &str, bound: Duration, mut check: impl FnMut() -> O
     }
 }
 
-/// A command of portleak. Live tests need root, and fail without it rather than pass unseen.
+/// A command of portleak.
 pub(crate) fn portleak(arguments: &[&str]) -> Command {
-    let uid = fs::metadata("/proc/self").expect("/proc").uid();
-    assert_eq!(uid, 0, "live tests need root: cargo xtask test");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portleak"));
+    require_root();
+    let mut command = Command::new(program::portleak());
     command.args(arguments);
     command
 }
 
-/// Where the workload program is: beside this test's executable.
+/// Where the workload program is.
 pub(crate) fn workload_path() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/live-…");
-    let path = profile.join("examples/workload");
-    assert!(path.is_file(), "{} is missing: cargo build -p portleak --example workload", path.display());
-    path
+    program::own("workload")
 }
 
 /// A child process that does not outlive its test.

@@ -2,9 +2,9 @@
 //! module.
 
 use crate::harness::{PATIENCE, Process, Tracer, alone, lines_of, workload_path};
-use crate::outcome::{self, Outcome};
-use crate::trace::Trace;
 use aya::util::KernelVersion;
+use portleak_tests::outcome::{self, Outcome};
+use portleak_tests::trace::Trace;
 use serde_json::Value;
 use std::process::{Command, Stdio};
 

@@ -1,7 +1,7 @@
 //! The lives of ports that are not simply opened and closed.
 
 use crate::harness::{PATIENCE, Tracer, Workload, alone};
-use crate::trace::Trace;
+use portleak_tests::trace::Trace;
 use serde_json::{Value, json};
 
 /// Traces a workload of one server and one client while both are alive.

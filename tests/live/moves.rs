@@ -1,7 +1,7 @@
 //! Ports whose sockets change hands.
 
 use crate::harness::{PATIENCE, Tracer, Workload, alone, until};
-use crate::trace::Trace;
+use portleak_tests::trace::Trace;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
 //! Where ports are: namespaces with their own pools, cgroups, and what is there without tracing.
 
 use crate::harness::{PATIENCE, Process, Tracer, Workload, alone, portleak, workload_path};
-use crate::trace::Trace;
 use portleak::source::linux::kernel::netns::{self, Namespace};
+use portleak_tests::trace::Trace;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt;

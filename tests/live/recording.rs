@@ -1,7 +1,8 @@
 //! What was recorded says again what was said live.
 
 use crate::harness::{PATIENCE, Process, Tracer, Workload, alone, portleak, shared, workload_path};
-use crate::trace::Trace;
+use portleak_tests::program;
+use portleak_tests::trace::Trace;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 /// What `portleak replay` says of a recording.
 fn replay(recording: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portleak"));
+    let mut command = Command::new(program::portleak());
     command.arg("replay").arg(recording).args(arguments);
     command.output().expect("portleak")
 }
@@ -34,7 +35,7 @@ fn a_run_is_told_again() {
     let (output, recording) = (files.path().join("output"), files.path().join("leak.plk"));
     let mut command = portleak(&["run", "--format", "json", "--output"]);
     command.arg(&output).arg("--record").arg(&recording).arg("--");
-    command.arg(workload_path().with_file_name("leak")).args(["8", "40"]);
+    command.arg(program::leak()).args(["8", "40"]);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let status = Process::start(&mut command).end("portleak run", PATIENCE);
     assert_eq!(status.code(), Some(0));

@@ -1,12 +1,12 @@
 //! Which code of the program that leaks took the ports.
 
-use crate::harness::{PATIENCE, Process, alone, portleak, workload_path};
-use crate::trace::Trace;
+use crate::harness::{PATIENCE, Process, alone, portleak};
+use portleak_tests::program;
+use portleak_tests::trace::Trace;
 use serde_json::Value;
-use std::path::PathBuf;
 use std::process::Stdio;
 
-const LEAK_SOURCE: &str = include_str!("../examples/leak.rs");
+const LEAK_SOURCE: &str = include_str!("../../tracer/examples/leak.rs");
 /// Where in it the ports are taken.
 const LEAK_CALL: &str = "TcpStream::connect(server)";
 
@@ -21,12 +21,6 @@ fn run(arguments: &[&str], command: &[&str]) -> Trace {
     Trace::complete(&output)
 }
 
-fn leak_path() -> PathBuf {
-    let path = workload_path().with_file_name("leak");
-    assert!(path.is_file(), "{} is missing: cargo build -p portleak --example leak", path.display());
-    path
-}
-
 /// What is first said against it.
 fn leaker(trace: &Trace) -> &Value {
     let found = trace.of_type("finding").find(|line| line["owner"]["comm"] == "leak");
@@ -37,7 +31,7 @@ fn leaker(trace: &Trace) -> &Value {
 #[ignore = "needs root: cargo xtask test"]
 fn a_leak_is_told_with_its_line_of_code() {
     let _machine = alone();
-    let trace = run(&[], &[&leak_path().to_string_lossy(), "6", "60"]);
+    let trace = run(&[], &[&program::leak().to_string_lossy(), "6", "60"]);
     let line = LEAK_SOURCE.lines().position(|line| line.contains(LEAK_CALL)).expect("the line") + 1;
     let place = format!("fetch_and_forget (leak.rs:{line})");
     let evidence = leaker(&trace);
@@ -51,6 +45,6 @@ fn a_leak_is_told_with_its_line_of_code() {
 #[ignore = "needs root: cargo xtask test"]
 fn without_stacks_there_is_no_call_site() {
     let _machine = alone();
-    let trace = run(&["--stacks", "never"], &[&leak_path().to_string_lossy(), "4", "60"]);
+    let trace = run(&["--stacks", "never"], &[&program::leak().to_string_lossy(), "4", "60"]);
     assert_eq!(leaker(&trace)["call_site"], Value::Null);
 }

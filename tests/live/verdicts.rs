@@ -3,7 +3,7 @@
 use crate::harness::{
     PATIENCE, Process, Tracer, Workload, lines_of, parse_report, portleak, shared, workload_path,
 };
-use crate::trace::Trace;
+use portleak_tests::trace::Trace;
 use serde_json::Value;
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! What portleak said of a program, against what it is.
 
-use crate::crew::Said;
+use crate::runner::Said;
 use crate::table::Expected;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

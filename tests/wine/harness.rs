@@ -1,11 +1,12 @@
 //! Runs portleak.exe on a scripted machine and reads what it and the stand-in have written.
 
-use crate::encode::Release;
 use crate::listed::connections;
-use crate::machine::Machine;
-use crate::plan::{Plan, VARIABLE};
-use crate::trace::Trace;
-use crate::writer::Form;
+use portleak_tests::etl::encode::Release;
+use portleak_tests::etl::machine::Machine;
+use portleak_tests::etl::writer::Form;
+use portleak_tests::plan::{Plan, VARIABLE};
+use portleak_tests::program;
+use portleak_tests::trace::Trace;
 use serde_json::Value;
 use std::env;
 use std::fs::{self, File};
@@ -79,7 +80,7 @@ impl Scenario {
     /// What portleak says here of the same trace as a file.
     pub(crate) fn replayed(&self) -> Trace {
         let output = self.replayed_output();
-        let mut portleak = Command::new(env!("CARGO_BIN_EXE_portleak"));
+        let mut portleak = Command::new(program::portleak());
         portleak.args(["replay", "--format", "json", "--output"]).arg(&output).arg(self.trace());
         assert!(portleak.status().expect("portleak runs").success());
         Trace::complete(&output)

@@ -1,9 +1,9 @@
 //! What a machine lists of its sockets while a trace is made: the connections of the trace.
 
-use crate::plan::Socket;
 use portleak::source::windows::etl::Reader;
 use portleak::source::windows::guid;
 use portleak::source::windows::record::Record;
+use portleak_tests::plan::Socket;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 

@@ -1,7 +1,8 @@
 //! The program itself: it starts, and judges a file as it does anywhere.
 
 use crate::harness::Scenario;
-use crate::trace::Trace;
+use portleak_tests::program;
+use portleak_tests::trace::Trace;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -63,7 +64,7 @@ fn what_was_recorded_is_judged_the_same_elsewhere() {
     let command = ["trace", "--format", "json", "--duration", "6s", "--record", &there];
     let live = scenario.run("live", &command).said();
     let replayed = scenario.replayed_output();
-    let mut portleak = Command::new(env!("CARGO_BIN_EXE_portleak"));
+    let mut portleak = Command::new(program::portleak());
     portleak.args(["replay", "--format", "json", "--output"]).arg(&replayed).arg(&file);
     assert!(portleak.status().expect("portleak runs").success());
     let said = Trace::complete(&replayed);

@@ -1,8 +1,8 @@
 //! How Windows' event tracing is asked: what for, and what becomes of the session when it says no.
 
 use crate::harness::{Outcome, Scenario};
-use crate::plan::Plan;
 use portleak::source::windows::live::providers::{AFD, TCPIP};
+use portleak_tests::plan::Plan;
 use serde_json::{Value, json};
 
 /// What the names of sessions begin with.

@@ -2,10 +2,10 @@
 
 use crate::harness::{Outcome, Scenario};
 use crate::listed::{ESTABLISHED, TIME_WAIT};
-use crate::machine::Machine;
-use crate::plan::{Driver, Socket};
-use crate::trace::Trace;
-use crate::writer::Form;
+use portleak_tests::etl::machine::Machine;
+use portleak_tests::etl::writer::Form;
+use portleak_tests::plan::{Driver, Socket};
+use portleak_tests::trace::Trace;
 use serde_json::{Value, json};
 
 /// Sockets a second of whoever leaks.

@@ -99,10 +99,18 @@ struct Programs {
 impl Programs {
     fn build(root: &Path) -> Result<Self> {
         let mut cargo = command::cargo(root);
-        cargo.args(["build", "--release", "--locked", "--package", "portleak"]);
-        command::run(cargo.args(["--bin", "portleak", "--example", "workload"]))?;
+        cargo.args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "portleak",
+            "--package",
+            "portleak-tests",
+        ]);
+        command::run(cargo.args(["--bin", "portleak", "--bin", "workload"]))?;
         let release = command::target_dir(root).join("release");
-        Ok(Self { portleak: release.join("portleak"), workload: release.join("examples/workload") })
+        Ok(Self { portleak: release.join("portleak"), workload: release.join("workload") })
     }
 
     fn work(&self, load: &Load) -> Result<Work> {

@@ -7,6 +7,6 @@ use std::path::Path;
 /// Plays the traffic in a release build and prints the tables; `arguments` go to it as they are.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     let mut cargo = command::cargo(root);
-    cargo.args(["run", "--release", "--locked", "--package", "portleak", "--example", "evaluate", "--"]);
+    cargo.args(["run", "--release", "--locked", "--package", "portleak-tests", "--bin", "evaluate", "--"]);
     command::run(cargo.args(arguments))
 }

@@ -54,7 +54,7 @@ pub(crate) fn sum(all: &[Suite], again: &[Suite]) -> Counts {
     once.chain(again).map(|suite| suite.counts).fold(Counts::default(), Counts::plus)
 }
 
-/// `Running ../tests/live.rs (target/debug/deps/live-0b1c2d)`, `Doc-tests portleak`.
+/// `Running live/main.rs (target/debug/deps/live-0b1c2d)`, `Doc-tests portleak`.
 fn binary_name(line: &str) -> Option<&str> {
     let line = line.trim_start();
     if let Some(name) = line.strip_prefix("Doc-tests ") {
@@ -90,13 +90,13 @@ test a ... ok
 
 test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
 
-     Running ../tests/live.rs (/elsewhere/debug/deps/live-fedcba9876543210)
+     Running live/main.rs (/elsewhere/debug/deps/live-fedcba9876543210)
 test result: FAILED. 1 passed; 2 failed; 3 ignored; 0 measured; 0 filtered out; finished in 1.20s
    Doc-tests portleak
 test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.50s
 ";
 
-    const LIVE: &str = "     Running ../tests/live.rs (target/debug/deps/live-0000)
+    const LIVE: &str = "     Running live/main.rs (target/debug/deps/live-0000)
 test result: ok. 6 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 3.00s
 ";
 

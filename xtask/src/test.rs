@@ -98,7 +98,7 @@ impl Session {
 /// The tests that load probes into the running kernel, one at a time: they share its ports.
 const LIVE: [&str; 14] = [
     "--package",
-    "portleak",
+    "portleak-tests",
     "--test",
     "live",
     "--test",

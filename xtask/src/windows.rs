@@ -1,11 +1,11 @@
 //! `cargo xtask windows`: portleak.exe, built here and run under wine.
 //!
 //! The surprise: wine has no event tracing, so the program runs with a stand-in for those functions
-//! (`tests/wine/fakewin.rs`), which plays scripted traces and notes what it was asked for. What
+//! (`tests/wine/fakewin`), which plays scripted traces and notes what it was asked for. What
 //! Windows itself does with the same calls is not tested by this.
 
 mod compiler;
-mod disguise;
+mod import_patch;
 mod tools;
 mod wine;
 
@@ -19,14 +19,26 @@ use std::process::{Command, ExitCode};
 use wine::Wine;
 
 /// The tests that are portable and run under wine as they are.
-const PORTABLE: [&str; 7] = ["--lib", "--test", "etl", "--test", "cli", "--test", "replay"];
+const PORTABLE: [&str; 11] = [
+    "--package",
+    "portleak",
+    "--package",
+    "portleak-tests",
+    "--lib",
+    "--test",
+    "etl",
+    "--test",
+    "cli",
+    "--test",
+    "replay",
+];
 
 /// What became of the tests.
 #[derive(Debug, Default)]
 pub(crate) struct Tested {
     /// Tests built for Windows.
     pub(crate) portable: Counts,
-    /// `tests/wine.rs`, which runs here and the program under wine.
+    /// `tests/wine`, which runs here and the program under wine.
     pub(crate) scenarios: Vec<Suite>,
 }
 
@@ -89,22 +101,26 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// When the project does not build, or clippy has something to say; failed tests are counted.
     fn test_all(&self) -> Result<Tested> {
-        command::run(self.compiler.clippy(self.root, &self.build()).arg("--all-targets"))?;
+        let mut clippy = self.compiler.clippy(self.root, &self.build());
+        command::run(clippy.args(["--workspace", "--exclude", "xtask", "--all-targets"]))?;
         Ok(Tested { portable: self.test_portable()?, scenarios: self.test_scenarios(&[])? })
     }
 
     fn test_portable(&self) -> Result<Counts> {
+        self.build_program()?;
         let mut cargo = self.cargo("test");
         cargo.arg("--no-fail-fast").args(PORTABLE).env("CARGO_TERM_COLOR", "never");
-        cargo.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", "wine");
+        // Tests have the cargo that started them build portleak; from wine they cannot.
+        cargo.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", "env --unset=CARGO wine");
         Ok(suites::sum(&self.suites(cargo)?, &[]))
     }
 
     fn test_scenarios(&self, names: &[String]) -> Result<Vec<Suite>> {
-        command::run(self.cargo("build").args(["--bin", "portleak", "--example", "fakewin"]))?;
+        self.build_program()?;
+        command::run(self.cargo("build").args(["--package", "fakewin"]))?;
         println!("portleak.exe: {}", self.built("portleak.exe").display());
         let mut cargo = command::cargo(self.root);
-        cargo.args(["test", "--locked", "--package", "portleak", "--test", "wine"]);
+        cargo.args(["test", "--locked", "--package", "portleak-tests", "--test", "wine"]);
         // They wait for what is played in real time, so all may run at once.
         cargo.args(["--", "--include-ignored", "--show-output", "--test-threads=16"]).args(names);
         cargo.env("CARGO_TERM_COLOR", "never").env("PORTLEAK_WINE", self.stage()?);
@@ -120,6 +136,10 @@ impl<'a> Lab<'a> {
         Ok(suites)
     }
 
+    fn build_program(&self) -> Result<()> {
+        command::run(self.cargo("build").args(["--package", "portleak", "--bin", "portleak"]))
+    }
+
     fn cargo(&self, subcommand: &str) -> Command {
         self.compiler.cargo(self.root, &self.build(), subcommand)
     }
@@ -132,20 +152,20 @@ impl<'a> Lab<'a> {
         self.build().join(TARGET).join("debug").join(file)
     }
 
-    /// A folder with the program in disguise and the libraries that it asks now.
+    /// A folder with the patched program and the libraries that it imports now.
     fn stage(&self) -> Result<PathBuf> {
         let stage = self.folder.join("stage");
         fs::create_dir_all(&stage)?;
         let read = |file: PathBuf| fs::read(&file).with_context(|| file.display().to_string());
-        let fakewin = read(self.built("examples/fakewin.dll"))?;
-        let disguised = disguise::disguise(&read(self.built("portleak.exe"))?, &fakewin)?;
-        fs::write(stage.join("portleak.exe"), disguised.exe)?;
+        let fakewin = read(self.built("fakewin.dll"))?;
+        let patched = import_patch::patch(&read(self.built("portleak.exe"))?, &fakewin)?;
+        fs::write(stage.join("portleak.exe"), patched.exe)?;
         fs::write(stage.join("fakewin.dll"), fakewin)?;
         let exports = stage.join("fake.def");
-        fs::write(&exports, disguised.exports)?;
+        fs::write(&exports, patched.exports)?;
         let mut gcc = Command::new(tools::GCC);
         gcc.args(["-shared", "-nostdlib", "-Wl,--entry=0", "-o"])
-            .arg(stage.join(disguise::LIBRARY))
+            .arg(stage.join(import_patch::LIBRARY))
             .arg(exports);
         command::run(&mut gcc)?;
         Ok(stage)

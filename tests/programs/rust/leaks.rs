@@ -139,7 +139,7 @@ fn work_off(server: SocketAddr, job: u64, kept: &Mutex<Vec<TcpStream>>) -> Resul
 
 /// A few a second, where there are few ports: a leak of weeks, in a minute.
 pub(crate) fn slow(pace: &Pace) -> Result<()> {
-    crate::netns::set("net/ipv4/ip_local_port_range", "40000 40999")?;
+    portleak_tests::netns::set("net/ipv4/ip_local_port_range", "40000 40999")?;
     let server = server::start(8080, Then::Keep)?;
     let mut forgotten = Vec::new();
     pace.each(2.0, |_| fetch(server, &mut forgotten))

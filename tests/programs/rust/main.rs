@@ -18,14 +18,6 @@ mod healthy;
 #[cfg(target_os = "linux")]
 mod leaks;
 #[cfg(target_os = "linux")]
-#[path = "../../workload/linux/limits.rs"]
-#[expect(dead_code, reason = "the workload uses the rest of it")]
-mod limits;
-#[cfg(target_os = "linux")]
-#[path = "../../workload/linux/netns.rs"]
-#[expect(dead_code, reason = "the workload uses the rest of it")]
-mod netns;
-#[cfg(target_os = "linux")]
 mod pace;
 #[cfg(target_os = "linux")]
 mod server;
@@ -34,6 +26,7 @@ mod server;
 fn main() -> anyhow::Result<()> {
     use anyhow::{Context, bail};
     use pace::Pace;
+    use portleak_tests::{limits, netns};
     use std::os::unix::fs::MetadataExt;
     use std::os::unix::process::CommandExt;
     use std::process::Command;

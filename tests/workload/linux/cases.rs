@@ -1,12 +1,12 @@
 //! The commands that need more than one process: who serves, and who is the client.
 
-use super::crew::{self, Member};
 use super::exact;
-use super::limits;
 use super::moves::Way;
+use super::runner::{self, Member};
 use super::server::{Manner, PORT_V4, PORT_V6};
 use super::tally::print_line;
 use anyhow::{Context, Result, ensure};
+use portleak_tests::limits;
 use std::fs;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ pub(super) fn exact(processes: u32, plan: &exact::Plan) -> Result<()> {
     let client = client("exact", plan.arguments());
     let clients = vec![client; processes as usize];
     let listen = [format!("0.0.0.0:{PORT_V4}"), format!("[::1]:{PORT_V6}")];
-    crew::perform(&[server(Manner::Echo, &listen)], &clients)
+    runner::perform(&[server(Manner::Echo, &listen)], &clients)
 }
 
 /// The server resets.
@@ -47,7 +47,7 @@ pub(super) fn hold(connections: u32, processes: u16) -> Result<()> {
     let ports = (0..processes).map(|i| PORT_V4 + i);
     let servers = ports.clone().map(|port| server(Manner::Echo, &any(port)));
     let clients = ports.map(|port| hold_open(&format!("127.0.0.1:{port}"), connections, "wait"));
-    crew::perform(&servers.collect::<Vec<_>>(), &clients.collect::<Vec<_>>())
+    runner::perform(&servers.collect::<Vec<_>>(), &clients.collect::<Vec<_>>())
 }
 
 /// A server on a port that the system chose.
@@ -56,9 +56,9 @@ pub(super) fn accept(connections: u32) -> Result<()> {
     let report = server.report()?;
     print_line(&report)?;
     let to = format!("127.0.0.1:{}", listening_port(&report)?);
-    let clients = crew::start_all(&[hold_open(&to, connections, "wait")])?;
+    let clients = runner::start_all(&[hold_open(&to, connections, "wait")])?;
     limits::wait_for_observer()?;
-    crew::dismiss_all(clients)?;
+    runner::dismiss_all(clients)?;
     server.dismiss()
 }
 
@@ -72,20 +72,20 @@ fn listening_port(report: &str) -> Result<u16> {
 
 /// A client that ends with its connections open; tells of it once it has ended.
 pub(super) fn exit_holding(connections: u32) -> Result<()> {
-    let servers = crew::start_all(&[server(Manner::Echo, &any(PORT_V4))])?;
+    let servers = runner::start_all(&[server(Manner::Echo, &any(PORT_V4))])?;
     let to = format!("127.0.0.1:{PORT_V4}");
     let mut client = Member::start(&hold_open(&to, connections, "exit"))?;
     let report = client.report()?;
     client.dismiss()?;
     // Until the server's FIN is there the kernel keeps the ports; on one CPU that may take a while.
-    crew::dismiss_all(servers)?;
+    runner::dismiss_all(servers)?;
     print_line(&report)?;
     limits::wait_for_observer()
 }
 
 /// A client that becomes another program; tells of it once it has.
 pub(super) fn exec(connections: u32) -> Result<()> {
-    let servers = crew::start_all(&[server(Manner::Echo, &any(PORT_V4))])?;
+    let servers = runner::start_all(&[server(Manner::Echo, &any(PORT_V4))])?;
     let to = format!("127.0.0.1:{PORT_V4}");
     let mut client = Member::start(&hold_open(&to, connections, "exec"))?;
     let report = client.report()?;
@@ -93,20 +93,20 @@ pub(super) fn exec(connections: u32) -> Result<()> {
     print_line(&report)?;
     limits::wait_for_observer()?;
     client.dismiss()?;
-    crew::dismiss_all(servers)
+    runner::dismiss_all(servers)
 }
 
 /// The client's connections go to another process, or to none.
 pub(super) fn give_away(way: Way, connections: u32) -> Result<()> {
     let connections = ["--connections".to_owned(), connections.to_string()];
     let arguments = std::iter::once(way.name().to_owned()).chain(connections);
-    crew::perform(&[server(Manner::Echo, &any(PORT_V4))], &[client("move", arguments)])
+    runner::perform(&[server(Manner::Echo, &any(PORT_V4))], &[client("move", arguments)])
 }
 
 /// The usual cast: one server, one client that is told how many connections to make.
 fn one_client(manner: Manner, role: &str, connections: u32) -> Result<()> {
     let connections = ["--connections".to_owned(), connections.to_string()];
-    crew::perform(&[server(manner, &any(PORT_V4))], &[client(role, connections)])
+    runner::perform(&[server(manner, &any(PORT_V4))], &[client(role, connections)])
 }
 
 fn any(port: u16) -> [String; 1] {

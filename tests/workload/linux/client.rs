@@ -1,7 +1,6 @@
 //! One client process: takes ports in one way, says so, stays until it is dismissed.
 
 use super::exact;
-use super::limits;
 use super::moves::{self, Way};
 use super::random;
 use super::server::{PORT_V4, round_trip};
@@ -9,6 +8,7 @@ use super::socket::{Family, survive_exec};
 use super::tally::{Report, Tally};
 use anyhow::{Context, Result, ensure};
 use clap::{Subcommand, ValueEnum};
+use portleak_tests::limits;
 use serde::Serialize;
 use std::fs;
 use std::io::{ErrorKind, Read};

@@ -1,11 +1,11 @@
 //! Every way to take a port and give it back, so many times each.
 
-use super::limits;
 use super::server::{PORT_V4, PORT_V6, round_trip};
 use super::socket::{Family, reset_on_close, tcp_bound_only, udp_unbound};
 use super::tally::{Report, Tally};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use portleak_tests::limits;
 use std::io;
 use std::net::{TcpStream, UdpSocket};
 

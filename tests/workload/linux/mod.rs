@@ -2,17 +2,15 @@
 
 mod cases;
 mod client;
-mod crew;
 mod exact;
 mod kernel;
-mod limits;
 mod meter;
 mod moves;
-mod netns;
 mod paced;
 mod prove;
 mod random;
 mod raw;
+mod runner;
 mod server;
 mod socket;
 mod storm;
@@ -22,6 +20,7 @@ mod uring;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
+use portleak_tests::{limits, netns};
 use std::ffi::CString;
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
 //! Connections that change hands: one process makes them, another can use them in the end, or none.
 
-use super::limits;
 use super::server::{PORT_V4, round_trip};
 use super::socket::{Family, receive_file, send_file, take_file};
 use super::tally::{Report, Tally};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use portleak_tests::limits;
 use serde::Serialize;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;

@@ -1,11 +1,11 @@
 //! Traffic over time, healthy and not; both ends in this process.
 
 use super::Pace;
-use super::limits;
 use super::server::{self, Manner, round_trip};
 use super::socket::Family;
 use super::tally::{Report, Tally};
 use anyhow::Result;
+use portleak_tests::limits;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown, TcpStream};

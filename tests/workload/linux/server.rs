@@ -1,10 +1,10 @@
 //! The other end of the connections: one thread, any number of them.
 
-use super::limits;
 use super::socket::{lengthen_queue, reset_on_close};
 use super::tally::{Report, Tally};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use portleak_tests::limits;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};

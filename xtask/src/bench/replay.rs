@@ -38,9 +38,17 @@ struct Program(PathBuf);
 impl Program {
     fn build(root: &Path) -> Result<Self> {
         let mut cargo = command::cargo(root);
-        cargo.args(["build", "--release", "--locked", "--package", "portleak", "--example", "replay"]);
+        cargo.args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "portleak-tests",
+            "--bin",
+            "bench-replay",
+        ]);
         command::run(&mut cargo)?;
-        Ok(Self(command::target_dir(root).join("release/examples/replay")))
+        Ok(Self(command::target_dir(root).join("release/bench-replay")))
     }
 
     fn run(&self, arguments: &[&str]) -> Result<String> {

@@ -12,15 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Optimized, for all of it is emulated, and in one call of cargo.
-const BUILD: [&str; 12] = [
+const BUILD: [&str; 13] = [
     "build",
     "--profile=guest",
     "--locked",
     "--quiet",
     "--package=portleak",
+    "--package=portleak-tests",
     "--bin=portleak",
     "--example=leak",
-    "--example=workload",
+    "--bin=workload",
     "--test=differential",
     "--test=live",
     "--test=proof",

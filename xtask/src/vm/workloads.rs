@@ -1,5 +1,5 @@
 //! How exactly each workload was told, kernel by kernel: from the lines that the tests print
-//! (tests/outcome.rs).
+//! (tests/src/outcome.rs).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

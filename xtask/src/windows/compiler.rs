@@ -87,7 +87,7 @@ impl Compiler {
     /// A cargo command for Windows, its results in `target_dir`.
     pub(super) fn cargo(&self, root: &Path, target_dir: &Path, subcommand: &str) -> Command {
         let mut cargo = command::cargo(root);
-        cargo.args([subcommand, "--locked", "--package", "portleak", "--target", TARGET]);
+        cargo.args([subcommand, "--locked", "--target", TARGET]);
         cargo.arg("--target-dir").arg(target_dir);
         cargo.env("RUSTC", self.sysroot.join("bin/rustc")).env_remove("LD_LIBRARY_PATH");
         if self.std == Std::FromSource {

@@ -2,9 +2,9 @@
 
 use super::Program;
 use super::story::{SERVER, Story, if_possible, server};
-use crate::linux::netns;
 use crate::linux::raw::{CLOSED, Socket};
 use anyhow::Result;
+use portleak_tests::netns;
 use std::io;
 
 pub(super) const CASES: &[(&str, Program)] = &[

@@ -2,9 +2,9 @@
 
 use super::Program;
 use super::story::{NOBODY, SERVER, Story, four_ports, if_possible, must_fail, server, server_at};
-use crate::linux::netns;
 use crate::linux::raw::Socket;
 use anyhow::Result;
+use portleak_tests::netns;
 use std::time::Duration;
 
 /// In which time the tracer notices that few UDP ports are left, with much to spare.

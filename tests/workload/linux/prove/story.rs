@@ -1,8 +1,8 @@
 //! What a case tells of itself, and steps that many cases share.
 
-use crate::linux::netns;
 use crate::linux::raw::Socket;
 use anyhow::Result;
+use portleak_tests::netns;
 use serde::Serialize;
 use std::io;
 

@@ -2,9 +2,9 @@
 
 use super::Program;
 use super::story::{NOBODY, SERVER, Story, if_possible, must_fail, server, server_at};
-use crate::linux::netns;
 use crate::linux::raw::{CLOSE_WAIT, CLOSED, SYN_SENT, Socket};
 use anyhow::Result;
+use portleak_tests::netns;
 
 pub(super) const CASES: &[(&str, Program)] = &[
     ("tcp-bind0", bind0),

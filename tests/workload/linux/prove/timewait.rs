@@ -2,9 +2,9 @@
 
 use super::Program;
 use super::story::{SERVER, Story, four_ports, if_possible, server};
-use crate::linux::netns;
 use crate::linux::raw::{CLOSE_WAIT, Socket, until};
 use anyhow::Result;
+use portleak_tests::netns;
 use std::fs;
 use std::io;
 use std::time::Duration;

@@ -3,10 +3,10 @@
 use super::Program;
 use super::pools::NOTICED;
 use super::story::{SERVER, Story, if_possible, must_fail, server};
-use crate::linux::netns;
 use crate::linux::raw::{Socket, sockaddr};
 use crate::linux::uring::{BIND, CLOSE, CONNECT, FIXED_FILE, Operation, Ring, SEND, SOCKET, SQPOLL};
 use anyhow::{Context, Result};
+use portleak_tests::netns;
 use std::io;
 
 pub(super) const CASES: &[(&str, Program)] = &[

@@ -1,6 +1,6 @@
 //! A process that does one random thing after another, whether it makes sense or not.
 
-use super::dice::Dice;
+use super::rng::Rng;
 use crate::linux::raw::Socket;
 use std::io;
 
@@ -20,36 +20,36 @@ struct Held {
 
 /// The process and its sockets.
 pub(super) struct Actor {
-    dice: Dice,
+    rng: Rng,
     held: Vec<Held>,
     made: usize,
 }
 
 impl Actor {
-    pub(super) fn new(dice: Dice) -> Self {
-        Self { dice, held: Vec::new(), made: 0 }
+    pub(super) fn new(rng: Rng) -> Self {
+        Self { rng, held: Vec::new(), made: 0 }
     }
 
     /// Does something and says what.
     pub(super) fn step(&mut self) -> String {
         let full = self.held.len() >= SOCKETS_MAX;
-        if self.held.is_empty() || (!full && self.dice.once_in(3)) {
+        if self.held.is_empty() || (!full && self.rng.once_in(3)) {
             return self.open();
         }
-        let which = self.dice.below(self.held.len());
-        if full || self.dice.once_in(6) {
+        let which = self.rng.below(self.held.len());
+        if full || self.rng.once_in(6) {
             let held = self.held.swap_remove(which);
             return format!("{} close", held.name);
         }
-        let (held, dice) = (&self.held[which], &mut self.dice);
-        let (what, result) = if held.is_tcp { tcp(held, dice) } else { udp(held, dice) };
+        let (held, rng) = (&self.held[which], &mut self.rng);
+        let (what, result) = if held.is_tcp { tcp(held, rng) } else { udp(held, rng) };
         let became = result.map_or_else(|error| format!("{:?}", error.kind()), |()| "ok".to_owned());
         let port = held.socket.port().unwrap_or(0);
         format!("{} {what}: {became}, port {port}", held.name)
     }
 
     fn open(&mut self) -> String {
-        let (is_tcp, is_v6) = (!self.dice.once_in(3), self.dice.once_in(3));
+        let (is_tcp, is_v6) = (!self.rng.once_in(3), self.rng.once_in(3));
         let opened = match (is_tcp, is_v6) {
             (true, false) => Socket::tcp(),
             (true, true) => Socket::tcp6(),
@@ -70,11 +70,11 @@ impl Actor {
     }
 }
 
-fn tcp(held: &Held, dice: &mut Dice) -> (String, io::Result<()>) {
+fn tcp(held: &Held, rng: &mut Rng) -> (String, io::Result<()>) {
     let socket = &held.socket;
-    match dice.below(16) {
+    match rng.below(16) {
         0 | 1 => bind(held, 0),
-        2 => bind(held, any_port(dice)),
+        2 => bind(held, any_port(rng)),
         3 => listen(held),
         4 => ("disconnect".to_owned(), socket.disconnect()),
         5 => ("shut down".to_owned(), socket.shut_down()),
@@ -85,24 +85,24 @@ fn tcp(held: &Held, dice: &mut Dice) -> (String, io::Result<()>) {
             ("no port at bind".to_owned(), no_port)
         }
         // To whoever may be there: a listener of any process, a bound socket, nobody.
-        10 | 11 => connect(held, any_port(dice)),
+        10 | 11 => connect(held, any_port(rng)),
         12 => connect(held, 7099),
-        _ => connect(held, 7001 + u16::from(dice.once_in(2)) + u16::from(dice.once_in(2))),
+        _ => connect(held, 7001 + u16::from(rng.once_in(2)) + u16::from(rng.once_in(2))),
     }
 }
 
-fn udp(held: &Held, dice: &mut Dice) -> (String, io::Result<()>) {
-    match dice.below(8) {
+fn udp(held: &Held, rng: &mut Rng) -> (String, io::Result<()>) {
+    match rng.below(8) {
         0 | 1 => bind(held, 0),
-        2 => bind(held, any_port(dice)),
+        2 => bind(held, any_port(rng)),
         3 | 4 => connect(held, 7009),
-        5 => start_anew(held, dice),
+        5 => start_anew(held, rng),
         _ => send(held),
     }
 }
 
-fn any_port(dice: &mut Dice) -> u16 {
-    (LOW..=HIGH).nth(dice.below(usize::from(HIGH - LOW) + 1)).unwrap_or(LOW)
+fn any_port(rng: &mut Rng) -> u16 {
+    (LOW..=HIGH).nth(rng.below(usize::from(HIGH - LOW) + 1)).unwrap_or(LOW)
 }
 
 fn loopback(held: &Held, port: u16) -> String {
@@ -126,9 +126,9 @@ fn send(held: &Held) -> (String, io::Result<()>) {
 }
 
 /// Nothing shows a UDP disconnect before the socket is used again: so it is, at once.
-fn start_anew(held: &Held, dice: &mut Dice) -> (String, io::Result<()>) {
+fn start_anew(held: &Held, rng: &mut Rng) -> (String, io::Result<()>) {
     let disconnected = held.socket.disconnect();
-    let (what, result) = match dice.below(3) {
+    let (what, result) = match rng.below(3) {
         0 => connect(held, 7010),
         1 => bind(held, 0),
         _ => send(held),

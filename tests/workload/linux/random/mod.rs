@@ -4,16 +4,16 @@
 //! what the kernel says.
 
 mod actor;
-mod dice;
+mod rng;
 
-use super::crew::Member;
-use super::limits;
-use super::netns;
+use super::runner::Member;
 use super::server::{self, Manner};
 use super::tally::print_line;
 use actor::Actor;
 use anyhow::Result;
-use dice::Dice;
+use portleak_tests::limits;
+use portleak_tests::netns;
+use rng::Rng;
 use serde::Serialize;
 
 /// Servers of both families; they listen below the ephemeral range.
@@ -35,7 +35,7 @@ pub(super) fn run(seed: u64, rounds: u32, steps: u32, processes: u64) -> Result<
         server::in_background(listeners.collect::<Result<_>>()?, manner);
     }
     let members = (0..processes).map(|which| {
-        let seed = Dice::new(seed).throw_after(which).to_string();
+        let seed = Rng::new(seed).value_after(which).to_string();
         let role = ["client", "random", "--seed", &seed, "--steps", &steps.to_string()];
         Member::start(&role.map(str::to_owned))
     });
@@ -55,7 +55,7 @@ pub(super) fn run(seed: u64, rounds: u32, steps: u32, processes: u64) -> Result<
 
 /// One process: some steps for each line that comes.
 pub(super) fn play(seed: u64, steps: u32) -> Result<()> {
-    let mut actor = Actor::new(Dice::new(seed));
+    let mut actor = Actor::new(Rng::new(seed));
     while limits::observer_wants_more()? {
         let did: Vec<_> = (0..steps).map(|_| actor.step()).collect();
         let round = Round { pid: std::process::id(), did: &did };
