@@ -2,7 +2,7 @@
 //! recording is refused by what it is. Needs no privileges, and no Linux.
 //!
 //! `leak.plk` was recorded with `portleak run --record leak.plk -- target/release/examples/leak 12 20`.
-//! Later versions must be able to read it, so it is not recorded anew.
+//! Later versions must be able to read it, so it is never recorded again.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
@@ -36,7 +36,7 @@ fn golden(name: &str, arguments: &[&str]) {
         return;
     }
     let expected = fs::read_to_string(path).unwrap();
-    assert_eq!(expected, said, "{name}; PORTLEAK_BLESS=1 writes it anew");
+    assert_eq!(expected, said, "{name}; PORTLEAK_BLESS=1 rewrites it");
 }
 
 #[test]

@@ -130,6 +130,9 @@ pub struct Doctor {
     #[arg(long, value_enum, value_name = "text|json", hide_possible_values = true)]
     #[arg(default_value_t)]
     pub format: Format,
+    /// Also list limits that need no remedy
+    #[arg(short, long)]
+    pub verbose: bool,
     /// Windows: take ports every way there is, on loopback, and say what its tracing tells of them
     #[arg(long)]
     pub self_test: bool,

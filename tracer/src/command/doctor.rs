@@ -18,7 +18,7 @@ async fn examine(args: &Doctor) -> anyhow::Result<u8> {
     let now_ns = source.now_ns();
     let advice = source::advice();
     match args.format {
-        Format::Text => doctor::text(source.capture(), &advice, &mut writer)?,
+        Format::Text => doctor::text(source.capture(), &advice, args.verbose, &mut writer)?,
         Format::Json => doctor::json(source.capture(), &advice, now_ns, &mut writer)?,
     }
     source.stop(&mut Vec::new())?;

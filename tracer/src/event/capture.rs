@@ -37,8 +37,16 @@ pub struct Degradation {
     pub feature: String,
     /// Why.
     pub why: String,
-    /// What to do about it.
+    /// What to do about it. Where nothing can or need be done it begins with "none needed".
     pub remedy: String,
+}
+
+impl Degradation {
+    /// Whether the user can do something about it; if not, only `-v` shows it.
+    #[must_use]
+    pub fn is_actionable(&self) -> bool {
+        !self.remedy.starts_with("none needed")
+    }
 }
 
 /// What this machine's settings mean for its ports, and what could be better.

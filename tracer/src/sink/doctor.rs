@@ -2,7 +2,8 @@
 
 use super::context::{Context, rfc3339};
 use super::json::{DegradationJson, HookJson, PoolJson, write_line};
-use super::text::{limited, pool_line, several};
+use super::numbers::counted;
+use super::text::{limits, pool_line, several};
 use super::writer::{SinkError, Writer};
 use crate::event::{Advice, Answer, Capture, Hook};
 use crate::symbols::Symbols;
@@ -55,18 +56,28 @@ pub fn json(capture: &Capture, advice: &[Advice], now_ns: u64, writer: &mut Writ
     write_line(writer, "doctor", at, body)
 }
 
-/// For a person: the verdict first, then hooks, then pools and what could be better about them.
+/// For a person: the verdict and the limits, then hooks, pools and advice. Limits that need no
+/// remedy are listed only if `verbose`.
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn text(capture: &Capture, advice: &[Advice], writer: &mut Writer) -> Result<(), SinkError> {
+pub fn text(
+    capture: &Capture,
+    advice: &[Advice],
+    verbose: bool,
+    writer: &mut Writer,
+) -> Result<(), SinkError> {
     let verdict = if capture.degraded.is_empty() {
         "everything works".to_owned()
     } else {
         "tracing works, with limits".to_owned()
     };
     let mut text = format!("{} {}: {verdict}\n", capture.platform, capture.kernel);
-    text.extend(capture.degraded.iter().map(limited));
+    text += &limits(&capture.degraded, verbose);
+    let minor = capture.degraded.iter().filter(|it| !it.is_actionable()).count() as u64;
+    if minor > 0 && !verbose {
+        text += &format!("{} that need no remedy: portleak doctor -v\n", counted(minor, "more limit"));
+    }
     text += "\nhooks\n";
     text.extend(capture.hooks.iter().map(hook));
     if !capture.pools.is_empty() {
@@ -84,7 +95,7 @@ pub fn text(capture: &Capture, advice: &[Advice], writer: &mut Writer) -> Result
     writer.write(text.as_bytes())
 }
 
-/// The answers of the self-test, had at `at`, as one JSON object.
+/// The answers of the self-test at `at`, as one JSON object.
 ///
 /// # Errors
 /// When the output cannot be written.
@@ -127,7 +138,7 @@ mod tests {
     #[test]
     fn text_shows_what_is_off_and_the_remedy() {
         let written = Written::default();
-        text(&fixtures::capture(), &advice(), &mut written.writer()).unwrap();
+        text(&fixtures::capture(), &advice(), false, &mut written.writer()).unwrap();
         assert_eq!(
             written.text(),
             "linux 6.8.0-45-generic: tracing works, with limits\n\
@@ -163,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_and_so_is_that_there_was_none() {
+    fn a_missing_answer_is_shown_as_such() {
         let answer = |question: &str, observed: Option<&str>| Answer {
             question: question.to_owned(),
             observed: observed.map(str::to_owned),

@@ -1,4 +1,4 @@
-//! Evidence in plain words: what is held, since when, to where, and how long it can go on.
+//! Evidence as a sentence: what is held, since when, to where, and when the ports are exhausted.
 
 use super::context::Context;
 use super::names::printable;
@@ -7,7 +7,7 @@ use crate::engine::report::{Evidence, LeakKind, Owner, Usual};
 use crate::event::Protocol;
 use crate::symbols::representative;
 
-/// A forecast beyond this says nothing: a year.
+/// Forecasts beyond one year are not shown.
 const FORECAST_MAX_S: f64 = 365.0 * 86400.0;
 
 /// The sentence for one piece of evidence against `owner`, as of `now_ns`.
@@ -43,7 +43,7 @@ pub fn evidence(evidence: &Evidence, owner: &Owner, context: &Context, now_ns: u
     fact + &usual(evidence) + &unused(evidence) + &outlook(evidence) + &from(evidence, context)
 }
 
-/// TIME_WAIT is not held by anyone: the remedy is the useful part.
+/// No process holds a port in TIME_WAIT, so the sentence ends with the remedy.
 fn churn(evidence: &Evidence, usable: Option<u64>) -> String {
     let of = usable.map_or_else(String::new, |usable| format!(" of {}", count(usable)));
     let are = if evidence.held == 1 { "is" } else { "are" };
@@ -61,7 +61,7 @@ fn churn(evidence: &Evidence, usable: Option<u64>) -> String {
     )
 }
 
-/// `600 ports`, `40 UDP ports`, `60 ports of 30 processes`. TCP goes without saying.
+/// `600 ports`, `40 UDP ports`, `60 ports of 30 processes`. TCP is not named.
 fn ports(evidence: &Evidence) -> String {
     let ports = counted(evidence.held, &format!("{}port", protocol(evidence)));
     match evidence.processes {
@@ -74,18 +74,26 @@ fn counted_plural(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
-/// `; the other 98 % live 0.3 s`: what healthy holds of the same place look like.
+/// `; the other 98 % live 300 ms`: how long healthy holds to the same destination live.
 fn usual(evidence: &Evidence) -> String {
-    let said =
+    let text =
         |usual: &Usual| format!("; the other {} live {}", percent(usual.share), duration(usual.life_s));
-    evidence.usual.as_ref().map_or_else(String::new, said)
+    evidence.usual.as_ref().map_or_else(String::new, text)
 }
 
-/// `; 15 of 16 looked at lie idle`.
+/// `; 15 of 16 sampled connections idle`.
 fn unused(evidence: &Evidence) -> String {
     match evidence.abandoned {
-        Some((abandoned, of)) if 2 * abandoned > of => format!("; {abandoned} of {of} looked at lie idle"),
+        Some((idle, of)) if 2 * idle > of => format!("; {idle} of {of} sampled {} idle", sampled(evidence)),
         _ => String::new(),
+    }
+}
+
+/// What a sample is of: UDP and bound TCP sockets are not connections.
+fn sampled(evidence: &Evidence) -> &'static str {
+    match (evidence.protocol, evidence.kind) {
+        (Protocol::Tcp, LeakKind::Bound) | (Protocol::Udp, _) => "sockets",
+        (Protocol::Tcp, _) => "connections",
     }
 }
 
@@ -110,7 +118,7 @@ fn released(evidence: &Evidence) -> String {
     }
 }
 
-/// `; 540 of 600 from fetch_and_forget (leak.rs:37)`, if there is a name to tell.
+/// `; 540 of 600 from fetch_and_forget (leak.rs:37)`, if a frame has a name.
 fn from(evidence: &Evidence, context: &Context) -> String {
     let Some(share) = &evidence.site else {
         return String::new();
@@ -127,18 +135,18 @@ fn from(evidence: &Evidence, context: &Context) -> String {
     format!("; {part} from {}", printable(&name.to_string()))
 }
 
-/// How long it can go on, if that can be said.
+/// When the ports are exhausted, if there is a forecast.
 fn outlook(evidence: &Evidence) -> String {
     match evidence.exhaustion_in_s {
-        Some(s) if s <= 0.0 => "; no port is left".to_owned(),
+        Some(s) if s <= 0.0 => "; no ports left".to_owned(),
         Some(s) if s <= FORECAST_MAX_S => {
-            format!("; the pool is empty in {}{}", duration(s), margin(evidence))
+            format!("; ports exhausted in {}{}", duration(s), margin(evidence))
         }
         _ => String::new(),
     }
 }
 
-/// ` (2 h to 5 h)`, where earliest and latest are not the same in words.
+/// ` (2 h to 5 h)`, unless both are shown alike.
 fn margin(evidence: &Evidence) -> String {
     let Some((earliest, latest)) = evidence.exhaustion_between_s else {
         return String::new();
@@ -163,7 +171,7 @@ mod tests {
         assert_eq!(
             say(|_| ()),
             "600 ports to 127.0.0.1:9999 held since 09:12:04, none released; \
-             the pool is empty in 9 min"
+             ports exhausted in 9 min"
         );
         assert_eq!(
             say(|e| {
@@ -178,7 +186,7 @@ mod tests {
                 e.released_share = 0.03;
                 e.exhaustion_in_s = Some(0.0);
             }),
-            "600 ports to 127.0.0.1:9999 held since 09:12:04, 3 % released; no port is left"
+            "600 ports to 127.0.0.1:9999 held since 09:12:04, 3 % released; no ports left"
         );
     }
 
@@ -200,12 +208,12 @@ mod tests {
                 e.exhaustion_in_s = Some(10_800.0);
             }),
             "2 % of the ports to 127.0.0.1:9999 acquired since 09:12:04 are never released; \
-             24 held; the pool is empty in 3 h"
+             24 held; ports exhausted in 3 h"
         );
     }
 
     #[test]
-    fn all_that_is_known_is_told() {
+    fn all_evidence_is_shown() {
         let text = say(|e| {
             e.kind = LeakKind::Partial;
             e.held = 24;
@@ -218,8 +226,8 @@ mod tests {
         assert_eq!(
             text,
             "2 % of the ports to 127.0.0.1:9999 acquired since 09:12:04 are never released; 24 held; \
-             the other 98 % live 300 ms; 16 of 16 looked at lie idle; \
-             the pool is empty in 3 h (2 h to 5 h)"
+             the other 98 % live 300 ms; 16 of 16 sampled connections idle; \
+             ports exhausted in 3 h (2 h to 5 h)"
         );
     }
 
@@ -249,7 +257,7 @@ mod tests {
                 e.held = 1;
             }),
             "1 connection attempt to 127.0.0.1:9999 without an answer since 09:12:04: \
-             each holds a port until it gives up; the pool is empty in 9 min"
+             each holds a port until it gives up; ports exhausted in 9 min"
         );
     }
 

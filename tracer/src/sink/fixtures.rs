@@ -226,5 +226,5 @@ pub(crate) fn golden(name: &str, expected: &str, actual: &str) {
         std::fs::write(format!("{folder}/{name}"), actual).unwrap();
         return;
     }
-    assert_eq!(expected, actual, "{name}; PORTLEAK_BLESS=1 writes it anew");
+    assert_eq!(expected, actual, "{name}; PORTLEAK_BLESS=1 rewrites it");
 }

@@ -1,4 +1,4 @@
-//! What owners are called.
+//! Names of owners for people.
 
 use crate::engine::report::Owner;
 use crate::event::OwnerId;
@@ -42,7 +42,7 @@ pub fn full(owner: &Owner) -> String {
     }
 }
 
-/// What a program's processes are called.
+/// The name of a program's processes.
 fn program(owner: &Owner, exe: &str) -> String {
     comm(owner).unwrap_or_else(|| printable(exe))
 }

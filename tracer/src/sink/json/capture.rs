@@ -1,4 +1,4 @@
-//! What a source sees, as JSON.
+//! What a source can capture, as JSON.
 
 use super::PoolJson;
 use crate::event::{Capture, Degradation, Hook};
@@ -63,7 +63,7 @@ impl<'a> HookJson<'a> {
     }
 }
 
-/// One thing that is inexact.
+/// One limited feature.
 #[derive(Debug, Serialize)]
 pub struct DegradationJson<'a> {
     feature: &'a str,

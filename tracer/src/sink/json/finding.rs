@@ -1,4 +1,4 @@
-//! What is said as it happens, as JSON: `finding`, `exhausted`, `half_used`, `lost`, `corrected`.
+//! Findings as JSON: `finding`, `exhausted`, `half_used`, `scarce`, `lost`, `corrected`.
 
 use super::owner::{EvidenceJson, OwnerJson};
 use super::pool::netns;
@@ -6,7 +6,7 @@ use crate::engine::report::{Finding, Owner};
 use crate::sink::context::Context;
 use serde::Serialize;
 
-/// The body of a finding; which one is told by the line's `type`.
+/// The body of a finding; the line's `type` says which one it is.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum FindingJson<'a> {

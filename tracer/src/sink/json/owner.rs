@@ -8,11 +8,11 @@ use crate::sink::context::Context;
 use crate::sink::evidence_text;
 use serde::Serialize;
 
-/// How many frames of a call site are told: all that are taken, and what was inlined in them. The
-/// program's own may lie deep below those of its HTTP client.
+/// Frames of a call site that are shown. The program's own frames may lie far below those of its
+/// HTTP client, and inlined functions add to them.
 const FRAMES_MAX: usize = 64;
 
-/// An owner; `kind` tells which.
+/// An owner; `kind` says what it is.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(super) enum OwnerJson<'a> {
@@ -137,21 +137,21 @@ impl EvidenceJson {
     }
 }
 
-/// How the other ports of the same place live.
+/// How long the other ports to the same destination live.
 #[derive(Debug, Serialize)]
 struct UsualJson {
     share: f64,
     life_s: f64,
 }
 
-/// Connections that are not used any more, of those that were looked at.
+/// Connections that are idle, of those that were sampled.
 #[derive(Debug, Serialize)]
 struct AbandonedJson {
     abandoned: u32,
     of: u32,
 }
 
-/// The call site that has most of the ports.
+/// The call site that acquired most of the ports.
 #[derive(Debug, Serialize)]
 pub(super) struct CallSiteJson {
     frames: Vec<String>,

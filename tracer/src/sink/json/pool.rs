@@ -31,7 +31,7 @@ struct DestinationJson {
 }
 
 impl PoolJson {
-    /// The pools of which only the range is known.
+    /// The pools at the start, of which only the range is known.
     #[must_use]
     pub fn known_at_start(capture: &Capture) -> Vec<Self> {
         let pools = capture.pools.iter();

@@ -16,7 +16,7 @@ pub(super) struct SummaryJson<'a> {
     pools: Vec<PoolJson>,
 }
 
-/// How much was seen, and how well.
+/// How much was captured, and how complete it is.
 #[derive(Debug, Serialize)]
 struct QualityJson<'a> {
     events: u64,

@@ -38,7 +38,7 @@ fn findings() -> [Finding; 4] {
     ]
 }
 
-/// `PORTLEAK_BLESS=1 cargo test` writes the golden file anew.
+/// `PORTLEAK_BLESS=1 cargo test` rewrites the golden file.
 #[test]
 fn a_session_is_told_as_in_the_golden_file() {
     let actual = written(|sink| {

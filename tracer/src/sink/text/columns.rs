@@ -24,7 +24,7 @@ pub(super) fn widths<const N: usize>(heads: &[&str; N], rows: &[[String; N]]) ->
     widths
 }
 
-/// One line: the first `left` columns are words and stand left, the rest are numbers.
+/// One line: the first `left` columns are left-aligned, the rest are numbers.
 pub(super) fn line<const N: usize>(row: &[String; N], widths: &[usize; N], left: usize) -> String {
     let cells = row.iter().zip(widths).enumerate().map(|(i, (cell, &width))| {
         if i < left { format!("{:width$}", cut(cell, width)) } else { format!("{cell:>width$}") }

@@ -1,11 +1,11 @@
-//! How well was seen: what was lost, and what is inexact here.
+//! How complete the data is: lost events, corrections, and features that are limited here.
 
 use super::TextOptions;
 use crate::engine::report::Summary;
 use crate::event::Degradation;
 use crate::sink::numbers::{count, counted, duration, percent, share, size};
 
-/// By how much a larger buffer should be larger.
+/// Factor between the buffer that overflowed and the one that is advised.
 const GROWTH: u64 = 4;
 
 pub(super) fn text(
@@ -30,28 +30,33 @@ pub(super) fn text(
     };
     if options.verbose || summary.corrections > 0 {
         let corrections = counted(summary.corrections, "correction");
-        text += &format!("{corrections} from the kernel's own list of sockets\n");
+        text += &format!("{corrections} from the kernel's list of sockets\n");
     }
     if options.verbose {
-        text.extend(degraded.iter().map(limited));
-    } else if !degraded.is_empty() {
-        let features = counted(degraded.len() as u64, "feature");
-        text += &format!("{features} limited: {}\n", options.limits_by);
+        return text + &limits(degraded, true);
+    }
+    let actionable = degraded.iter().filter(|it| it.is_actionable()).count() as u64;
+    if actionable > 0 {
+        text += &format!("{} limited: {}\n", counted(actionable, "feature"), options.limits_by);
     }
     text
 }
 
-/// What a loss means, and the remedy. As a rule the kernel goes on counting.
+/// The limited features with their remedies; those without a remedy only if `verbose`.
+pub(in crate::sink) fn limits(degraded: &[Degradation], verbose: bool) -> String {
+    degraded.iter().filter(|it| verbose || it.is_actionable()).map(limited).collect()
+}
+
+fn limited(degradation: &Degradation) -> String {
+    let Degradation { feature, why, remedy } = degradation;
+    format!("limited: {feature}: {why}\n  remedy: {remedy}\n")
+}
+
+/// What a loss means, and the remedy. Totals stay exact where the kernel itself counts them.
 pub(super) fn consequence(totals_kept: bool, options: &TextOptions) -> String {
     let Some(buffer_bytes) = options.buffer_bytes.filter(|_| totals_kept) else {
-        return "totals are inexact, single holds may be missing or too many".to_owned();
+        return "totals are inexact, single holds may be missing or stale".to_owned();
     };
     let larger = size(u64::from(buffer_bytes) * GROWTH);
     format!("totals are exact, single holds may be missing; remedy: --buffer {larger}")
-}
-
-/// One inexact thing with its remedy.
-pub(in crate::sink) fn limited(degradation: &Degradation) -> String {
-    let Degradation { feature, why, remedy } = degradation;
-    format!("limited: {feature}: {why}\n  remedy: {remedy}\n")
 }

@@ -1,4 +1,4 @@
-//! A finding, the moment it happens: the time, the verdict, who, and the evidence.
+//! A finding as it happens: time, verdict, owner, evidence.
 
 use super::{TextOptions, data_quality};
 use crate::engine::report::{Evidence, Finding, Owner, Verdict};
@@ -9,11 +9,11 @@ use crate::sink::names::label;
 use crate::sink::numbers::{count, counted};
 use std::net::{IpAddr, SocketAddr};
 
-/// Where the second line begins: under the verdict.
+/// Indent of further lines: the verdict's column.
 const INDENT: &str = "         ";
 
 pub(super) fn text(finding: &Finding, context: &Context, options: &TextOptions) -> String {
-    let (at_ns, said) = match finding {
+    let (at_ns, line) = match finding {
         Finding::Verdict { at_ns, owner, previous, verdict, held, evidence } => {
             let facts = if evidence.is_empty() {
                 changed(*previous, *held)
@@ -43,7 +43,7 @@ pub(super) fn text(finding: &Finding, context: &Context, options: &TextOptions) 
         Finding::Lost { at_ns, count, stage } => (*at_ns, lost(*count, *stage, options)),
         Finding::Corrected { at_ns, count } => (*at_ns, corrected(*count, options)),
     };
-    format!("{} {said}\n", context.time_of_day(at_ns, at_ns))
+    format!("{} {line}\n", context.time_of_day(at_ns, at_ns))
 }
 
 /// `SUSPECTED`.
@@ -61,27 +61,27 @@ fn sentences(evidence: &[Evidence], owner: &Owner, context: &Context, now_ns: u6
     sentences.join(&format!("\n{INDENT}"))
 }
 
-/// `found no TCP port to 127.0.0.1:9999: EADDRNOTAVAIL`.
+/// `no free TCP port to 127.0.0.1:9999: EADDRNOTAVAIL`.
 fn refusal(pool: PoolId, code: FailureCode, local: Option<IpAddr>, remote: Option<SocketAddr>) -> String {
     let protocol = pool.protocol.to_string().to_ascii_uppercase();
     let from = local
         .filter(|local| !local.is_unspecified())
         .map_or_else(String::new, |local| format!(" on {local}"));
     let to = remote.map_or_else(String::new, |remote| format!(" to {remote}"));
-    let trap = match code {
-        FailureCode::EAGAIN => " (looks like \"would block\", is a port shortage)",
+    let hint = match code {
+        FailureCode::EAGAIN => " (a port shortage, not \"would block\")",
         FailureCode::WSAENOBUFS => " (10055; STATUS_TOO_MANY_ADDRESSES in the kernel)",
         FailureCode::EADDRNOTAVAIL | FailureCode::EADDRINUSE => "",
     };
-    format!("found no {protocol} port{from}{to}: {}{trap}", code.name())
+    format!("no free {protocol} port{from}{to}: {}{hint}", code.name())
 }
 
-/// `SCARCE no TCP port was free: one of a closing connection was handed out again`.
+/// `SCARCE no TCP port was free: the port of a closing connection was reused`.
 fn scarce(pool: PoolId, times: u64, options: &TextOptions) -> String {
     let name = options.paint.warning("SCARCE");
     let protocol = pool.protocol.to_string().to_ascii_uppercase();
     let times = if times > 1 { format!(", {} times", count(times)) } else { String::new() };
-    format!("{name} no {protocol} port was free: one of a closing connection was handed out again{times}")
+    format!("{name} no {protocol} port was free: the port of a closing connection was reused{times}")
 }
 
 fn holders(top: &[(Owner, u64)]) -> String {
@@ -90,22 +90,22 @@ fn holders(top: &[(Owner, u64)]) -> String {
     }
     let holder = |(owner, held): &(Owner, u64)| format!("{} {}", label(owner), count(*held));
     let holders: Vec<String> = top.iter().map(holder).collect();
-    format!("\n{INDENT}most are held by {}", holders.join(", "))
+    format!("\n{INDENT}top holders: {}", holders.join(", "))
 }
 
 fn corrected(corrected: u64, options: &TextOptions) -> String {
     let name = options.paint.warning("CORRECTED");
-    format!("{name} {} by the kernel's own list of sockets", counted(corrected, "hold"))
+    format!("{name} {} from the kernel's list of sockets", counted(corrected, "hold"))
 }
 
 fn lost(lost: u64, stage: LossStage, options: &TextOptions) -> String {
     let place = match stage {
-        LossStage::Kernel => "in the kernel's buffer",
-        LossStage::Queue => "on the way to the engine",
+        LossStage::Kernel => "in the kernel's event buffer",
+        LossStage::Queue => "in the queue to the engine",
         LossStage::Decode => "because they could not be decoded",
         LossStage::Etw => "in the trace session",
         LossStage::Recording => "in a damaged part of the recording",
-        LossStage::Table => "for want of room in the table of ports",
+        LossStage::Table => "because the table of ports is full",
     };
     let name = options.paint.warning("LOST");
     let events = counted(lost, "event");

@@ -1,4 +1,4 @@
-//! A snapshot: who holds what now. Nothing is said of leaks, which take time to see.
+//! A snapshot: who holds what now. It judges nothing: a leak shows only over time.
 
 use super::columns;
 use super::paint::Paint;
@@ -7,10 +7,10 @@ use crate::engine::report::{OwnerReport, Summary};
 use crate::sink::names::label;
 use crate::sink::numbers::{count, counted};
 
-/// How many owners the table shows.
+/// Owners that the table shows.
 const ROWS_MAX: usize = 40;
 const HEADS: [&str; 7] = ["OWNER", "HELD", "TCP", "UDP", "BOUND ONLY", "CLOSE_WAIT", "SYN_SENT"];
-/// Only the owner is words.
+/// Columns that are left-aligned: the owner's.
 const LEFT: usize = 1;
 
 /// `3 owners hold 12 ports; 4 in TIME_WAIT`.
@@ -26,7 +26,7 @@ pub(super) fn headline(summary: &Summary) -> String {
     format!("{} {verb} {}; {time_wait}\n", counted(owners, "owner"), counted(held, "ephemeral port"))
 }
 
-/// The owners, those that hold most first.
+/// The owners, largest first.
 pub(super) fn table(owners: &[OwnerReport], paint: &Paint) -> String {
     if owners.is_empty() {
         return String::new();

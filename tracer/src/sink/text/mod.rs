@@ -11,7 +11,7 @@ mod progress;
 mod summary_text;
 mod table;
 
-pub(super) use data_quality::limited;
+pub(super) use data_quality::limits;
 pub use paint::Paint;
 pub(super) use pools::{pool_line, several};
 pub use progress::ProgressLine;
@@ -126,8 +126,8 @@ impl Sink for TextSink {
     }
 
     fn snapshot(&mut self, summary: &Summary) -> Result<(), SinkError> {
-        // Nobody but this run can say what it could not see, so it is always told.
-        let limits: String = self.degraded.iter().map(limited).collect();
+        // `doctor` sees other limits than a snapshot without root, so the snapshot lists its own.
+        let limits = limits(&self.degraded, self.options.verbose);
         let mut parts = vec![
             holders::headline(summary),
             holders::table(&summary.owners, &self.options.paint),

@@ -1,4 +1,4 @@
-//! The pools: how full, and which destinations are close to their end.
+//! The pools: how full they are, and the busiest destinations.
 
 use crate::engine::report::{DestinationReport, PoolReport};
 use crate::event::{NetNs, PoolId, PortRange};
@@ -11,15 +11,15 @@ const PEAK_SHARE_MIN: f64 = 0.01;
 
 /// After a trace.
 pub(super) fn text(pools: &[PoolReport]) -> String {
-    told(pools, |pool| format!(", peak {}", count(pool.peak)))
+    lines(pools, |pool| format!(", peak {}", count(pool.peak)))
 }
 
-/// At one instant, which has no peak.
+/// Of a snapshot, which has no peak.
 pub(super) fn now(pools: &[PoolReport]) -> String {
-    told(pools, |_| String::new())
+    lines(pools, |_| String::new())
 }
 
-fn told(pools: &[PoolReport], peak: impl Fn(&PoolReport) -> String) -> String {
+fn lines(pools: &[PoolReport], peak: impl Fn(&PoolReport) -> String) -> String {
     let mut used: Vec<&PoolReport> = pools.iter().filter(|pool| is_worth_a_line(pool)).collect();
     used.sort_by_key(|pool| std::cmp::Reverse(pool.used + pool.time_wait));
     let several = several(used.iter().map(|pool| pool.id));
@@ -38,7 +38,7 @@ fn told(pools: &[PoolReport], peak: impl Fn(&PoolReport) -> String) -> String {
     text
 }
 
-/// A namespace that used one port for a moment is noise.
+/// Leaves out namespaces that used a port or two for a moment.
 fn is_worth_a_line(pool: &PoolReport) -> bool {
     let usable = pool.range.map_or(0, |range| u64::from(range.usable()));
     pool.used > 0 || pool.time_wait > 0 || share(pool.peak, usable) >= PEAK_SHARE_MIN

@@ -1,4 +1,4 @@
-//! One line on the terminal that is rewritten while nothing else happens.
+//! The progress line: one line on the terminal, rewritten each second.
 
 use crate::engine::report::Progress;
 use crate::sink::numbers::count;
@@ -7,7 +7,7 @@ use std::io::Write;
 const CLEAR: &str = "\r\x1b[K";
 const INTERVAL_NS: u64 = 1_000_000_000;
 
-/// The progress line. It is a courtesy: failures to write it are ignored.
+/// The progress line. Failures to write it are ignored.
 pub struct ProgressLine {
     terminal: Box<dyn Write>,
     began_ns: u64,
@@ -39,7 +39,7 @@ impl ProgressLine {
         self.rewrite(&text);
     }
 
-    /// Takes the line away before something else is written.
+    /// Erases the line before something else is written.
     pub(super) fn clear(&mut self) {
         if self.visible {
             self.visible = false;

@@ -1,4 +1,4 @@
-//! The verdict: who, how many, since when, where to, how long until the pool is empty.
+//! The top of the summary: the verdict, then the evidence against the worst owner.
 
 use super::paint::Paint;
 use super::{WIDTH, finding};
@@ -10,9 +10,9 @@ use crate::sink::names::{cut, full, printable};
 use crate::sink::numbers::{count, counted, duration, percent, rate};
 use std::collections::BTreeMap;
 
-/// How many owners get a headline of their own; the table has the rest.
+/// Owners that get a headline each; the table has the rest.
 const HEADLINES_MAX: usize = 4;
-/// How many pieces of evidence are spelled out for the gravest owner.
+/// Pieces of evidence that are shown for the worst owner.
 const EVIDENCE_MAX: usize = 4;
 
 pub(super) fn text(summary: &Summary, context: &Context, paint: &Paint) -> String {
@@ -22,15 +22,15 @@ pub(super) fn text(summary: &Summary, context: &Context, paint: &Paint) -> Strin
         text += &paint.verdict(Verdict::Clean, &no_leak(summary));
         text.push('\n');
     }
-    let accused = summary
+    let reported = summary
         .owners
         .iter()
         .filter(|report| report.verdict != Verdict::Clean)
         .filter(|report| report.verdict.fails() || !worst.fails())
         .take(HEADLINES_MAX);
-    for (i, report) in accused.enumerate() {
+    for (i, report) in reported.enumerate() {
         let name = paint.verdict(report.verdict, &finding::upper(report.verdict));
-        text += &format!("{name}: {}\n", accusation(report));
+        text += &format!("{name}: {}\n", headline(report));
         if i == 0 {
             text += &details(report, context, summary.at_ns, paint);
         }
@@ -38,7 +38,7 @@ pub(super) fn text(summary: &Summary, context: &Context, paint: &Paint) -> Strin
     text
 }
 
-/// `No leak: 3 owners hold 12 ports`; with lost events nobody can know.
+/// `No leak: 3 owners hold 12 ports`; `No leak seen` when events were lost.
 fn no_leak(summary: &Summary) -> String {
     let seen = if summary.lost > 0 { " seen" } else { "" };
     let traced = duration(summary.duration_s);
@@ -52,10 +52,10 @@ fn no_leak(summary: &Summary) -> String {
 }
 
 /// `python3 (pid 4711) holds 600 TCP ports to 127.0.0.1:9999 and releases none`.
-fn accusation(report: &OwnerReport) -> String {
+fn headline(report: &OwnerReport) -> String {
     let who = full(&report.owner);
     match report.evidence.first() {
-        Some(evidence) => format!("{who} {}", deed(evidence, is_over(report))),
+        Some(evidence) => format!("{who} {}", behaviour(evidence, is_over(report))),
         None if report.verdict == Verdict::Exhausted => {
             format!("{who} found no free port {}", times(failures(report)))
         }
@@ -66,8 +66,8 @@ fn accusation(report: &OwnerReport) -> String {
     }
 }
 
-/// What an owner does, or did when it has ended since.
-fn deed(evidence: &Evidence, past: bool) -> String {
+/// What an owner does; in the past tense once it has released most of its ports.
+fn behaviour(evidence: &Evidence, past: bool) -> String {
     let protocol = match evidence.protocol {
         Protocol::Tcp => "TCP",
         Protocol::Udp => "UDP",
@@ -92,7 +92,8 @@ fn deed(evidence: &Evidence, past: bool) -> String {
             format!("{releases} {kept} of its {protocol} ports{to}; it {holds} {held}")
         }
         LeakKind::CloseWait => {
-            format!("{holds} {ports}{to} whose connections the peer has closed")
+            let closes = tense("has", "had");
+            format!("{holds} {ports}{to} in CLOSE_WAIT: the peer has closed, this process {closes} not")
         }
         LeakKind::SynSent => {
             let answers = tense("answers", "answered");
@@ -111,8 +112,8 @@ fn deed(evidence: &Evidence, past: bool) -> String {
     }
 }
 
-/// Whether the owner has given most of it back since the evidence was taken: it has ended, as a
-/// rule. TIME_WAIT is not held, so that churn is never over in this sense.
+/// Whether the owner has released most of its ports since the evidence was collected, as a rule
+/// because it has ended. Ports in TIME_WAIT are not held, so churn is never over in this sense.
 fn is_over(report: &OwnerReport) -> bool {
     let held = report.tcp.held + report.udp.held;
     report.evidence.iter().any(|e| e.kind != LeakKind::Churn && held < e.held / 2)
@@ -121,13 +122,14 @@ fn is_over(report: &OwnerReport) -> bool {
 /// The lines below the first headline.
 fn details(report: &OwnerReport, context: &Context, now_ns: u64, paint: &Paint) -> String {
     let over = is_over(report);
-    // An owner that gave its ports back empties no pool.
-    let still = |e: &Evidence| Evidence { exhaustion_in_s: e.exhaustion_in_s.filter(|_| !over), ..e.clone() };
+    // An owner that released its ports exhausts no pool.
+    let current =
+        |e: &Evidence| Evidence { exhaustion_in_s: e.exhaustion_in_s.filter(|_| !over), ..e.clone() };
     let mut lines: Vec<String> = report
         .evidence
         .iter()
         .take(EVIDENCE_MAX)
-        .map(|e| evidence_text::evidence(&still(e), &report.owner, context, now_ns))
+        .map(|e| evidence_text::evidence(&current(e), &report.owner, context, now_ns))
         .collect();
     lines.push(balance(report));
     if let Some(failed) = failed(report) {
@@ -177,7 +179,7 @@ fn failed(report: &OwnerReport) -> Option<String> {
     (!codes.is_empty()).then(|| format!("found no free port: {}", codes.join(", ")))
 }
 
-/// All allocations of an owner that failed for want of ports.
+/// All allocations of an owner that failed because no port was free.
 pub(super) fn failures(report: &OwnerReport) -> u64 {
     report.tcp.failed.values().chain(report.udp.failed.values()).sum()
 }

@@ -7,11 +7,11 @@ use crate::engine::report::OwnerReport;
 use crate::sink::names::label;
 use crate::sink::numbers::{count, counted, duration};
 
-/// How many owners the table shows.
+/// Owners that the table shows.
 const ROWS_MAX: usize = 12;
 const HEADS: [&str; 9] =
     ["OWNER", "VERDICT", "HELD", "ACQUIRED", "RELEASED", "TIME_WAIT", "FAILED", "OLDEST", "MEDIAN LIFE"];
-/// Columns up to here are words and stand left; the rest are numbers and stand right.
+/// Columns that are left-aligned; the others are numbers and right-aligned.
 const LEFT: usize = 2;
 
 type Row = [String; HEADS.len()];
@@ -56,7 +56,7 @@ fn char_offset(text: &str, chars: usize) -> usize {
     text.char_indices().nth(chars).map_or(text.len(), |(offset, _)| offset)
 }
 
-/// How many owners are not in the table, and what they hold.
+/// How many owners are not in the table, and how many ports they hold.
 pub(super) fn more(hidden: &[OwnerReport]) -> String {
     if hidden.is_empty() {
         return String::new();
