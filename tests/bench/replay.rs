@@ -23,11 +23,13 @@ use portleak::event::{
 use portleak::pipeline::replay::replay;
 use portleak::recording::{Header, Reader, Recording, Turn};
 use portleak::sink::{Sink, SinkError};
+use portleak::symbols::Symbols;
 use portleak_tests::meter;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Instant;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const BEGAN_NS: u64 = 1_000 * SECOND_NS;
@@ -54,7 +56,7 @@ fn main() -> Result<()> {
 }
 
 fn write(path: &Path, connections: u64, hold: bool) -> Result<()> {
-    let mut recording = Recording::create(path)?;
+    let mut recording = Recording::create(path, Symbols::default())?;
     recording.begin(&Header {
         tool: "bench".to_owned(),
         capture: capture(),
@@ -78,7 +80,7 @@ fn write(path: &Path, connections: u64, hold: bool) -> Result<()> {
     for (second, events) in later {
         tell(&mut recording, Some(events), second)?;
     }
-    Ok(recording.end()?)
+    Ok(recording.end(Instant::now())?)
 }
 
 fn tell(recording: &mut Recording, events: Option<Vec<Event>>, second: u64) -> Result<()> {

@@ -8,12 +8,14 @@ use crate::os::page_bytes;
 use crate::os::signals::OsSignals;
 use crate::recording::{Header, Recording};
 use crate::source::{self, CaptureOptions, LiveSource, Source, Stacks, filter_targets};
+use crate::symbols::Symbols;
 use anyhow::{Context, bail};
 use std::ffi::OsString;
 
 /// Before anything starts: a recording that cannot be written must not cost a trace.
-pub(super) fn create_recording(args: &RecordArgs) -> anyhow::Result<Option<Recording>> {
-    Ok(args.record.as_deref().map(Recording::create).transpose()?)
+pub(super) fn create_recording(args: &RecordArgs, symbols: &Symbols) -> anyhow::Result<Option<Recording>> {
+    let create = |path| Recording::create(path, symbols.clone());
+    Ok(args.record.as_deref().map(create).transpose()?)
 }
 
 /// What a recording of `source` begins with, apart from what is known when it does.

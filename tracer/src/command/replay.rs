@@ -24,7 +24,7 @@ pub(super) fn execute(args: &Replay) -> anyhow::Result<u8> {
         None => header.config,
     };
     let capture = in_scope(&header.capture, &config.scope);
-    let symbols = Symbols::Recorded(reader.take_names());
+    let symbols = Symbols::recorded(reader.take_names());
     let subject = Subject {
         capture: &capture,
         symbols,

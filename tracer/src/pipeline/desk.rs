@@ -7,6 +7,10 @@ use crate::event::Event;
 use crate::recording::{Header, Recording};
 use crate::sink::{Sink, SinkError};
 use crate::source::Source;
+use std::time::{Duration, Instant};
+
+/// How long the end of a recording waits for names of call sites.
+const NAMES: Duration = Duration::from_secs(5);
 
 /// Takes in events and tells what follows from them.
 pub struct Desk<'a> {
@@ -81,7 +85,7 @@ impl<'a> Desk<'a> {
     pub(super) fn finish(mut self, events: &mut Vec<Event>, now_ns: u64) -> Result<Summary, TraceError> {
         let end = |(mut recording, _): (Recording, _)| {
             recording.batch(events, now_ns)?;
-            recording.end()
+            recording.end(Instant::now() + NAMES)
         };
         let recorded = self.recording.take().map_or(Ok(()), end);
         self.apply(events);

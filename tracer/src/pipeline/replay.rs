@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_replay_says_what_was_said_live() {
         let (pipe, file) = mpsc::channel();
-        let recording = Recording::new("test", Box::new(Pipe(pipe))).unwrap();
+        let recording = Recording::new("test", Box::new(Pipe(pipe)), Symbols::default()).unwrap();
         let header = Header {
             tool: String::new(),
             capture: fixtures::capture(),

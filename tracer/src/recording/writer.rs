@@ -6,9 +6,11 @@ use super::header::Header;
 use super::names::{self, Namer};
 use super::{MAGIC, MAJOR, MINOR};
 use crate::event::Event;
+use crate::symbols::Symbols;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Instant;
 
 /// A block is closed when it is so long.
 const BLOCK_BYTES: usize = 64 << 10;
@@ -45,7 +47,7 @@ pub enum RecordError {
 /// A recording that is being written.
 pub struct Recording {
     name: String,
-    file: Box<dyn Write>,
+    file: Box<dyn Write + Send>,
     packer: Packer,
     encoder: Encoder,
     /// Events in the block, and when it began.
@@ -55,14 +57,15 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Begins the file at `path`; one that is there already is replaced.
+    /// Begins the file at `path`; one that is there already is replaced. `symbols` names the call
+    /// sites in it.
     ///
     /// # Errors
     /// When it cannot be created or written.
-    pub fn create(path: &Path) -> Result<Self, RecordError> {
+    pub fn create(path: &Path, symbols: Symbols) -> Result<Self, RecordError> {
         let name = path.display().to_string();
         match File::create(path) {
-            Ok(file) => Self::new(&name, Box::new(file)),
+            Ok(file) => Self::new(&name, Box::new(file), symbols),
             Err(error) => Err(RecordError::Create { name, error }),
         }
     }
@@ -71,7 +74,7 @@ impl Recording {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn new(name: &str, file: Box<dyn Write>) -> Result<Self, RecordError> {
+    pub fn new(name: &str, file: Box<dyn Write + Send>, symbols: Symbols) -> Result<Self, RecordError> {
         let mut recording = Self {
             name: name.to_owned(),
             file,
@@ -79,7 +82,7 @@ impl Recording {
             encoder: Encoder::default(),
             events: 0,
             block_began_ns: 0,
-            namer: Namer::default(),
+            namer: Namer::new(symbols),
         };
         let begun = [&MAGIC[..], &MAJOR.to_le_bytes(), &MINOR.to_le_bytes()].concat();
         recording.file.write_all(&begun).map_err(|error| recording.broken(error))?;
@@ -101,7 +104,7 @@ impl Recording {
     /// When it cannot be written.
     pub fn batch(&mut self, events: &[Event], now_ns: u64) -> Result<(), RecordError> {
         for event in events {
-            self.namer.notice(&event.kind);
+            self.namer.observe(&event.kind);
             self.encoder.event(event);
             self.events += 1;
             if self.encoder.bytes().len() >= BLOCK_BYTES {
@@ -117,13 +120,13 @@ impl Recording {
         Ok(())
     }
 
-    /// Writes what is left, and that it is all.
+    /// Writes what is left, the names that are known by `names_by`, and that it is all.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn end(mut self) -> Result<(), RecordError> {
+    pub fn end(mut self, names_by: Instant) -> Result<(), RecordError> {
         self.close_block(0)?;
-        let rest = self.namer.rest();
+        let rest = self.namer.rest(names_by);
         self.write_names(&rest)?;
         self.write(Kind::END, &[], 0)
     }

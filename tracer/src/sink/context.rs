@@ -6,7 +6,6 @@ use crate::symbols::{Name, Symbols};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 /// The circumstances of a capture that sinks need.
 #[derive(Clone, Debug)]
@@ -15,7 +14,7 @@ pub struct Context {
     ticks_per_s: u64,
     zone: TimeZone,
     pools: BTreeMap<PoolId, PortRange>,
-    symbols: Rc<Symbols>,
+    symbols: Symbols,
 }
 
 impl Context {
@@ -27,7 +26,7 @@ impl Context {
             ticks_per_s: capture.ticks_per_s,
             zone,
             pools: capture.pools.clone(),
-            symbols: Rc::new(symbols),
+            symbols,
         }
     }
 

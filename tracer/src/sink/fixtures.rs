@@ -12,11 +12,11 @@ use crate::event::{
 };
 use crate::symbols::Symbols;
 use jiff::tz::TimeZone;
-use std::cell::RefCell;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::num::NonZeroU64;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 /// One second before the trace began.
 pub(crate) const STARTED_TICKS: u64 = 99_900;
@@ -197,7 +197,7 @@ pub(crate) fn snapshot() -> Summary {
 
 /// What a sink wrote, to look at afterwards.
 #[derive(Clone, Default)]
-pub(crate) struct Written(Rc<RefCell<Vec<u8>>>);
+pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Written {
     pub(crate) fn writer(&self) -> Writer {
@@ -205,13 +205,13 @@ impl Written {
     }
 
     pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.0.borrow().clone()).unwrap()
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
 impl Write for Written {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().write(bytes)
+        self.0.lock().unwrap().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

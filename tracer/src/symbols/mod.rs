@@ -1,16 +1,26 @@
-//! Call sites in people's words: `fetch_and_forget (leak.rs:37)`.
+//! Names of call sites: `fetch_and_forget (leak.rs:37)`.
 //!
-//! Frames are named when they are shown, from the files that they lie in, so it does not matter
-//! whether the process still lives. A file without symbols still gives its name and the offset.
+//! ```text
+//! pipeline, recorder ── request ──▶ Symbols ◀── names ── sinks
+//!                                      │ queue
+//!                                      ▼
+//!                                   worker: one file at a time (files)
+//! ```
+//!
+//! Frames are read from the files that they lie in, so it does not matter whether the process still
+//! lives. These files belong to the traced programs: one of them can make its reader wait forever.
+//! So a worker reads them, with a deadline, and whoever shows a name shows what is known by then.
+//! A file without symbols still yields its name and the offset.
 
+mod files;
 mod frame_origin;
+mod shared;
+mod worker;
 
 use frame_origin::origin;
 pub use frame_origin::representative;
+pub use shared::Symbols;
 
-use crate::event::Frame;
-use blazesym::symbolize::source::{Elf, Source};
-use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -62,97 +72,29 @@ pub type Place = (Arc<str>, u64);
 /// Names by place, innermost first.
 pub type Names = FxHashMap<Place, Vec<Name>>;
 
-/// Names frames.
-#[derive(Debug)]
-pub enum Symbols {
-    /// From the files of this machine; remembers those it has read.
-    Files(Box<Symbolizer>),
-    /// As they were recorded: the files may be on another machine, or others by now.
-    Recorded(Names),
+/// Reads names out of files. It may take its time, or never return: a worker calls it.
+pub trait ReadNames {
+    /// The functions at `offset` of the file at `path`, innermost first; `None` when the file does
+    /// not tell.
+    fn read(&mut self, path: &str, offset: u64) -> Option<Vec<Name>>;
 }
 
-impl Default for Symbols {
-    fn default() -> Self {
-        Self::Files(Box::default())
-    }
+/// The name of a place of which only the file is known.
+fn unnamed(path: &str, offset: u64) -> Name {
+    let module = file_name(path);
+    let origin = origin("", &module, "");
+    Name { module: Some(module), origin, offset, ..Name::default() }
 }
 
-impl Symbols {
-    /// The frames' names, innermost first; more than frames where functions were inlined.
-    #[must_use]
-    pub fn names(&self, frames: &[Frame]) -> Vec<Name> {
-        frames.iter().flat_map(|frame| self.frame(frame)).collect()
-    }
-
-    fn frame(&self, frame: &Frame) -> Vec<Name> {
-        match frame {
-            Frame::File { path, offset } => self.in_file(path, *offset),
-            Frame::Named { name, module } => {
-                let module = module.as_ref().map(ToString::to_string);
-                let function = Some(name.to_string());
-                let origin = origin(name, module.as_deref().unwrap_or_default(), "");
-                vec![Name { function, module, origin, ..Name::default() }]
-            }
-            Frame::Address(address) => vec![Name { offset: *address, ..Name::default() }],
-        }
-    }
-
-    fn in_file(&self, path: &Arc<str>, offset: u64) -> Vec<Name> {
-        let module = file_name(Path::new(&**path));
-        let found = match self {
-            Self::Files(files) => {
-                let source = Source::Elf(Elf::new(&**path));
-                match files.symbolize_single(&source, Input::FileOffset(offset)) {
-                    Ok(Symbolized::Sym(symbol)) => Some(functions(&symbol, &module, offset)),
-                    Ok(Symbolized::Unknown(_)) | Err(_) => None,
-                }
-            }
-            Self::Recorded(names) => names.get(&(Arc::clone(path), offset)).cloned(),
-        };
-        found.unwrap_or_else(|| {
-            let origin = origin("", &module, "");
-            vec![Name { module: Some(module), origin, offset, ..Name::default() }]
-        })
-    }
-}
-
-/// The function at an address and those inlined there, innermost first.
-fn functions(symbol: &Sym<'_>, module: &str, offset: u64) -> Vec<Name> {
-    let source = |code: &CodeInfo<'_>| code.to_path().to_string_lossy().into_owned();
-    let name = |function: &str, code: Option<&CodeInfo<'_>>| Name {
-        function: Some(short(function)),
-        origin: origin(function, module, &code.map(source).unwrap_or_default()),
-        line: code.and_then(|code| Some((file_name(Path::new(&code.file)), code.line?))),
-        module: Some(module.to_owned()),
-        offset,
-    };
-    let inlined = symbol.inlined.iter().rev().map(|inner| name(&inner.name, inner.code_info.as_ref()));
-    inlined.chain([name(&symbol.name, symbol.code_info.as_deref())]).collect()
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
-}
-
-/// Without type parameters, which can fill a screen: `connect` of `connect<core::net::SocketAddr>`.
-fn short(function: &str) -> String {
-    let mut name = String::with_capacity(function.len());
-    let (mut depth, mut before) = (0_usize, ' ');
-    for letter in function.chars() {
-        match letter {
-            '<' if depth > 0 || before.is_alphanumeric() || before == '_' => depth += 1,
-            '>' if depth > 0 && before != '-' => depth -= 1,
-            _ if depth == 0 => name.push(letter),
-            _ => {}
-        }
-        before = letter;
-    }
-    if depth == 0 && !function.contains("operator") { name } else { function.to_owned() }
+fn file_name(path: &str) -> String {
+    Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Frame;
+    use std::time::{Duration, Instant};
 
     fn name(function: Option<&str>, line: Option<(&str, u32)>, module: Option<&str>) -> String {
         Name {
@@ -173,20 +115,6 @@ mod tests {
         assert_eq!(name(f, None, None), "fetch");
         assert_eq!(name(None, None, module), "libc.so.6+0x1a2b");
         assert_eq!(name(None, None, None), "0x1a2b");
-    }
-
-    #[test]
-    fn type_parameters_are_left_out() {
-        for (long, expected) in [
-            ("connect<core::net::SocketAddr>", "connect"),
-            ("call_mut<fn(&A) -> Result<B, C>, (&D)>", "call_mut"),
-            ("<leak::Pool as Drop>::drop", "<leak::Pool as Drop>::drop"),
-            ("leak::fetch_and_forget", "leak::fetch_and_forget"),
-            ("std::vector<int, std::allocator<int> >::at", "std::vector::at"),
-            ("operator<<<int>", "operator<<<int>"),
-        ] {
-            assert_eq!(short(long), expected);
-        }
     }
 
     /// Named by the line that the test itself is at.
@@ -219,7 +147,7 @@ mod tests {
         let recorded = Name { function: Some("fetch".to_owned()), ..Name::default() };
         let path: Arc<str> = std::env::current_exe().unwrap().to_string_lossy().into();
         let symbols =
-            Symbols::Recorded([((Arc::clone(&path), 16), vec![recorded.clone()])].into_iter().collect());
+            Symbols::recorded([((Arc::clone(&path), 16), vec![recorded.clone()])].into_iter().collect());
         let at = |offset| symbols.names(&[Frame::File { path: Arc::clone(&path), offset }]);
         assert_eq!(at(16), [recorded]);
         assert_eq!((at(32)[0].function.as_ref(), at(32)[0].offset), (None, 32));
@@ -229,5 +157,73 @@ mod tests {
     fn what_is_not_there_keeps_its_place() {
         let frame = Frame::File { path: "/no/such/library.so".into(), offset: 16 };
         assert_eq!(Symbols::default().names(&[frame])[0].to_string(), "library.so+0x10");
+    }
+
+    /// One file never comes back; the names in others do.
+    struct Stuck;
+
+    impl ReadNames for Stuck {
+        fn read(&mut self, path: &str, offset: u64) -> Option<Vec<Name>> {
+            while path.contains("stuck") {
+                std::thread::park();
+            }
+            Some(vec![Name { function: Some(format!("f{offset}")), ..Name::default() }])
+        }
+    }
+
+    fn place(path: &str, offset: u64) -> Frame {
+        Frame::File { path: path.into(), offset }
+    }
+
+    #[test]
+    fn a_file_that_hangs_costs_its_own_names_only() {
+        let symbols = Symbols::read_by(|| Box::new(Stuck), Duration::from_millis(500));
+        let (stuck, good) = (place("/stuck.so", 1), place("/good.so", 2));
+        symbols.request(&[stuck.clone(), good.clone(), place("/stuck.so", 3)]);
+        assert_eq!(symbols.names(&[good])[0].to_string(), "f2");
+        assert_eq!(symbols.names(&[stuck])[0].to_string(), "stuck.so+0x1");
+        // The second place in the file is not even tried.
+        assert_eq!(symbols.names(&[place("/stuck.so", 3)])[0].to_string(), "stuck.so+0x3");
+        assert_eq!(symbols.missed(), (2, 1));
+    }
+
+    #[test]
+    fn with_too_many_stuck_files_nothing_is_read_any_more() {
+        let symbols = Symbols::read_by(|| Box::new(Stuck), Duration::from_millis(5));
+        for file in 0..4 {
+            let _ = symbols.names(&[place(&format!("/stuck{file}.so"), 1)]);
+        }
+        assert_eq!(symbols.names(&[place("/good.so", 2)])[0].to_string(), "good.so+0x2");
+        assert_eq!(symbols.missed(), (5, 4));
+    }
+
+    #[test]
+    fn nobody_waits_past_the_end() {
+        let symbols = Symbols::read_by(|| Box::new(Stuck), Duration::from_secs(3_600));
+        symbols.end_by(Instant::now());
+        assert_eq!(symbols.names(&[place("/stuck.so", 1)])[0].to_string(), "stuck.so+0x1");
+        assert_eq!(symbols.missed(), (1, 0));
+    }
+
+    #[test]
+    fn what_is_found_is_listed_once() {
+        let symbols = Symbols::read_by(|| Box::new(Stuck), Duration::from_secs(3_600));
+        let mut seen = 0;
+        symbols.prefetch(&[place("/good.so", 1), place("/good.so", 2)]);
+        symbols.wait_all(Instant::now() + Duration::from_secs(60));
+        assert_eq!(symbols.found_since(&mut seen).len(), 2);
+        assert_eq!(symbols.found_since(&mut seen).len(), 0);
+    }
+
+    /// Opening it would wait for a writer that never comes.
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe.so");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let symbols = Symbols::default();
+        let name = symbols.names(&[place(pipe.to_str().unwrap(), 1)])[0].to_string();
+        assert_eq!((name.as_str(), symbols.missed()), ("pipe.so+0x1", (0, 0)));
     }
 }

@@ -7,18 +7,19 @@ use super::reader::{OpenError, Reader, Turn};
 use super::{Header, Recording};
 use crate::engine::Config;
 use crate::event::{Capture, Clock, Event, EventKind, HoldId, LossStage, NetNs, PoolId, PortRange, Protocol};
+use crate::symbols::Symbols;
 use proptest::prelude::*;
-use std::cell::RefCell;
 use std::io::{self, Cursor, Write};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// A file in memory that can be looked at while it is written.
 #[derive(Clone, Default)]
-struct File(Rc<RefCell<Vec<u8>>>);
+struct File(Arc<Mutex<Vec<u8>>>);
 
 impl Write for File {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().write(bytes)
+        self.0.lock().unwrap().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -59,13 +60,13 @@ type Batch = (Vec<Event>, u64);
 /// The bytes of a recording of `batches`.
 fn record(batches: &[Batch]) -> Vec<u8> {
     let file = File::default();
-    let mut recording = Recording::new("test", Box::new(file.clone())).unwrap();
+    let mut recording = Recording::new("test", Box::new(file.clone()), Symbols::default()).unwrap();
     recording.begin(&header()).unwrap();
     for (events, now_ns) in batches {
         recording.batch(events, *now_ns).unwrap();
     }
-    recording.end().unwrap();
-    file.0.take()
+    recording.end(Instant::now()).unwrap();
+    std::mem::take(&mut *file.0.lock().unwrap())
 }
 
 /// All that can be read of a recording.
@@ -271,6 +272,6 @@ fn a_full_disk_is_told_with_the_remedy() {
             Ok(())
         }
     }
-    let error = Recording::new("night.plk", Box::new(Full)).err().unwrap().to_string();
+    let error = Recording::new("night.plk", Box::new(Full), Symbols::default()).err().unwrap().to_string();
     assert!(error.contains("night.plk") && error.contains("remedy: free space"), "{error}");
 }
