@@ -62,7 +62,7 @@ fn heard(file: Vec<u8>, delays: &[usize]) -> Ledger {
             extended: &[],
             payload,
         };
-        model.tell(reader.header(), *at_ns, &record, &mut events);
+        model.apply(reader.header(), *at_ns, &record, &mut events);
         ledger.take(&mut events);
     }
     ledger

@@ -128,7 +128,7 @@ fn digest(file: &[u8]) -> usize {
     let (mut events, mut told) = (Vec::new(), 0);
     while let Ok(true) = reader.read(64, |header, at_ns, record| {
         let before = events.len();
-        model.tell(header, at_ns, record, &mut events);
+        model.apply(header, at_ns, record, &mut events);
         assert!(events.len() - before <= EVENTS_OF_A_RECORD);
     }) {
         told += events.len();

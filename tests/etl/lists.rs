@@ -177,7 +177,7 @@ fn session(file: Vec<u8>, from: usize, is_lost: impl Fn(usize) -> bool, lists: &
                 .checked_sub(1)
                 .map_or(times.first().map_or(0, |first| first - 2), |last| times[last]);
             let mut events = Vec::new();
-            model.list(last_ns + 1, &listing.rows, &mut events);
+            model.resync(last_ns + 1, &listing.rows, &mut events);
             ledger.take(&mut events);
         }
     };
@@ -189,7 +189,7 @@ fn session(file: Vec<u8>, from: usize, is_lost: impl Fn(usize) -> bool, lists: &
                 return;
             }
             if at >= from && !is_lost(at) {
-                model.tell(header, at_ns, record, &mut events);
+                model.apply(header, at_ns, record, &mut events);
                 ledger.take(&mut events);
             }
             at += 1;

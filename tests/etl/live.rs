@@ -102,7 +102,7 @@ fn follow(file: Vec<u8>) -> Vec<Event> {
         capture: capture(&header, findings),
         header,
         background: Background { has_tcpip: true, ..Background::default() },
-        listing: None,
+        list: None,
         prober: None,
         room: 1 << 24,
     };

@@ -23,7 +23,7 @@ fn services_that_start_and_stop_are_named() {
     let mut model = Model::new(reader.header(), &background);
     let mut events = Vec::new();
     reader
-        .read(usize::MAX, |header, at_ns, record| model.tell(header, at_ns, record, &mut events))
+        .read(usize::MAX, |header, at_ns, record| model.apply(header, at_ns, record, &mut events))
         .expect("a whole trace");
     let mut named = |services: &[Service]| {
         events.clear();

@@ -15,7 +15,7 @@ fuzz_target!(|file: &[u8]| {
     let mut model = Model::new(reader.header(), &background);
     let mut events = Vec::new();
     while let Ok(true) = reader.read(64, |header, at_ns, record| {
-        model.tell(header, at_ns, record, &mut events);
+        model.apply(header, at_ns, record, &mut events);
     }) {
         events.clear();
     }

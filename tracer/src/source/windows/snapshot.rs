@@ -47,7 +47,7 @@ pub fn picture(seen: &Seen) -> OneShot {
         ranges: capture.pools.clone(),
         ..Background::default()
     };
-    Model::new(&header, &background).list(at_ns, &seen.rows, &mut events);
+    Model::new(&header, &background).resync(at_ns, &seen.rows, &mut events);
     OneShot { capture, events, at_ns }
 }
 

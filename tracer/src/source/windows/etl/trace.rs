@@ -44,11 +44,11 @@ impl<R: Read + Seek> Trace<R> {
     /// # Errors
     /// When it cannot be read, is no trace, or tells nothing of ports.
     pub fn of(name: String, file: R) -> Result<Self, SourceError> {
-        let mut survey = TraceIndex::default();
-        let reader = Reader::open(file, |_, _, record| survey.see(record));
+        let mut index = TraceIndex::default();
+        let reader = Reader::open(file, |_, _, record| index.observe(record));
         let reader = reader.map_err(|error| failure(&name, &error))?;
         let header = reader.header();
-        let (background, capture) = survey.end(&name, header, reader.integrity())?;
+        let (background, capture) = index.finish(&name, header, reader.integrity())?;
         let model = Model::new(header, &background);
         let (now_ns, lost) = (header.start_ns(), header.events_lost.saturating_add(header.buffers_lost));
         Ok(Self { name, reader, model, capture, now_ns, lost, over: false })
@@ -92,7 +92,7 @@ impl<R: Read + Seek> Source for Trace<R> {
         let Self { reader, model, now_ns, .. } = self;
         let more = reader.read(BATCH, |header, at_ns, record| {
             *now_ns = at_ns.max(*now_ns);
-            model.tell(header, at_ns, record, events);
+            model.apply(header, at_ns, record, events);
         });
         self.over = !more.map_err(|error| failure(&self.name, &error))?;
         Ok(())

@@ -38,23 +38,23 @@ pub(super) struct TraceIndex {
 
 impl TraceIndex {
     /// Takes in one record.
-    pub(super) fn see(&mut self, record: &Record<'_>) {
+    pub(super) fn observe(&mut self, record: &Record<'_>) {
         match record.provider {
             guid::TCPIP => self.tcpip += 1,
             guid::AFD => self.afd += 1,
             guid::EMBEDDED_SCHEMA => self.schemas += 1,
             _ => {}
         }
-        let Some(Ok(fact)) = decoded_event::decode(record) else {
+        let Some(Ok(event)) = decoded_event::decode(record) else {
             return;
         };
-        self.votes.hear(record.tid, &fact);
-        match fact {
+        self.votes.observe(record.tid, &event);
+        match event {
             DecodedEvent::Process(process) => self.list(process),
             DecodedEvent::Service(service) => self.serve(service),
             DecodedEvent::Image(image) => {
                 self.images += 1;
-                self.background.drivers.learn(&image);
+                self.background.drivers.insert(&image);
             }
             DecodedEvent::Traffic(_) => self.traffic += 1,
             DecodedEvent::Tcpip(Tcpip::Created(..)) => {
@@ -91,7 +91,7 @@ impl TraceIndex {
     ///
     /// # Errors
     /// When nothing in the trace tells of ports.
-    pub(super) fn end(
+    pub(super) fn finish(
         mut self,
         name: &str,
         header: &Header,

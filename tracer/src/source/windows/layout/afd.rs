@@ -30,7 +30,7 @@ pub(super) const LAYOUTS: &[Layout] = &[
 ];
 
 /// What event `id` says with these values; `id` is one of those above.
-pub(super) fn fact(id: u16, values: &Values) -> DecodedEvent {
+pub(super) fn event(id: u16, values: &Values) -> DecodedEvent {
     let action = match id {
         1000 => AfdAction::Create,
         1001 => AfdAction::Close,

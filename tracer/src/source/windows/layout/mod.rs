@@ -187,9 +187,9 @@ pub(super) fn decode(record: &Record<'_>) -> Option<Result<DecodedEvent, Unreada
     };
     let values = Values::read(layout.fields, record);
     Some(values.map(|values| match record.provider {
-        guid::TCPIP => tcpip::fact(record.id, &values),
-        guid::AFD => afd::fact(record.id, &values),
-        _ => process::fact(record.id, values),
+        guid::TCPIP => tcpip::event(record.id, &values),
+        guid::AFD => afd::event(record.id, &values),
+        _ => process::event(record.id, values),
     }))
 }
 

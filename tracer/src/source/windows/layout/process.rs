@@ -47,7 +47,7 @@ pub(super) const LAYOUTS: &[Layout] = &[
 ];
 
 /// What event `id` says with these values; `id` is one of those above.
-pub(super) fn fact(id: u16, values: Values) -> DecodedEvent {
+pub(super) fn event(id: u16, values: Values) -> DecodedEvent {
     let life = match id {
         1 => ProcessLife::Started,
         2 => ProcessLife::Ended,

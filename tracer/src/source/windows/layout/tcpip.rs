@@ -68,7 +68,7 @@ pub(super) const LAYOUTS: &[Layout] = &[
 ];
 
 /// What event `id` says with these values; `id` is one of those above.
-pub(super) fn fact(id: u16, values: &Values) -> DecodedEvent {
+pub(super) fn event(id: u16, values: &Values) -> DecodedEvent {
     use Protocol::{Tcp, Udp};
     DecodedEvent::Tcpip(match id {
         1001 | 1013 => Tcpip::Created(Tcp, endpoint(values)),

@@ -44,13 +44,13 @@ pub trait System {
     /// Has the session deliver what its buffers hold.
     fn flush(&mut self);
 
-    /// Lists the sockets of this instant.
+    /// Resync the sockets of this instant.
     ///
     /// # Errors
     /// When Windows does not.
     fn sockets(&mut self) -> Result<Vec<Row>, SourceError>;
 
-    /// Lists the kernel's images.
+    /// Resync the kernel's images.
     ///
     /// # Errors
     /// When Windows does not.
@@ -94,7 +94,7 @@ pub struct Start {
     /// What can be seen.
     pub capture: Capture,
     /// The sockets that were there.
-    pub listing: Option<SocketList>,
+    pub list: Option<SocketList>,
     /// The thread that binds sockets to show how a port is written.
     pub prober: Option<u32>,
     /// How many bytes of records may be kept until that is known.
@@ -115,7 +115,7 @@ pub struct SessionSource<S> {
     drivers_due_ns: u64,
     settings_due_ns: u64,
     /// Windows has refused a list, which has been said.
-    refused: bool,
+    has_warned: bool,
 }
 
 impl<S: System> SessionSource<S> {
@@ -123,12 +123,12 @@ impl<S: System> SessionSource<S> {
     #[must_use]
     pub fn new(system: S, start: Start) -> Self {
         let now_ns = system.now_ns();
-        let Start { header, background, capture, listing, prober, room } = start;
+        let Start { header, background, capture, list, prober, room } = start;
         let began_ns = header.start_ns();
         let model = Model::new(&header, &background);
         let mut sequencer = Sequencer::new(header, model, prober, room, now_ns);
-        if let Some(listing) = listing {
-            sequencer.list(listing, &mut Vec::new());
+        if let Some(list) = list {
+            sequencer.resync(list, &mut Vec::new());
         }
         Self {
             system,
@@ -141,17 +141,17 @@ impl<S: System> SessionSource<S> {
             listed_ns: now_ns,
             drivers_due_ns: now_ns + DRIVERS_EVERY_NS,
             settings_due_ns: now_ns + SETTINGS_EVERY_NS,
-            refused: false,
+            has_warned: false,
         }
     }
 
     fn take(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), SourceError> {
         let Self { system, sequencer, .. } = self;
-        system.take(&mut |record| sequencer.hear(record, now_ns, events))
+        system.take(&mut |record| sequencer.on_record(record, now_ns, events))
     }
 
     /// Tells what was lost since the last time, and has the sockets listed soon if anything was.
-    fn tell_losses(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+    fn emit_losses(&mut self, now_ns: u64, events: &mut Vec<Event>) {
         self.losses_due_ns = now_ns + LOSSES_EVERY_NS;
         let now = self.system.losses();
         let records = self.sequencer.take_loss_records();
@@ -178,9 +178,9 @@ impl<S: System> SessionSource<S> {
         match self.system.sockets() {
             Ok(rows) => {
                 let done_ns = self.system.now_ns();
-                self.sequencer.list(SocketList { at_ns: now_ns, done_ns, rows }, events);
+                self.sequencer.resync(SocketList { at_ns: now_ns, done_ns, rows }, events);
             }
-            Err(error) => self.say_refused(&error),
+            Err(error) => self.warn_once(&error),
         }
         self.system.flush();
     }
@@ -192,7 +192,7 @@ impl<S: System> SessionSource<S> {
         self.drivers_due_ns = now_ns + DRIVERS_EVERY_NS;
         match self.system.drivers() {
             Ok(drivers) => self.sequencer.model().set_drivers(drivers),
-            Err(error) => self.say_refused(&error),
+            Err(error) => self.warn_once(&error),
         }
     }
 
@@ -212,9 +212,9 @@ impl<S: System> SessionSource<S> {
     }
 
     /// Once: a trace may last a year.
-    fn say_refused(&mut self, error: &SourceError) {
-        if !self.refused {
-            self.refused = true;
+    fn warn_once(&mut self, error: &SourceError) {
+        if !self.has_warned {
+            self.has_warned = true;
             log::warn!("what was traced can no longer be compared with what Windows lists: {error}");
         }
     }
@@ -242,13 +242,13 @@ impl<S: System> Source for SessionSource<S> {
         let now_ns = self.system.now_ns();
         self.take(now_ns, events)?;
         self.sequencer.advance(now_ns, events);
-        if self.sequencer.take_mistake() {
+        if self.sequencer.take_byte_order_error() {
             self.list_soon();
         }
         if now_ns >= self.losses_due_ns {
-            self.tell_losses(now_ns, events);
+            self.emit_losses(now_ns, events);
         }
-        if now_ns >= self.list_due_ns && !self.sequencer.is_comparing() {
+        if now_ns >= self.list_due_ns && !self.sequencer.has_pending_list() {
             self.list(now_ns, events);
         }
         self.list_drivers(now_ns);
@@ -260,12 +260,12 @@ impl<S: System> Source for SessionSource<S> {
         self.system.stop();
         let now_ns = self.system.now_ns();
         let taken = self.take(now_ns, events);
-        self.sequencer.end(now_ns, events);
-        self.tell_losses(now_ns, events);
+        self.sequencer.finish(now_ns, events);
+        self.emit_losses(now_ns, events);
         if self.list_due_ns < self.listed_ns + LIST_EVERY_NS {
             // Something was lost since the last list: what is left of it must not stay.
             self.list(now_ns, events);
-            self.sequencer.end(now_ns, events);
+            self.sequencer.finish(now_ns, events);
         }
         taken
     }

@@ -15,7 +15,7 @@ pub const IDS_MAX: usize = 64;
 
 /// AFD's older events, which every manifest since Windows 7 has beside the 1000 series: what is used says
 /// the same, so they are asked for only by who wants to know whether they are still written.
-pub const AFD_OF_OLD: RangeInclusive<u16> = 1..=41;
+pub const AFD_LEGACY: RangeInclusive<u16> = 1..=41;
 
 /// A provider with a manifest.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +46,8 @@ const _: () = {
         assert!(matches!(count(layouts(PROVIDERS[at].guid)), 1..=IDS_MAX), "a filter takes 1 to 64 events");
         at += 1;
     }
-    let of_old = (*AFD_OF_OLD.end() - *AFD_OF_OLD.start()) as usize + 1;
-    assert!(count(layouts(AFD.guid)) + of_old <= IDS_MAX, "a filter takes both");
+    let legacy = (*AFD_LEGACY.end() - *AFD_LEGACY.start()) as usize + 1;
+    assert!(count(layouts(AFD.guid)) + legacy <= IDS_MAX, "a filter takes both");
 };
 
 /// How many events layouts are of; those of one stand together.

@@ -38,12 +38,12 @@ pub struct Sequencer {
     votes: Votes,
     /// Records from before the order of a port's bytes was known.
     backlog: Option<Backlog>,
-    listing: Option<SocketList>,
+    list: Option<SocketList>,
     /// The thread that binds sockets for no other reason than to be heard.
     prober: Option<u32>,
     loss_records: u64,
     /// Ports were read in the wrong order.
-    mistaken: bool,
+    had_wrong_byte_order: bool,
 }
 
 #[derive(Debug)]
@@ -65,10 +65,10 @@ impl Sequencer {
             model,
             votes: Votes::default(),
             backlog,
-            listing: None,
+            list: None,
             prober,
             loss_records: 0,
-            mistaken: false,
+            had_wrong_byte_order: false,
         }
     }
 
@@ -78,7 +78,7 @@ impl Sequencer {
     }
 
     /// A record came in.
-    pub fn hear(&mut self, record: &Record<'_>, now_ns: u64, events: &mut Vec<Event>) {
+    pub fn on_record(&mut self, record: &Record<'_>, now_ns: u64, events: &mut Vec<Event>) {
         if record.provider == guid::LOST_EVENT {
             self.loss_records += 1; // The session counts what it lost, and that is asked.
             return;
@@ -87,41 +87,41 @@ impl Sequencer {
         let is_first_vote = self.vote(record);
         match &mut self.backlog {
             _ if is_probe => {}
-            None => self.tell(record, now_ns, events),
+            None => self.deliver(record, now_ns, events),
             Some(Backlog { batch, room, dropped, .. }) if !batch.has_room(*room, record) => *dropped += 1,
             Some(Backlog { batch, .. }) => batch.push(record),
         }
         if is_first_vote {
-            self.settle(now_ns, events);
+            self.apply_byte_order(now_ns, events);
         }
     }
 
     /// Takes in what a record says of the order of a port's bytes. True when it is the first to.
     fn vote(&mut self, record: &Record<'_>) -> bool {
-        if self.votes.are_in() {
+        if self.votes.is_decided() {
             return false;
         }
-        if let Some(Ok(fact)) = decoded_event::decode(record) {
-            self.votes.hear(record.tid, &fact);
+        if let Some(Ok(event)) = decoded_event::decode(record) {
+            self.votes.observe(record.tid, &event);
         }
-        self.votes.are_in()
+        self.votes.is_decided()
     }
 
     /// The order is known: what has waited for it is told.
-    fn settle(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+    fn apply_byte_order(&mut self, now_ns: u64, events: &mut Vec<Event>) {
         let order = self.votes.order();
-        self.mistaken = self.backlog.is_none() && order != PortByteOrder::default();
+        self.had_wrong_byte_order = self.backlog.is_none() && order != PortByteOrder::default();
         self.model.set_port_byte_order(order);
-        self.release(now_ns, events);
+        self.deliver_backlog(now_ns, events);
     }
 
-    fn release(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+    fn deliver_backlog(&mut self, now_ns: u64, events: &mut Vec<Event>) {
         self.prober = None;
         let Some(Backlog { batch, dropped, .. }) = self.backlog.take() else {
             return;
         };
         for record in batch.records() {
-            self.tell(&record, now_ns, events);
+            self.deliver(&record, now_ns, events);
         }
         if dropped > 0 {
             let kind = EventKind::Lost { count: dropped, stage: LossStage::Queue };
@@ -129,55 +129,55 @@ impl Sequencer {
         }
     }
 
-    fn tell(&mut self, record: &Record<'_>, now_ns: u64, events: &mut Vec<Event>) {
+    fn deliver(&mut self, record: &Record<'_>, now_ns: u64, events: &mut Vec<Event>) {
         let at_ns = self.header.at_ns(record.time).unwrap_or(now_ns);
-        if let Some(listing) = self.listing.take_if(|listing| listing.done_ns < at_ns) {
-            self.compare(&listing, events);
+        if let Some(list) = self.list.take_if(|list| list.done_ns < at_ns) {
+            self.apply_list(&list, events);
         }
-        self.model.tell(&self.header, at_ns, record, events);
+        self.model.apply(&self.header, at_ns, record, events);
     }
 
     /// Windows has listed its sockets. A listing that still waits is told at once.
-    pub fn list(&mut self, listing: SocketList, events: &mut Vec<Event>) {
-        if let Some(before) = self.listing.replace(listing) {
-            self.compare(&before, events);
+    pub fn resync(&mut self, list: SocketList, events: &mut Vec<Event>) {
+        if let Some(before) = self.list.replace(list) {
+            self.apply_list(&before, events);
         }
     }
 
-    fn compare(&mut self, listing: &SocketList, events: &mut Vec<Event>) {
-        self.model.list(listing.at_ns, &listing.rows, events);
+    fn apply_list(&mut self, list: &SocketList, events: &mut Vec<Event>) {
+        self.model.resync(list.at_ns, &list.rows, events);
     }
 
     /// Whether a listing still waits for the records before it.
     #[must_use]
-    pub fn is_comparing(&self) -> bool {
-        self.listing.is_some()
+    pub fn has_pending_list(&self) -> bool {
+        self.list.is_some()
     }
 
     /// Time has passed: what was waited for comes no more.
     pub fn advance(&mut self, now_ns: u64, events: &mut Vec<Event>) {
         if self.backlog.as_ref().is_some_and(|backlog| now_ns >= backlog.until_ns) {
             log::debug!("no port was bound that shows how events 1191 to 1195 write it");
-            self.release(now_ns, events);
+            self.deliver_backlog(now_ns, events);
         }
-        let due = |listing: &mut SocketList| now_ns >= listing.done_ns.saturating_add(DELIVERY_NS);
+        let due = |list: &mut SocketList| now_ns >= list.done_ns.saturating_add(DELIVERY_NS);
         if self.backlog.is_none()
-            && let Some(listing) = self.listing.take_if(due)
+            && let Some(list) = self.list.take_if(due)
         {
-            self.compare(&listing, events);
+            self.apply_list(&list, events);
         }
     }
 
     /// Whether it has turned out that what was told so far is wrong.
-    pub fn take_mistake(&mut self) -> bool {
-        take(&mut self.mistaken)
+    pub fn take_byte_order_error(&mut self) -> bool {
+        take(&mut self.had_wrong_byte_order)
     }
 
     /// Nothing more comes.
-    pub fn end(&mut self, now_ns: u64, events: &mut Vec<Event>) {
-        self.release(now_ns, events);
-        if let Some(listing) = self.listing.take() {
-            self.compare(&listing, events);
+    pub fn finish(&mut self, now_ns: u64, events: &mut Vec<Event>) {
+        self.deliver_backlog(now_ns, events);
+        if let Some(list) = self.list.take() {
+            self.apply_list(&list, events);
         }
     }
 

@@ -7,7 +7,7 @@
 use super::control::{self, Status};
 use super::event_record;
 use super::live_source::Losses;
-use super::providers::{AFD_OF_OLD, LEVEL, PROVIDERS, Provider, TCPIP, stack_ids};
+use super::providers::{AFD_LEGACY, LEVEL, PROVIDERS, Provider, TCPIP, stack_ids};
 use super::queue::{Batch, Queue};
 use super::session_error::{ALREADY_EXISTS, NO_SESSION, cannot_begin, ended_by_others, number};
 use super::session_name::SessionName;
@@ -47,7 +47,7 @@ pub struct SessionOptions {
     /// Of whose events the stack is taken.
     pub stacks: Stacks,
     /// Whether AFD's events of old are let through as well.
-    pub of_old: bool,
+    pub legacy: bool,
     /// A file that Windows writes the records to as well.
     pub file: Option<PathBuf>,
 }
@@ -234,8 +234,8 @@ fn begin(
     let mut trace = UserTrace::new().named(name.to_owned()).set_trace_properties(properties(options));
     for provider in &PROVIDERS {
         let mut ids = provider.ids();
-        if options.of_old && provider.guid == guid::AFD {
-            ids.extend(AFD_OF_OLD);
+        if options.legacy && provider.guid == guid::AFD {
+            ids.extend(AFD_LEGACY);
         }
         let ids = EventFilter::ByEventIds(ids);
         trace = trace.enable(enabled(provider, queue).add_filter(ids).build());

@@ -44,13 +44,13 @@ impl Live {
         let CaptureOptions { buffer_bytes, stacks } = *options;
         // Without it, the drivers' addresses are withheld: their list says so.
         win32::enable_debug_privilege();
-        let session = Session::open(&SessionOptions { buffer_bytes, stacks, of_old: false, file: None })?;
+        let session = Session::open(&SessionOptions { buffer_bytes, stacks, legacy: false, file: None })?;
         let (began, now) = (Instant::now(), win32::now_filetime());
         let header = Header::of_session(win32::version(), buffer_bytes, win32::boot_filetime(), now);
         let mut system = Windows { session, began, began_ns: header.start_ns(), settings: None };
         let prober = probe().then(current_thread);
         let stacks_refused = system.session.stacks_refused();
-        let (background, listing, degraded) = system.look_around(stacks);
+        let (background, list, degraded) = system.look_around(stacks);
         if let Err(number) = system.session.capture_state() {
             log::debug!("the connections that are there are not told (error {number})");
         }
@@ -58,7 +58,7 @@ impl Live {
         let pools = background.ranges.clone();
         let capture = capture(&header, Findings { stacks, stacks_refused, pools, degraded });
         let room = usize::try_from(buffer_bytes).unwrap_or(usize::MAX).max(1 << 20);
-        Ok(Self::new(system, Start { header, background, capture, listing, prober, room }))
+        Ok(Self::new(system, Start { header, background, capture, list, prober, room }))
     }
 }
 
@@ -80,7 +80,7 @@ impl Windows {
         });
         let at_ns = self.now_ns();
         let listed = win32::sockets().map_err(|error| or_told("ports held before the trace", error));
-        let listing = listed.ok().map(|Sockets { rows, degraded: more }| {
+        let list = listed.ok().map(|Sockets { rows, degraded: more }| {
             degraded.extend(more);
             SocketList { at_ns, done_ns: self.now_ns(), rows }
         });
@@ -94,7 +94,7 @@ impl Windows {
             has_tcpip: true,
             ranges: ranges.pools,
         };
-        (background, listing, degraded)
+        (background, list, degraded)
     }
 }
 
@@ -126,7 +126,7 @@ impl System for Windows {
 
     fn drivers(&mut self) -> Result<Drivers, SourceError> {
         let mut drivers = Drivers::default();
-        win32::drivers()?.iter().for_each(|image| drivers.learn(image));
+        win32::drivers()?.iter().for_each(|image| drivers.insert(image));
         Ok(drivers)
     }
 

@@ -1,7 +1,7 @@
 //! Connections: where each goes, which port it has from its endpoint, and the states that it passes.
 
 use super::ports::{Holders, Out, Trust};
-use super::{Model, TIME_WAIT_MAX_NS, Told};
+use super::{Context, Model, TIME_WAIT_MAX_NS};
 use crate::event::{Acquired, EventKind, LossStage, OwnerId, Protocol, SocketState, TimeWaitFound};
 use crate::source::windows::decoded_event::{Connection, PortReference};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,86 +24,86 @@ pub(super) struct Destination {
 
 impl Model {
     /// 1192: a connection has its endpoint's port, too, or did not get it.
-    pub(super) fn inherit(&mut self, fact: PortReference, told: &mut Told<'_, '_>) {
-        if !fact.weak {
+    pub(super) fn inherit(&mut self, reference: PortReference, context: &mut Context<'_, '_>) {
+        if !reference.weak {
             return;
         }
-        let port = self.port_byte_order.read(fact.port);
-        let (tcb, endpoint, at_ns) = (fact.acquirer, fact.original, told.out.at_ns);
-        if self.tcp.inherit(tcb, endpoint, port, told.out.at_ns).is_some() {
-            let destination = self.destination(tcb, told.out.at_ns);
+        let port = self.port_byte_order.read(reference.port);
+        let (tcb, endpoint, at_ns) = (reference.acquirer, reference.original, context.out.at_ns);
+        if self.tcp.inherit(tcb, endpoint, port, context.out.at_ns).is_some() {
+            let destination = self.destination(tcb, context.out.at_ns);
             if destination.port.is_some() {
                 // Its block was another connection's, whose release is told late, if at all.
                 *destination = Destination { since_ns: at_ns, ..Destination::default() };
             }
             destination.port = Some(port);
             if let Some(remote) = destination.remote {
-                self.tcp.change(tcb, SocketState::SynSent, Some(remote), &mut told.out);
+                self.tcp.change(tcb, SocketState::SynSent, Some(remote), &mut context.out);
             }
-            if self.reordered_waits.take(tcb, 0, told.out.at_ns) {
-                self.tcp.wait(tcb, &mut told.out);
+            if self.reordered_waits.take(tcb, 0, context.out.at_ns) {
+                self.tcp.begin_time_wait(tcb, &mut context.out);
             }
-            if self.reordered_releases.take(tcb, port, told.out.at_ns) {
-                self.release(fact, told);
+            if self.reordered_releases.take(tcb, port, context.out.at_ns) {
+                self.release(reference, context);
             }
             return;
         }
-        self.destination(tcb, told.out.at_ns).inherited = Some((endpoint, port));
-        self.adopt(tcb, told);
+        self.destination(tcb, context.out.at_ns).inherited = Some((endpoint, port));
+        self.adopt(tcb, context);
     }
 
     /// A connection from an endpoint that was bound before the trace began: it is met now. One that
     /// was accepted is not, for it takes no port of its own.
-    fn adopt(&mut self, tcb: u64, told: &mut Told<'_, '_>) {
+    fn adopt(&mut self, tcb: u64, context: &mut Context<'_, '_>) {
         let Some(&Destination { remote: Some(remote), inherited: Some((endpoint, port)), .. }) =
             self.destinations.get(&tcb)
         else {
             return;
         };
-        if !self.ranges.holds(Protocol::Tcp, port, false, &mut told.out) {
+        if !self.ranges.contains(Protocol::Tcp, port, false, &mut context.out) {
             return;
         }
-        let claim = self.claim_of(endpoint, told);
+        let claim = self.claim_of(endpoint, context);
         let local = SocketAddr::new(unspecified(remote), port);
         let acquired = Acquired { pre_existing: true, ..self.hold(Protocol::Tcp, &claim.owner, local) };
         self.endpoints.bind(endpoint, port);
         let holders = Holders { strong: Some(endpoint), weak: None };
-        self.begin(acquired, holders, claim.trust, &mut told.out);
-        self.tcp.inherit(tcb, endpoint, port, told.out.at_ns);
-        let destination = self.destination(tcb, told.out.at_ns);
+        self.begin(acquired, holders, claim.trust, &mut context.out);
+        self.tcp.inherit(tcb, endpoint, port, context.out.at_ns);
+        let destination = self.destination(tcb, context.out.at_ns);
         (destination.port, destination.inherited) = (Some(port), None);
-        self.tcp.change(tcb, SocketState::SynSent, Some(remote), &mut told.out);
+        self.tcp.change(tcb, SocketState::SynSent, Some(remote), &mut context.out);
     }
 
     /// 1002: a connection is asked for.
-    pub(super) fn connect(&mut self, connection: &Connection, told: &mut Told<'_, '_>) {
+    pub(super) fn connect(&mut self, connection: &Connection, context: &mut Context<'_, '_>) {
         let tcb = connection.tcb;
         if let Some(before) = self.destinations.get(&tcb)
             && before.remote.is_some()
-            && before.since_ns < told.out.at_ns
+            && before.since_ns < context.out.at_ns
             && let Some(port) = before.port
         {
             // Its block was another connection's, whose release was not seen.
-            self.tcp.release(tcb, port, &mut told.out);
+            self.tcp.release(tcb, port, &mut context.out);
             self.destinations.remove(&tcb);
         }
         self.recognise(connection);
-        let destination = self.destination(tcb, told.out.at_ns);
-        (destination.remote, destination.since_ns) = (connection.remote, told.out.at_ns);
-        self.tcp.change(tcb, SocketState::SynSent, connection.remote, &mut told.out);
-        self.adopt(tcb, told);
+        let destination = self.destination(tcb, context.out.at_ns);
+        (destination.remote, destination.since_ns) = (connection.remote, context.out.at_ns);
+        self.tcp.change(tcb, SocketState::SynSent, connection.remote, &mut context.out);
+        self.adopt(tcb, context);
     }
 
     /// 1033: a connection was made.
-    pub(super) fn connected(&mut self, connection: &Connection, told: &mut Told<'_, '_>) {
-        self.claim(connection, told);
-        self.tcp.change(connection.tcb, SocketState::Connected, connection.remote, &mut told.out);
+    pub(super) fn connected(&mut self, connection: &Connection, context: &mut Context<'_, '_>) {
+        self.claim(connection, context);
+        self.tcp.change(connection.tcb, SocketState::Connected, connection.remote, &mut context.out);
     }
 
     /// 1034: a connection was refused, or got no answer. The socket keeps its port.
-    pub(super) fn fail(&mut self, connection: &Connection, told: &mut Told<'_, '_>) {
-        self.claim(connection, told);
-        self.tcp.change(connection.tcb, SocketState::Bound, None, &mut told.out);
+    pub(super) fn fail(&mut self, connection: &Connection, context: &mut Context<'_, '_>) {
+        self.claim(connection, context);
+        self.tcp.change(connection.tcb, SocketState::Bound, None, &mut context.out);
         self.destinations.remove(&connection.tcb);
     }
 
@@ -114,39 +114,43 @@ impl Model {
         }
     }
 
-    pub(super) fn claim(&mut self, connection: &Connection, told: &mut Told<'_, '_>) {
+    pub(super) fn claim(&mut self, connection: &Connection, context: &mut Context<'_, '_>) {
         self.recognise(connection);
         if connection.pid != 0 {
-            let claim = self.named(connection.pid, connection.start_key, Trust::Field, None, &mut told.out);
-            self.tcp.claim(connection.tcb, claim, &mut told.out);
+            let claim =
+                self.named(connection.pid, connection.start_key, Trust::Field, None, &mut context.out);
+            self.tcp.claim(connection.tcb, claim, &mut context.out);
         }
     }
 
     /// 1051: the states of RFC 9293, with Windows' numbers.
-    pub(super) fn change(&mut self, tcb: u64, state: u32, told: &mut Told<'_, '_>) {
+    pub(super) fn change(&mut self, tcb: u64, state: u32, context: &mut Context<'_, '_>) {
         let state = match state {
             4 => SocketState::Connected,
             7 => SocketState::CloseWait,
             5 | 6 | 8 | 9 => SocketState::Closing,
             10 if self.tcp.of_connection(tcb).is_none() => {
-                return self.reordered_waits.keep(tcb, 0, told.out.at_ns);
+                return self.reordered_waits.keep(tcb, 0, context.out.at_ns);
             }
-            10 => return self.tcp.wait(tcb, &mut told.out),
+            10 => return self.tcp.begin_time_wait(tcb, &mut context.out),
             // 0, 1: nothing that its holders do not say. 2: 1002 has said so. 3: it was accepted.
             _ => return,
         };
-        self.tcp.change(tcb, state, None, &mut told.out);
+        self.tcp.change(tcb, state, None, &mut context.out);
     }
 
     /// 1300: a connection that was there before.
-    pub(super) fn find(&mut self, connection: &Connection, state: u32, told: &mut Told<'_, '_>) {
+    pub(super) fn find(&mut self, connection: &Connection, state: u32, context: &mut Context<'_, '_>) {
         let Some((local, remote)) = connection.local.zip(connection.remote) else {
             return;
         };
         self.recognise(connection);
         let is_known = self.tcp.of_connection(connection.tcb).is_some();
         let was_accepted = self.tcp.is_listening(local.port());
-        if is_known || was_accepted || !self.ranges.holds(Protocol::Tcp, local.port(), false, &mut told.out) {
+        if is_known
+            || was_accepted
+            || !self.ranges.contains(Protocol::Tcp, local.port(), false, &mut context.out)
+        {
             return;
         }
         let state = match state {
@@ -154,20 +158,20 @@ impl Model {
             4 => SocketState::Connected,
             7 => SocketState::CloseWait,
             5 | 6 | 8 | 9 => SocketState::Closing,
-            10 => return self.meet_time_wait(local, remote, connection.tcb, &mut told.out),
+            10 => return self.add_time_wait(local, remote, connection.tcb, &mut context.out),
             _ => return,
         };
-        let claim = self.named(connection.pid, connection.start_key, Trust::Field, None, &mut told.out);
+        let claim = self.named(connection.pid, connection.start_key, Trust::Field, None, &mut context.out);
         let acquired = self.hold(Protocol::Tcp, &claim.owner, local);
         let acquired = Acquired { pre_existing: true, remote: Some(remote), state, ..acquired };
-        self.begin(acquired, Holders::met(state, connection.tcb), claim.trust, &mut told.out);
-        let since_ns = told.out.at_ns;
+        self.begin(acquired, Holders::found(state, connection.tcb), claim.trust, &mut context.out);
+        let since_ns = context.out.at_ns;
         *self.destination(connection.tcb, since_ns) =
             Destination { remote: Some(remote), port: Some(local.port()), inherited: None, since_ns };
     }
 
     /// A connection was met in TIME_WAIT.
-    pub(super) fn meet_time_wait(
+    pub(super) fn add_time_wait(
         &mut self,
         local: SocketAddr,
         remote: SocketAddr,

@@ -37,7 +37,7 @@ pub struct Drivers(Vec<Driver>);
 
 impl Drivers {
     /// An image is loaded. Those of processes are of no use here.
-    pub fn learn(&mut self, image: &Image) {
+    pub fn insert(&mut self, image: &Image) {
         let is_kernel = matches!(image.pid, 0 | 4) && is_kernel_address(image.base);
         if !is_kernel || self.0.len() >= DRIVERS_MAX {
             return;
@@ -93,7 +93,7 @@ pub(super) struct UnknownAddresses {
 }
 
 impl UnknownAddresses {
-    pub(super) fn meet(&mut self, addresses: impl Iterator<Item = u64>) {
+    pub(super) fn observe(&mut self, addresses: impl Iterator<Item = u64>) {
         for address in addresses {
             if self.seen.len() >= UNKNOWN_ADDRESSES_MAX {
                 return;
@@ -131,7 +131,7 @@ mod tests {
         let mut drivers = Drivers::default();
         for &(base, name) in names {
             let path = format!("\\SystemRoot\\system32\\DRIVERS\\{name}.sys");
-            drivers.learn(&Image { base: (0xffff_8000 << 32) + base, size: 0x1000, pid: 4, path });
+            drivers.insert(&Image { base: (0xffff_8000 << 32) + base, size: 0x1000, pid: 4, path });
         }
         drivers
     }
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn images_of_processes_are_no_drivers() {
         let mut drivers = Drivers::default();
-        drivers.learn(&Image { base: 0x7ff0_0000, size: 0x1000, pid: 7, path: "a.dll".to_owned() });
+        drivers.insert(&Image { base: 0x7ff0_0000, size: 0x1000, pid: 7, path: "a.dll".to_owned() });
         assert_eq!(drivers, Drivers::default());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::ports::{Claim, Held, Holders, Out, Trust};
 use super::sweep::Sweep;
-use super::{Model, Told};
+use super::{Context, Model};
 use crate::event::{Acquired, OwnerId, Protocol, SiteId};
 use crate::source::windows::decoded_event;
 use rustc_hash::FxHashMap;
@@ -64,17 +64,17 @@ impl Model {
         &mut self,
         protocol: Protocol,
         created: &decoded_event::Endpoint,
-        told: &mut Told<'_, '_>,
+        context: &mut Context<'_, '_>,
     ) {
         let Some(endpoint) = created.endpoint.filter(|_| created.status == 0) else {
             return;
         };
-        let module = self.module_of(told.record);
+        let module = self.module_of(context.record);
         let claim = match created.pid {
-            0 => self.claim_of_thread(module, told),
-            pid => self.named(pid, created.start_key, Trust::Field, module, &mut told.out),
+            0 => self.claim_of_thread(module, context),
+            pid => self.named(pid, created.start_key, Trust::Field, module, &mut context.out),
         };
-        if told.record.id == 1013
+        if context.record.id == 1013
             && let Some(known) = self.endpoints.0.get_mut(&endpoint)
         {
             // The end of what 1001 began: it may know more.
@@ -82,98 +82,98 @@ impl Model {
             return;
         }
         if let Some(known) = self.endpoints.0.get_mut(&endpoint)
-            && told.out.at_ns < known.since_ns
+            && context.out.at_ns < known.since_ns
         {
             // Told late: it has been used already.
             known.claim = claim.clone();
             if let Some(port) = known.bound {
-                self.ports_mut(protocol).claim_of_endpoint(endpoint, port, claim, &mut told.out);
+                self.ports_mut(protocol).claim_of_endpoint(endpoint, port, claim, &mut context.out);
             }
             return;
         }
-        let site = self.site_of(&claim.owner, told);
-        self.forget(protocol, endpoint, told);
-        self.endpoints.enter(endpoint, claim, site, told.out.at_ns);
+        let site = self.site_of(&claim.owner, context);
+        self.forget(protocol, endpoint, context);
+        self.endpoints.enter(endpoint, claim, site, context.out.at_ns);
     }
 
     /// An endpoint's address is another's now: its port's release was not seen.
-    fn forget(&mut self, protocol: Protocol, endpoint: u64, told: &mut Told<'_, '_>) {
+    fn forget(&mut self, protocol: Protocol, endpoint: u64, context: &mut Context<'_, '_>) {
         if let Some(port) = self.endpoints.0.remove(&endpoint).and_then(|before| before.bound) {
-            self.ports_mut(protocol).release(endpoint, port, &mut told.out);
+            self.ports_mut(protocol).release(endpoint, port, &mut context.out);
         }
     }
 
     /// 1396: a UDP endpoint has a port from now on.
-    pub(super) fn bind_udp(&mut self, bound: &decoded_event::Endpoint, told: &mut Told<'_, '_>) {
+    pub(super) fn bind_udp(&mut self, bound: &decoded_event::Endpoint, context: &mut Context<'_, '_>) {
         let Some((endpoint, local)) = bound.endpoint.zip(bound.local).filter(|_| bound.status == 0) else {
             return;
         };
         let asked = self
             .pending_requests
-            .get(told.record.tid, told.out.at_ns)
+            .get(context.record.tid, context.out.at_ns)
             .and_then(super::pending_requests::Request::local);
         let chosen = asked.is_some_and(|asked| asked.port() == 0);
-        if !self.ranges.holds(Protocol::Udp, local.port(), chosen, &mut told.out) {
+        if !self.ranges.contains(Protocol::Udp, local.port(), chosen, &mut context.out) {
             return;
         }
         let claim = match bound.pid {
-            0 => self.claim_of(endpoint, told),
-            pid => self.named(pid, bound.start_key, Trust::Field, None, &mut told.out),
+            0 => self.claim_of(endpoint, context),
+            pid => self.named(pid, bound.start_key, Trust::Field, None, &mut context.out),
         };
-        self.forget(Protocol::Udp, endpoint, told);
+        self.forget(Protocol::Udp, endpoint, context);
         let trust = claim.trust;
-        let site = self.endpoints.site(endpoint).or_else(|| self.site_of(&claim.owner, told));
+        let site = self.endpoints.site(endpoint).or_else(|| self.site_of(&claim.owner, context));
         let acquired = Acquired { site, ..self.hold(Protocol::Udp, &claim.owner, local) };
-        self.endpoints.enter(endpoint, claim, site, told.out.at_ns);
+        self.endpoints.enter(endpoint, claim, site, context.out.at_ns);
         self.endpoints.bind(endpoint, local.port());
-        if self.udp.recognise(endpoint, local.port(), told.out.at_ns).is_none() {
+        if self.udp.recognise(endpoint, local.port(), context.out.at_ns).is_none() {
             let holders = Holders { strong: Some(endpoint), weak: None };
-            self.begin(acquired, holders, trust, &mut told.out);
+            self.begin(acquired, holders, trust, &mut context.out);
         }
-        if self.reordered_releases.take(endpoint, local.port(), told.out.at_ns) {
-            self.forget(Protocol::Udp, endpoint, told);
+        if self.reordered_releases.take(endpoint, local.port(), context.out.at_ns) {
+            self.forget(Protocol::Udp, endpoint, context);
         }
     }
 
     /// 1397, 1398: a UDP endpoint was closed, and gave its port back if it had one.
-    pub(super) fn close_udp(&mut self, closed: &decoded_event::Endpoint, told: &mut Told<'_, '_>) {
+    pub(super) fn close_udp(&mut self, closed: &decoded_event::Endpoint, context: &mut Context<'_, '_>) {
         let Some(endpoint) = closed.endpoint else {
             return;
         };
         if self.endpoints.0.get(&endpoint).is_some_and(|known| known.bound.is_some()) {
-            return self.forget(Protocol::Udp, endpoint, told);
+            return self.forget(Protocol::Udp, endpoint, context);
         }
         self.endpoints.remove(endpoint);
         let Some(local) = closed.local else {
             return;
         };
         let is_there = |held: &Held| held.local.ip() == local.ip();
-        if self.ranges.holds(Protocol::Udp, local.port(), false, &mut told.out)
-            && !self.udp.release_unnamed(local.port(), false, is_there, &mut told.out)
+        if self.ranges.contains(Protocol::Udp, local.port(), false, &mut context.out)
+            && !self.udp.release_unnamed(local.port(), false, is_there, &mut context.out)
         {
-            self.reordered_releases.keep(endpoint, local.port(), told.out.at_ns);
+            self.reordered_releases.keep(endpoint, local.port(), context.out.at_ns);
         }
     }
 
     /// 1009: a TCP endpoint was closed; its port goes with 1193.
-    pub(super) fn close_tcp(&mut self, closed: &decoded_event::Endpoint, told: &mut Told<'_, '_>) {
+    pub(super) fn close_tcp(&mut self, closed: &decoded_event::Endpoint, context: &mut Context<'_, '_>) {
         let Some(endpoint) = closed.endpoint else {
             return;
         };
         match self.endpoints.0.get(&endpoint).map(|known| known.bound) {
-            Some(Some(port)) => self.tcp.close(endpoint, port, &mut told.out),
+            Some(Some(port)) => self.tcp.close(endpoint, port, &mut context.out),
             Some(None) => self.endpoints.remove(endpoint),
             None => {}
         }
     }
 
     /// Whose endpoint it is: as it was created, or else as the request that its thread is in.
-    pub(super) fn claim_of(&mut self, endpoint: u64, told: &mut Told<'_, '_>) -> Claim {
-        let module = self.module_of(told.record);
+    pub(super) fn claim_of(&mut self, endpoint: u64, context: &mut Context<'_, '_>) -> Claim {
+        let module = self.module_of(context.record);
         let Some(known) = self.endpoints.0.get_mut(&endpoint) else {
-            let claim = self.claim_of_thread(module, told);
-            let site = self.site_of(&claim.owner, told);
-            self.endpoints.enter(endpoint, claim.clone(), site, told.out.at_ns);
+            let claim = self.claim_of_thread(module, context);
+            let site = self.site_of(&claim.owner, context);
+            self.endpoints.enter(endpoint, claim.clone(), site, context.out.at_ns);
             return claim;
         };
         if let (OwnerId::System { module: none @ None, .. }, Some(_)) = (&mut known.claim.owner, &module) {
@@ -181,7 +181,7 @@ impl Model {
         }
         let (claim, site) = (known.claim.clone(), known.site);
         if site.is_none()
-            && let Some(site) = self.site_of(&claim.owner, told)
+            && let Some(site) = self.site_of(&claim.owner, context)
             && let Some(known) = self.endpoints.0.get_mut(&endpoint)
         {
             known.site = Some(site);
@@ -190,14 +190,18 @@ impl Model {
     }
 
     /// Who is at it on this thread: the process object of its request, or else the event's header.
-    pub(super) fn claim_of_thread(&mut self, module: Option<Arc<str>>, told: &mut Told<'_, '_>) -> Claim {
+    pub(super) fn claim_of_thread(
+        &mut self,
+        module: Option<Arc<str>>,
+        context: &mut Context<'_, '_>,
+    ) -> Claim {
         let object =
-            self.pending_requests.get(told.record.tid, told.out.at_ns).map(|request| request.process);
+            self.pending_requests.get(context.record.tid, context.out.at_ns).map(|request| request.process);
         match object.and_then(|object| self.processes.pid_of(object)) {
-            Some(pid) => self.named(pid, None, Trust::Object, module, &mut told.out),
+            Some(pid) => self.named(pid, None, Trust::Object, module, &mut context.out),
             None => {
-                let (pid, key) = (told.record.pid.unwrap_or(0), told.record.start_key());
-                self.named(pid, key, Trust::Thread, module, &mut told.out)
+                let (pid, key) = (context.record.pid.unwrap_or(0), context.record.start_key());
+                self.named(pid, key, Trust::Thread, module, &mut context.out)
             }
         }
     }

@@ -87,13 +87,13 @@ pub struct Model {
     udp: Ports,
     traffic: Connections,
     ranges: Ranges,
-    lists: socket_resync::Lists,
+    resync: socket_resync::Resync,
     next_hold: u64,
     unreadable: BTreeMap<(Unreadable, u16, u8), u64>,
 }
 
 /// A record and what happens while it is told.
-struct Told<'a, 'e> {
+struct Context<'a, 'e> {
     record: &'a Record<'a>,
     out: Out<'e>,
 }
@@ -109,12 +109,12 @@ impl Model {
     #[must_use]
     pub fn new(header: &Header, background: &Background) -> Self {
         let mut processes = Processes::default();
-        let mut untold = Vec::new();
+        let mut unannounced = Vec::new();
         for process in &background.processes {
-            processes.learn(0, header, process, &mut untold);
+            processes.observe(0, header, process, &mut unannounced);
         }
         for service in &background.services {
-            processes.serve(0, service, &mut untold);
+            processes.add_service(0, service, &mut unannounced);
         }
         Self {
             port_byte_order: background.port_byte_order,
@@ -134,7 +134,7 @@ impl Model {
             udp: Ports::default(),
             traffic: Connections::default(),
             ranges: Ranges::new(header, &background.ranges),
-            lists: socket_resync::Lists::default(),
+            resync: socket_resync::Resync::default(),
             next_hold: 1,
             unreadable: BTreeMap::new(),
         }
@@ -148,7 +148,7 @@ impl Model {
     /// The kernel's images have been listed again.
     pub fn set_drivers(&mut self, drivers: Drivers) {
         self.drivers = drivers;
-        self.sites.retell();
+        self.sites.reannounce();
     }
 
     /// Whether a stack had an address of the kernel in no image that is known, since this was last
@@ -159,7 +159,7 @@ impl Model {
 
     /// The driver that a record's stack comes from.
     fn module_of(&mut self, record: &Record<'_>) -> Option<Arc<str>> {
-        self.unknown_addresses.meet(self.drivers.unknown_addresses(record.stack()));
+        self.unknown_addresses.observe(self.drivers.unknown_addresses(record.stack()));
         self.drivers.of_stack(record.stack())
     }
 
@@ -170,7 +170,7 @@ impl Model {
 
     /// The services have been listed again.
     pub fn set_services(&mut self, at_ns: u64, services: &[Service], events: &mut Vec<Event>) {
-        self.processes.serve_all(at_ns, services, events);
+        self.processes.set_all_services(at_ns, services, events);
     }
 
     /// What could not be read so far: why, which event, which version, and how often.
@@ -180,8 +180,8 @@ impl Model {
     }
 
     /// Appends what follows from a record to `events`.
-    pub fn tell(&mut self, header: &Header, at_ns: u64, record: &Record<'_>, events: &mut Vec<Event>) {
-        let fact = match decoded_event::decode(record) {
+    pub fn apply(&mut self, header: &Header, at_ns: u64, record: &Record<'_>, events: &mut Vec<Event>) {
+        let event = match decoded_event::decode(record) {
             None => return,
             Some(Err(why)) => {
                 *self.unreadable.entry((why, record.id, record.version)).or_default() += 1;
@@ -189,18 +189,22 @@ impl Model {
                 events.push(Event { at_ns, kind });
                 return;
             }
-            Some(Ok(fact)) => fact,
+            Some(Ok(event)) => event,
         };
-        let mut told = Told { record, out: Out { at_ns, events } };
-        match fact {
-            DecodedEvent::Tcpip(tcpip) => self.stack(tcpip, &mut told),
-            DecodedEvent::Afd(afd) => self.afd(&afd, &mut told),
-            DecodedEvent::Process(process) => self.processes.learn(at_ns, header, &process, told.out.events),
-            DecodedEvent::Service(service) => self.processes.serve(at_ns, &service, told.out.events),
-            DecodedEvent::Image(image) => self.drivers.learn(&image),
-            DecodedEvent::Traffic(traffic) if !self.has_tcpip => self.traffic(&traffic, &mut told),
+        let mut context = Context { record, out: Out { at_ns, events } };
+        match event {
+            DecodedEvent::Tcpip(tcpip) => self.apply_tcpip(tcpip, &mut context),
+            DecodedEvent::Afd(afd) => self.apply_afd(&afd, &mut context),
+            DecodedEvent::Process(process) => {
+                self.processes.observe(at_ns, header, &process, context.out.events);
+            }
+            DecodedEvent::Service(service) => self.processes.add_service(at_ns, &service, context.out.events),
+            DecodedEvent::Image(image) => self.drivers.insert(&image),
+            DecodedEvent::Traffic(traffic) if !self.has_tcpip => self.apply_traffic(&traffic, &mut context),
             DecodedEvent::Traffic(_) => {}
-            DecodedEvent::Lost { count } => told.out.push(EventKind::Lost { count, stage: LossStage::Etw }),
+            DecodedEvent::Lost { count } => {
+                context.out.push(EventKind::Lost { count, stage: LossStage::Etw });
+            }
         }
     }
 
@@ -218,66 +222,66 @@ impl Model {
         }
     }
 
-    fn stack(&mut self, tcpip: Tcpip, told: &mut Told<'_, '_>) {
+    fn apply_tcpip(&mut self, tcpip: Tcpip, context: &mut Context<'_, '_>) {
         match tcpip {
-            Tcpip::Created(protocol, endpoint) => self.create(protocol, &endpoint, told),
-            Tcpip::Bound(Protocol::Udp, endpoint) => self.bind_udp(&endpoint, told),
+            Tcpip::Created(protocol, endpoint) => self.create(protocol, &endpoint, context),
+            Tcpip::Bound(Protocol::Udp, endpoint) => self.bind_udp(&endpoint, context),
             Tcpip::Bound(Protocol::Tcp, _) => {} // 1191 has said so.
-            Tcpip::BindFailed(protocol, endpoint) => self.refuse_bind(protocol, &endpoint, told),
-            Tcpip::Closed(Protocol::Udp, endpoint) => self.close_udp(&endpoint, told),
-            Tcpip::Closed(Protocol::Tcp, endpoint) => self.close_tcp(&endpoint, told),
-            Tcpip::Connecting(connection) => self.connect(&connection, told),
-            Tcpip::Connected(connection) => self.connected(&connection, told),
-            Tcpip::ConnectFailed(connection) => self.fail(&connection, told),
-            Tcpip::ConnectNoPort(connection) => self.refuse_connect(&connection, told),
-            Tcpip::Aborted(connection) => self.claim(&connection, told),
-            Tcpip::State { tcb, state } => self.change(tcb, state, told),
-            Tcpip::Exists(connection, state) => self.find(&connection, state, told),
-            Tcpip::Acquired(port) => self.acquire(port, told),
-            Tcpip::Inherited(port) => self.inherit(port, told),
-            Tcpip::Released(port) => self.release(port, told),
+            Tcpip::BindFailed(protocol, endpoint) => self.refuse_bind(protocol, &endpoint, context),
+            Tcpip::Closed(Protocol::Udp, endpoint) => self.close_udp(&endpoint, context),
+            Tcpip::Closed(Protocol::Tcp, endpoint) => self.close_tcp(&endpoint, context),
+            Tcpip::Connecting(connection) => self.connect(&connection, context),
+            Tcpip::Connected(connection) => self.connected(&connection, context),
+            Tcpip::ConnectFailed(connection) => self.fail(&connection, context),
+            Tcpip::ConnectNoPort(connection) => self.refuse_connect(&connection, context),
+            Tcpip::Aborted(connection) => self.claim(&connection, context),
+            Tcpip::State { tcb, state } => self.change(tcb, state, context),
+            Tcpip::Exists(connection, state) => self.find(&connection, state, context),
+            Tcpip::Acquired(port) => self.acquire(port, context),
+            Tcpip::Inherited(port) => self.inherit(port, context),
+            Tcpip::Released(port) => self.release(port, context),
             Tcpip::Replaced(port) => {
                 self.tcp.replace(port.original, port.acquirer, self.port_byte_order.read(port.port));
             }
-            Tcpip::Shared(port) => self.share(port, told),
+            Tcpip::Shared(port) => self.share(port, context),
             Tcpip::Reserved { status: 0, transport, start, count } => {
-                self.ranges.reserve(transport, start, count, &mut told.out);
+                self.ranges.reserve(transport, start, count, &mut context.out);
             }
             Tcpip::Reserved { .. } => {}
         }
     }
 
     /// 1191: an endpoint has a port from now on.
-    fn acquire(&mut self, fact: PortReference, told: &mut Told<'_, '_>) {
-        let port = self.port_byte_order.read(fact.port);
-        if self.tcp.is_held_by(fact.acquirer, port, told.out.at_ns) {
+    fn acquire(&mut self, reference: PortReference, context: &mut Context<'_, '_>) {
+        let port = self.port_byte_order.read(reference.port);
+        if self.tcp.is_held_by(reference.acquirer, port, context.out.at_ns) {
             return; // Of a dual-mode socket, once for each family.
         }
         let asked = self
             .pending_requests
-            .get(told.record.tid, told.out.at_ns)
+            .get(context.record.tid, context.out.at_ns)
             .and_then(pending_requests::Request::local);
         let chosen = asked.is_some_and(|asked| asked.port() == 0);
-        if !self.ranges.holds(Protocol::Tcp, port, chosen, &mut told.out) {
+        if !self.ranges.contains(Protocol::Tcp, port, chosen, &mut context.out) {
             return;
         }
-        let claim = self.claim_of(fact.acquirer, told);
-        self.endpoints.bind(fact.acquirer, port);
-        if self.tcp.recognise(fact.acquirer, port, told.out.at_ns).is_some() {
+        let claim = self.claim_of(reference.acquirer, context);
+        self.endpoints.bind(reference.acquirer, port);
+        if self.tcp.recognise(reference.acquirer, port, context.out.at_ns).is_some() {
             return;
         }
         let local = asked.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |asked| asked.ip());
         let acquired = self.hold(Protocol::Tcp, &claim.owner, SocketAddr::new(local, port));
-        let acquired = Acquired { site: self.endpoints.site(fact.acquirer), ..acquired };
-        let holder = Some(fact.acquirer);
-        let holders = if fact.weak {
+        let acquired = Acquired { site: self.endpoints.site(reference.acquirer), ..acquired };
+        let holder = Some(reference.acquirer);
+        let holders = if reference.weak {
             Holders { strong: None, weak: holder }
         } else {
             Holders { strong: holder, weak: None }
         };
-        self.begin(acquired, holders, claim.trust, &mut told.out);
-        if self.reordered_releases.take(fact.acquirer, port, told.out.at_ns) {
-            self.release(fact, told);
+        self.begin(acquired, holders, claim.trust, &mut context.out);
+        if self.reordered_releases.take(reference.acquirer, port, context.out.at_ns) {
+            self.release(reference, context);
         }
     }
 
@@ -312,39 +316,44 @@ impl Model {
     }
 
     /// 1193: an endpoint or connection gave its reference back, and is done with.
-    fn release(&mut self, fact: PortReference, told: &mut Told<'_, '_>) {
-        let port = self.port_byte_order.read(fact.port);
-        if !self.tcp.release(fact.acquirer, port, &mut told.out)
-            && self.ranges.holds(Protocol::Tcp, port, false, &mut told.out)
+    fn release(&mut self, reference: PortReference, context: &mut Context<'_, '_>) {
+        let port = self.port_byte_order.read(reference.port);
+        if !self.tcp.release(reference.acquirer, port, &mut context.out)
+            && self.ranges.contains(Protocol::Tcp, port, false, &mut context.out)
         {
-            let remote = self.destination_of(fact.acquirer);
+            let remote = self.destination_of(reference.acquirer);
             let goes_there = |held: &Held| remote.is_some() && held.remote == remote;
-            if !self.tcp.release_unnamed(port, fact.weak, goes_there, &mut told.out) {
-                self.reordered_releases.keep(fact.acquirer, port, told.out.at_ns);
+            if !self.tcp.release_unnamed(port, reference.weak, goes_there, &mut context.out) {
+                self.reordered_releases.keep(reference.acquirer, port, context.out.at_ns);
             }
         }
-        self.destinations.remove(&fact.acquirer);
-        self.endpoints.remove(fact.acquirer);
+        self.destinations.remove(&reference.acquirer);
+        self.endpoints.remove(reference.acquirer);
     }
 
     /// 1195: ports have become so few that one with closing connections was given out again.
-    fn share(&mut self, fact: PortReference, told: &mut Told<'_, '_>) {
-        if self.ranges.holds(Protocol::Tcp, self.port_byte_order.read(fact.port), false, &mut told.out) {
-            told.out.push(EventKind::Scarce { pool: pool(Protocol::Tcp) });
+    fn share(&mut self, reference: PortReference, context: &mut Context<'_, '_>) {
+        if self.ranges.contains(
+            Protocol::Tcp,
+            self.port_byte_order.read(reference.port),
+            false,
+            &mut context.out,
+        ) {
+            context.out.push(EventKind::Scarce { pool: pool(Protocol::Tcp) });
         }
     }
 
-    fn afd(&mut self, afd: &Afd, told: &mut Told<'_, '_>) {
-        self.processes.meet(afd.process, afd.pid);
-        self.datagrams.meet(afd);
-        let Some(tid) = told.record.tid else {
+    fn apply_afd(&mut self, afd: &Afd, context: &mut Context<'_, '_>) {
+        self.processes.set_object(afd.process, afd.pid);
+        self.datagrams.observe(afd);
+        let Some(tid) = context.record.tid else {
             return;
         };
         if afd.done {
             let request = self.pending_requests.leave(tid, afd);
-            self.refuse_request(afd, &request, told);
+            self.refuse_request(afd, &request, context);
         } else {
-            self.pending_requests.enter(tid, afd, told.out.at_ns);
+            self.pending_requests.enter(tid, afd, context.out.at_ns);
         }
     }
 }

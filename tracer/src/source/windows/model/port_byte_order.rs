@@ -40,11 +40,11 @@ pub struct Votes {
 
 impl Votes {
     /// Takes in what a thread wrote.
-    pub fn hear(&mut self, tid: Option<u32>, fact: &DecodedEvent) {
+    pub fn observe(&mut self, tid: Option<u32>, event: &DecodedEvent) {
         let Some(tid) = tid else {
             return;
         };
-        let address = match fact {
+        let address = match event {
             DecodedEvent::Tcpip(Tcpip::Acquired(port)) => {
                 if self.acquired.len() >= THREADS_MAX {
                     self.acquired.clear();
@@ -70,7 +70,7 @@ impl Votes {
 
     /// Whether any of them has said something.
     #[must_use]
-    pub fn are_in(&self) -> bool {
+    pub fn is_decided(&self) -> bool {
         self.host + self.network > 0
     }
 

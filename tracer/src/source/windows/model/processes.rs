@@ -45,7 +45,13 @@ pub(super) struct Processes {
 
 impl Processes {
     /// A process started, is there, or ended.
-    pub(super) fn learn(&mut self, at_ns: u64, header: &Header, process: &Process, events: &mut Vec<Event>) {
+    pub(super) fn observe(
+        &mut self,
+        at_ns: u64,
+        header: &Header,
+        process: &Process,
+        events: &mut Vec<Event>,
+    ) {
         let ticks = process.created.map(|created| header.ticks_since_boot(created));
         if process.life == ProcessLife::Ended {
             self.end(at_ns, process.pid, events);
@@ -83,7 +89,7 @@ impl Processes {
     }
 
     /// A service runs in a process, perhaps with others.
-    pub(super) fn serve(&mut self, at_ns: u64, service: &Service, events: &mut Vec<Event>) {
+    pub(super) fn add_service(&mut self, at_ns: u64, service: &Service, events: &mut Vec<Event>) {
         if service.pid == 0 {
             return;
         }
@@ -98,7 +104,7 @@ impl Processes {
     }
 
     /// These are all services that run now.
-    pub(super) fn serve_all(&mut self, at_ns: u64, services: &[Service], events: &mut Vec<Event>) {
+    pub(super) fn set_all_services(&mut self, at_ns: u64, services: &[Service], events: &mut Vec<Event>) {
         let mut names: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
         for service in services.iter().filter(|service| service.pid != 0) {
             names.entry(service.pid).or_default().push(&service.name);
@@ -131,7 +137,7 @@ impl Processes {
     }
 
     /// A kernel's process object is of this process now.
-    pub(super) fn meet(&mut self, object: u64, pid: u32) {
+    pub(super) fn set_object(&mut self, object: u64, pid: u32) {
         if pid == 0 {
             return;
         }
@@ -240,7 +246,7 @@ mod tests {
     fn processes_that_ended_are_forgotten_in_the_end() {
         let (mut processes, mut events) = (Processes::default(), Vec::new());
         for n in 1..200_000_u32 {
-            processes.meet(u64::from(n), n * 4);
+            processes.set_object(u64::from(n), n * 4);
             processes.enter(n.into(), n * 4, n.into(), None);
             processes.end(n.into(), n * 4, &mut events);
         }

@@ -45,7 +45,13 @@ impl Ranges {
     }
 
     /// Whether a port is of the pool. One that Windows has chosen is, and the pool as large as that.
-    pub(super) fn holds(&mut self, protocol: Protocol, port: u16, chosen: bool, out: &mut Out<'_>) -> bool {
+    pub(super) fn contains(
+        &mut self,
+        protocol: Protocol,
+        port: u16,
+        chosen: bool,
+        out: &mut Out<'_>,
+    ) -> bool {
         let pool = pool(protocol);
         let range = self.known.entry(pool).or_insert(DEFAULT_RANGE);
         if (range.low..=range.high).contains(&port) {

@@ -5,7 +5,7 @@
 
 use super::pending_requests::Request;
 use super::ports::{Claim, Trust};
-use super::{Model, Told, pool};
+use super::{Context, Model, pool};
 use crate::event::{EventKind, Failed, FailureCode, Protocol};
 use crate::source::windows::decoded_event::{Afd, AfdAction, Connection, Endpoint};
 use rustc_hash::FxHashSet;
@@ -24,7 +24,7 @@ pub(super) struct Datagrams(FxHashSet<u64>);
 
 impl Datagrams {
     /// A socket is created, closed, or used.
-    pub(super) fn meet(&mut self, afd: &Afd) {
+    pub(super) fn observe(&mut self, afd: &Afd) {
         match (afd.action, afd.protocol) {
             (AfdAction::Create, Some(Protocol::Udp)) => {
                 if self.0.len() >= DATAGRAMS_MAX {
@@ -46,48 +46,54 @@ impl Datagrams {
 
 impl Model {
     /// 1006, 1394.
-    pub(super) fn refuse_bind(&mut self, protocol: Protocol, refused: &Endpoint, told: &mut Told<'_, '_>) {
+    pub(super) fn refuse_bind(
+        &mut self,
+        protocol: Protocol,
+        refused: &Endpoint,
+        context: &mut Context<'_, '_>,
+    ) {
         if refused.status != TOO_MANY_ADDRESSES {
             return;
         }
         let claim = match refused.endpoint {
-            Some(endpoint) => self.claim_of(endpoint, told),
+            Some(endpoint) => self.claim_of(endpoint, context),
             None => {
-                let module = self.module_of(told.record);
-                self.claim_of_thread(module, told)
+                let module = self.module_of(context.record);
+                self.claim_of_thread(module, context)
             }
         };
-        let remote = self.pending_requests.get(told.record.tid, told.out.at_ns).and_then(Request::remote);
-        self.refuse(claim, protocol, refused.local.map(|local| local.ip()), remote, told);
+        let remote =
+            self.pending_requests.get(context.record.tid, context.out.at_ns).and_then(Request::remote);
+        self.refuse(claim, protocol, refused.local.map(|local| local.ip()), remote, context);
     }
 
     /// 1050.
-    pub(super) fn refuse_connect(&mut self, refused: &Connection, told: &mut Told<'_, '_>) {
+    pub(super) fn refuse_connect(&mut self, refused: &Connection, context: &mut Context<'_, '_>) {
         if refused.status != TOO_MANY_ADDRESSES {
             return;
         }
         let claim = match refused.pid {
             0 => {
-                let module = self.module_of(told.record);
-                self.claim_of_thread(module, told)
+                let module = self.module_of(context.record);
+                self.claim_of_thread(module, context)
             }
-            pid => self.named(pid, refused.start_key, Trust::Field, None, &mut told.out),
+            pid => self.named(pid, refused.start_key, Trust::Field, None, &mut context.out),
         };
-        self.refuse(claim, Protocol::Tcp, refused.local.map(|local| local.ip()), refused.remote, told);
+        self.refuse(claim, Protocol::Tcp, refused.local.map(|local| local.ip()), refused.remote, context);
     }
 
     /// 1029, 1030, 1018, 1021, as they end.
-    pub(super) fn refuse_request(&mut self, afd: &Afd, request: &Request, told: &mut Told<'_, '_>) {
+    pub(super) fn refuse_request(&mut self, afd: &Afd, request: &Request, context: &mut Context<'_, '_>) {
         let asks = matches!(afd.action, AfdAction::Bind | AfdAction::Connect);
         if !asks || afd.status != TOO_MANY_ADDRESSES || request.refused {
             return;
         }
         let claim = match self.processes.pid_of(afd.process) {
-            Some(pid) => self.named(pid, None, Trust::Object, None, &mut told.out),
-            None => self.claim_of_thread(None, told),
+            Some(pid) => self.named(pid, None, Trust::Object, None, &mut context.out),
+            None => self.claim_of_thread(None, context),
         };
         let local = request.local().map(|local| local.ip());
-        self.refuse(claim, self.datagrams.protocol(afd.endpoint), local, request.remote(), told);
+        self.refuse(claim, self.datagrams.protocol(afd.endpoint), local, request.remote(), context);
     }
 
     fn refuse(
@@ -96,15 +102,15 @@ impl Model {
         protocol: Protocol,
         local: Option<IpAddr>,
         remote: Option<SocketAddr>,
-        told: &mut Told<'_, '_>,
+        context: &mut Context<'_, '_>,
     ) {
-        if let Some(request) = self.pending_requests.get_mut(told.record.tid, told.out.at_ns) {
+        if let Some(request) = self.pending_requests.get_mut(context.record.tid, context.out.at_ns) {
             if request.refused {
                 return;
             }
             request.refused = true;
         }
-        told.out.push(EventKind::Failed(Failed {
+        context.out.push(EventKind::Failed(Failed {
             owner: claim.owner,
             pool: pool(protocol),
             code: FailureCode::WSAENOBUFS,

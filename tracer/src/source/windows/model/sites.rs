@@ -4,7 +4,7 @@
 
 use super::drivers::{Drivers, is_kernel_address};
 use super::ports::Out;
-use super::{Model, Told};
+use super::{Context, Model};
 use crate::event::{EventKind, OwnerId, SiteId};
 use rustc_hash::FxHashMap;
 use std::num::NonZeroU64;
@@ -44,19 +44,19 @@ impl Sites {
     }
 
     /// Frames may be called otherwise from now on.
-    pub(super) fn retell(&mut self) {
+    pub(super) fn reannounce(&mut self) {
         self.0.values_mut().for_each(|site| site.told = false);
     }
 }
 
 impl Model {
     /// Where in the kernel a record of System's was written, if its stack was taken.
-    pub(super) fn site_of(&mut self, owner: &OwnerId, told: &mut Told<'_, '_>) -> Option<SiteId> {
+    pub(super) fn site_of(&mut self, owner: &OwnerId, context: &mut Context<'_, '_>) -> Option<SiteId> {
         if !matches!(owner, OwnerId::System { .. }) {
             return None;
         }
-        let kernel = told.record.stack().filter(|&address| is_kernel_address(address));
+        let kernel = context.record.stack().filter(|&address| is_kernel_address(address));
         let stack: Vec<_> = kernel.take(FRAMES_MAX).collect();
-        if stack.is_empty() { None } else { self.sites.enter(&stack, &self.drivers, &mut told.out) }
+        if stack.is_empty() { None } else { self.sites.enter(&stack, &self.drivers, &mut context.out) }
     }
 }

@@ -18,7 +18,7 @@ use std::mem;
 
 /// What the lists so far were like.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Lists {
+pub(super) struct Resync {
     /// There was one.
     begun: bool,
     /// One had sockets that are bound and nothing else: Windows can list them.
@@ -31,10 +31,10 @@ impl Model {
     ///
     /// The first list is of what was there before. Later ones mend what is known, and
     /// [`EventKind::Corrected`] says how many holds were wrong.
-    pub fn list(&mut self, at_ns: u64, rows: &[Row], events: &mut Vec<Event>) {
+    pub fn resync(&mut self, at_ns: u64, rows: &[Row], events: &mut Vec<Event>) {
         let is_bound = |row: &Row| row.state == RowState::Held(SocketState::Bound);
-        let is_first = !mem::replace(&mut self.lists.begun, true);
-        self.lists.has_bound |= rows.iter().any(|row| row.protocol == Protocol::Tcp && is_bound(row));
+        let is_first = !mem::replace(&mut self.resync.begun, true);
+        self.resync.has_bound |= rows.iter().any(|row| row.protocol == Protocol::Tcp && is_bound(row));
         let mut out = Out { at_ns, events };
         let mut count = 0;
         for protocol in [Protocol::Tcp, Protocol::Udp] {
@@ -42,11 +42,11 @@ impl Model {
             for row in rows.iter().filter(|row| row.protocol == protocol) {
                 by_port.entry(row.local.port()).or_default().push(row);
             }
-            by_port.retain(|&port, _| self.ranges.holds(protocol, port, false, &mut out));
+            by_port.retain(|&port, _| self.ranges.contains(protocol, port, false, &mut out));
             let ports: BTreeSet<u16> = by_port.keys().copied().chain(self.ports(protocol).all()).collect();
             for port in ports {
                 let rows = by_port.remove(&port).unwrap_or_default();
-                count += self.mend((protocol, port), rows, &mut out);
+                count += self.resync_port((protocol, port), rows, &mut out);
             }
         }
         if count > 0 && !is_first {
@@ -55,7 +55,7 @@ impl Model {
     }
 
     /// Mends what is known of one port. Says how many holds were wrong.
-    fn mend(&mut self, port: (Protocol, u16), mut rows: Vec<&Row>, out: &mut Out<'_>) -> u64 {
+    fn resync_port(&mut self, port: (Protocol, u16), mut rows: Vec<&Row>, out: &mut Out<'_>) -> u64 {
         // Connections that were accepted have their listener's port, and none of their own.
         if rows.iter().any(|row| row.state == RowState::Held(SocketState::Listen)) {
             rows.retain(|row| row.remote.is_none());
@@ -68,7 +68,7 @@ impl Model {
             rows.clear();
         }
         let open = |id: HoldId| pairs.iter().any(|pair| pair.1 == id);
-        let waiting = self.see_time_waits(port, &waits, open, out);
+        let waiting = self.resync_time_waits(port, &waits, open, out);
         left.retain(|id| !waiting.contains(id));
         let mut wrong = 0;
         for &(row, id) in &pairs {
@@ -78,7 +78,7 @@ impl Model {
             if !waiting.contains(&id) {
                 self.ports_mut(port.0).end_time_wait(id, out);
             }
-            wrong += u64::from(self.amend(row, id, out));
+            wrong += u64::from(self.correct(row, id, out));
         }
         for id in left {
             wrong += u64::from(self.end(port.0, id, &pairs, out));
@@ -110,7 +110,7 @@ impl Model {
     }
 
     /// The connections of a port that are listed in TIME_WAIT. Says which holds they are of.
-    fn see_time_waits(
+    fn resync_time_waits(
         &mut self,
         (protocol, port): (Protocol, u16),
         rows: &[&Row],
@@ -124,13 +124,13 @@ impl Model {
             };
             let Some(id) = self.ports(protocol).find(port, |held| held.remote == Some(remote)) else {
                 if !self.ports(protocol).was_freed(port, out.at_ns) {
-                    self.meet_time_wait(row.local, remote, UNNAMED, out);
+                    self.add_time_wait(row.local, remote, UNNAMED, out);
                 }
                 continue;
             };
             waiting.insert(id);
             if self.is_older(protocol, id, out) {
-                self.ports_mut(protocol).amend_time_wait(id, is_open(id), out);
+                self.ports_mut(protocol).correct_time_wait(id, is_open(id), out);
             }
         }
         waiting
@@ -138,30 +138,30 @@ impl Model {
 
     /// Nothing was heard of a hold since the list was begun.
     fn is_older(&self, protocol: Protocol, id: HoldId, out: &Out<'_>) -> bool {
-        self.ports(protocol).get(id).is_some_and(|held| held.heard_ns < out.at_ns)
+        self.ports(protocol).get(id).is_some_and(|held| held.updated_ns < out.at_ns)
     }
 
     /// A hold is as `row` has it. Says whether its owner was wrong.
-    fn amend(&mut self, row: &Row, id: HoldId, out: &mut Out<'_>) -> bool {
+    fn correct(&mut self, row: &Row, id: HoldId, out: &mut Out<'_>) -> bool {
         let Some(held) = self.ports(row.protocol).get(id) else {
             return false;
         };
         let is_wrong = row.pid != 0 && pid(&held.claim.owner) != row.pid;
         if is_wrong {
             let claim = self.named(row.pid, None, Trust::Field, None, out);
-            self.ports_mut(row.protocol).give(id, claim, out);
+            self.ports_mut(row.protocol).set_owner(id, claim, out);
         }
         if let RowState::Held(state) = row.state {
-            self.ports_mut(row.protocol).amend(id, state, row.remote, out);
+            self.ports_mut(row.protocol).correct(id, state, row.remote, out);
         }
         is_wrong
     }
 
     /// A hold is not listed. Says whether it was held all the same.
     fn end(&mut self, protocol: Protocol, id: HoldId, pairs: &[(&Row, HoldId)], out: &mut Out<'_>) -> bool {
-        let has_bound = self.lists.has_bound;
+        let has_bound = self.resync.has_bound;
         let ports = self.ports_mut(protocol);
-        let Some(held) = ports.get(id).filter(|held| held.heard_ns < out.at_ns) else {
+        let Some(held) = ports.get(id).filter(|held| held.updated_ns < out.at_ns) else {
             return false;
         };
         let is_hidden = protocol == Protocol::Tcp && held.state == SocketState::Bound && !has_bound;
@@ -182,7 +182,7 @@ impl Model {
         let acquired = self.hold(row.protocol, &claim.owner, row.local);
         let acquired = Acquired { pre_existing: true, remote: row.remote, state, ..acquired };
         let holders = match row.protocol {
-            Protocol::Tcp => Holders::met(state, UNNAMED),
+            Protocol::Tcp => Holders::found(state, UNNAMED),
             Protocol::Udp => Holders { strong: Some(UNNAMED), weak: None },
         };
         self.begin(acquired, holders, claim.trust, out);

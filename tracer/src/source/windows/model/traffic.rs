@@ -4,7 +4,7 @@
 //! were there are met with their first data, and what is bound and silent is not seen at all. Of UDP
 //! it never tells that a port was given back, so UDP ports are left out.
 
-use super::{Model, Told};
+use super::{Context, Model};
 use crate::event::{Acquired, EventKind, HoldId, LossStage, Protocol, SocketState};
 use crate::source::windows::decoded_event::{Traffic, TrafficKind};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -22,7 +22,7 @@ pub(super) struct Connections {
 }
 
 impl Model {
-    pub(super) fn traffic(&mut self, traffic: &Traffic, told: &mut Told<'_, '_>) {
+    pub(super) fn apply_traffic(&mut self, traffic: &Traffic, context: &mut Context<'_, '_>) {
         let ends = (traffic.local, traffic.remote);
         if traffic.protocol == Protocol::Udp {
             return;
@@ -33,35 +33,35 @@ impl Model {
             }
             TrafficKind::Disconnected => {
                 if let Some(hold) = self.traffic.holds.remove(&ends) {
-                    told.out.push(EventKind::Released { hold });
+                    context.out.push(EventKind::Released { hold });
                 }
             }
             TrafficKind::Connected => {
                 // The ends of a connection whose end was not seen.
                 if let Some(hold) = self.traffic.holds.remove(&ends) {
-                    told.out.push(EventKind::Released { hold });
+                    context.out.push(EventKind::Released { hold });
                 }
-                self.meet(traffic, false, told);
+                self.acquire_seen(traffic, false, context);
             }
             TrafficKind::Sent | TrafficKind::Received => {
                 if !self.traffic.holds.contains_key(&ends) {
-                    self.meet(traffic, true, told);
+                    self.acquire_seen(traffic, true, context);
                 }
             }
         }
     }
 
-    fn meet(&mut self, traffic: &Traffic, pre_existing: bool, told: &mut Told<'_, '_>) {
+    fn acquire_seen(&mut self, traffic: &Traffic, pre_existing: bool, context: &mut Context<'_, '_>) {
         let port = traffic.local.port();
         let accepted = self.traffic.listeners.contains(&port);
         let is_full = self.traffic.holds.len() >= CONNECTIONS_MAX;
-        if accepted || !self.ranges.holds(Protocol::Tcp, port, false, &mut told.out) {
+        if accepted || !self.ranges.contains(Protocol::Tcp, port, false, &mut context.out) {
             return;
         }
         if is_full {
-            return told.out.push(EventKind::Lost { count: 1, stage: LossStage::Table });
+            return context.out.push(EventKind::Lost { count: 1, stage: LossStage::Table });
         }
-        let owner = self.processes.owner(told.out.at_ns, traffic.pid, None, None, told.out.events);
+        let owner = self.processes.owner(context.out.at_ns, traffic.pid, None, None, context.out.events);
         let acquired = Acquired {
             pre_existing,
             remote: Some(traffic.remote),
@@ -69,6 +69,6 @@ impl Model {
             ..self.hold(Protocol::Tcp, &owner, traffic.local)
         };
         self.traffic.holds.insert((traffic.local, traffic.remote), acquired.hold);
-        told.out.push(EventKind::Acquired(acquired));
+        context.out.push(EventKind::Acquired(acquired));
     }
 }

@@ -1,8 +1,8 @@
-//! `portleak doctor --self-test` on Windows: what no description says, and nobody could look at for us.
+//! `portleak doctor --self-test` on Windows: answers what Microsoft's documentation leaves open.
 //!
-//! Own sockets go every way that a port can go (`scenario`), and what the tracing says of them answers
-//! the questions, one by one. Everything but the walk is portable: a written trace of a walk is
-//! examined just the same.
+//! `scenario` runs our own sockets through every operation that acquires a port. The captured events
+//! then answer the questions one by one. Everything but the scenario is portable: a trace file of a
+//! scenario is analysed in the same way.
 
 mod answers;
 mod captured_events;
@@ -14,43 +14,43 @@ pub use captured_events::CapturedEvents;
 
 use std::net::SocketAddr;
 
-/// A way that a port can go.
+/// An operation on a socket that acquires a port, or fails to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// TCP: bound, and closed again.
+pub enum Operation {
+    /// TCP: bind, then close.
     Bound,
-    /// TCP: connected without a bind, and closed by this side first, which leads to TIME_WAIT.
+    /// TCP: connect without a bind. This side closes first, which leads to TIME_WAIT.
     Connected,
-    /// TCP: bound, then connected, and broken off.
+    /// TCP: bind, connect, then reset.
     BoundConnected,
-    /// TCP: connected to a port where nobody listens.
+    /// TCP: connect to a port without a listener.
     Refused,
-    /// TCP: bound to a port that another socket has, which fails.
-    Taken,
-    /// UDP: bound, and closed again.
+    /// TCP: bind to a port in use, which fails.
+    InUse,
+    /// UDP: bind, then close.
     BoundUdp,
-    /// UDP: sent from without a bind, and closed again.
+    /// UDP: send without a bind, then close.
     SentUdp,
 }
 
-/// What was done with one socket.
+/// The operation that one socket went through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Which way it went.
-    pub way: Way,
-    /// Its own address and port.
+    /// The operation.
+    pub operation: Operation,
+    /// The local address and port.
     pub local: SocketAddr,
-    /// Where to.
+    /// The destination.
     pub remote: Option<SocketAddr>,
 }
 
-/// What was done with own sockets.
+/// What the scenario did with its own sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
-    /// Our pid.
+    /// The pid of this process.
     pub pid: u32,
-    /// One after the other.
+    /// Its steps, in order.
     pub steps: Vec<Step>,
-    /// For how long the tracing was heard after the last one, in seconds.
-    pub heard_s: u64,
+    /// How long events were captured after the last step, in seconds.
+    pub captured_s: u64,
 }

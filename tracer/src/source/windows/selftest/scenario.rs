@@ -1,6 +1,6 @@
-//! The walk: own sockets on loopback, every way that a port can go.
+//! The scenario: our own sockets on loopback, through every operation that acquires a port.
 
-use super::{CapturedEvents, Scenario, Step, Way, answers};
+use super::{CapturedEvents, Operation, Scenario, Step, answers};
 use crate::event::Answer;
 use crate::source::windows::live::session::{Session, SessionOptions};
 use crate::source::{SourceError, Stacks};
@@ -11,59 +11,59 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How often the common ways are gone.
+/// How often the common operations are repeated.
 const TIMES: usize = 8;
-/// How long the tracing is heard at least: its buffers come each second.
-const AT_LEAST: Duration = Duration::from_secs(4);
-/// How often it is asked for what it has.
-const TURN: Duration = Duration::from_millis(200);
-/// The session's buffers: enough for a busy machine meanwhile.
+/// The shortest time to capture: the session delivers its buffers each second.
+const CAPTURE_MIN: Duration = Duration::from_secs(4);
+/// How often the session is flushed and drained.
+const POLL_EVERY: Duration = Duration::from_millis(200);
+/// The size of the session's buffers: enough for a busy machine.
 const BUFFER_BYTES: u32 = 16 << 20;
-/// Nobody has this share: to ask for it makes the kernel's own client connect.
+/// A share that does not exist: opening it makes the kernel's SMB client connect.
 const NO_SHARE: &str = r"\\127.0.0.1\portleak-self-test";
 
-/// Goes the walk and says what was heard of it; the events also go into an event trace in `save`.
-/// It waits for `patience` at most for a TIME_WAIT to end.
+/// Runs the scenario and returns the answers. The events are also written to an event trace in `save`.
+/// Waits at most `patience` for a TIME_WAIT to end.
 ///
 /// # Errors
-/// When there can be no session, or own sockets cannot be had.
+/// When the session cannot start, or the scenario's sockets cannot be created.
 pub fn run(save: Option<&Path>, patience: Duration) -> Result<Vec<Answer>, SourceError> {
     let options = SessionOptions {
         buffer_bytes: BUFFER_BYTES,
         stacks: Stacks::All,
-        of_old: true,
+        legacy: true,
         file: save.map(Path::to_owned),
     };
     let mut session = Session::open(&options)?;
-    let mut heard = CapturedEvents::default();
-    let steps = go().map_err(|error| failure(&error))?;
+    let mut captured = CapturedEvents::default();
+    let steps = run_steps().map_err(|error| failure(&error))?;
     let began = Instant::now();
-    // A refusal is an answer, too: no connection will be listed.
+    // An error is an answer too: no connection will be listed.
     let _ = session.capture_state();
-    let mut walk = Scenario { pid: std::process::id(), steps, heard_s: 0 };
+    let mut scenario = Scenario { pid: std::process::id(), steps, captured_s: 0 };
     loop {
-        sleep(TURN);
+        sleep(POLL_EVERY);
         session.flush();
-        session.take(|record| heard.hear(record))?;
-        walk.heard_s = began.elapsed().as_secs();
-        let waits = heard.waits_for(&walk) && began.elapsed() < patience;
-        if began.elapsed() >= AT_LEAST && !waits {
+        session.take(|record| captured.observe(record))?;
+        scenario.captured_s = began.elapsed().as_secs();
+        let waits = captured.is_waiting_for(&scenario) && began.elapsed() < patience;
+        if began.elapsed() >= CAPTURE_MIN && !waits {
             break;
         }
     }
     session.stop();
-    session.take(|record| heard.hear(record))?;
-    Ok(answers(&heard, &walk))
+    session.take(|record| captured.observe(record))?;
+    Ok(answers(&captured, &scenario))
 }
 
 fn failure(error: &io::Error) -> SourceError {
     SourceError {
-        what: format!("the self-test's own sockets cannot be had on 127.0.0.1: {error}"),
-        remedy: "portleak explain says more of the error; run the self-test while ports are free".to_owned(),
+        what: format!("the self-test cannot create its sockets on 127.0.0.1: {error}"),
+        remedy: "look the error up with portleak explain; run the self-test while ports are free".to_owned(),
     }
 }
 
-fn go() -> io::Result<Vec<Step>> {
+fn run_steps() -> io::Result<Vec<Step>> {
     let mut steps = Vec::new();
     for _ in 0..TIMES {
         steps.push(bound()?);
@@ -73,8 +73,8 @@ fn go() -> io::Result<Vec<Step>> {
         steps.push(sent_udp()?);
     }
     steps.extend(refused()?);
-    steps.push(taken()?);
-    // Whatever comes of it: that it is tried is what counts.
+    steps.push(in_use()?);
+    // The attempt alone makes the kernel connect; its result does not matter.
     let _ = std::fs::metadata(NO_SHARE);
     Ok(steps)
 }
@@ -91,15 +91,15 @@ fn udp() -> io::Result<Socket> {
     Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))
 }
 
-fn step(way: Way, socket: &Socket, remote: Option<SocketAddr>) -> io::Result<Step> {
+fn step(operation: Operation, socket: &Socket, remote: Option<SocketAddr>) -> io::Result<Step> {
     let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-    Ok(Step { way, local, remote })
+    Ok(Step { operation, local, remote })
 }
 
 fn bound() -> io::Result<Step> {
     let socket = tcp()?;
     socket.bind(&any())?;
-    step(Way::Bound, &socket, None)
+    step(Operation::Bound, &socket, None)
 }
 
 fn listener() -> io::Result<(TcpListener, SocketAddr)> {
@@ -113,9 +113,9 @@ fn connected() -> io::Result<Step> {
     let socket = tcp()?;
     socket.connect(&remote.into())?;
     let (mut accepted, _) = listener.accept()?;
-    let step = step(Way::Connected, &socket, Some(remote))?;
+    let step = step(Operation::Connected, &socket, Some(remote))?;
     drop(socket);
-    // This side has closed first. That nothing comes any more is known when the read returns.
+    // This side has closed first. The read returns when the end of the stream has arrived.
     let _ = accepted.read(&mut [0]);
     Ok(step)
 }
@@ -127,31 +127,31 @@ fn bound_connected() -> io::Result<Step> {
     socket.connect(&remote.into())?;
     let _accepted = listener.accept()?;
     socket.set_linger(Some(Duration::ZERO))?;
-    step(Way::BoundConnected, &socket, Some(remote))
+    step(Operation::BoundConnected, &socket, Some(remote))
 }
 
-/// `None` when the socket has no port after it.
+/// `None` when the socket has no port afterwards.
 fn refused() -> io::Result<Option<Step>> {
     let (listener, remote) = listener()?;
     drop(listener);
     let socket = tcp()?;
     if socket.connect(&remote.into()).is_ok() {
-        return Ok(None); // Somebody else listens there now.
+        return Ok(None); // Another program listens there now.
     }
-    Ok(step(Way::Refused, &socket, Some(remote)).ok().filter(|step| step.local.port() != 0))
+    Ok(step(Operation::Refused, &socket, Some(remote)).ok().filter(|step| step.local.port() != 0))
 }
 
-fn taken() -> io::Result<Step> {
+fn in_use() -> io::Result<Step> {
     let (_listener, local) = listener()?;
-    // It fails, which is the point.
+    // The bind is meant to fail.
     let _ = tcp()?.bind(&local.into());
-    Ok(Step { way: Way::Taken, local, remote: None })
+    Ok(Step { operation: Operation::InUse, local, remote: None })
 }
 
 fn bound_udp() -> io::Result<Step> {
     let socket = udp()?;
     socket.bind(&any())?;
-    step(Way::BoundUdp, &socket, None)
+    step(Operation::BoundUdp, &socket, None)
 }
 
 fn sent_udp() -> io::Result<Step> {
@@ -160,5 +160,5 @@ fn sent_udp() -> io::Result<Step> {
     let remote = receiver.local_addr()?;
     let socket = udp()?;
     socket.send_to(&[0], &remote)?;
-    step(Way::SentUdp, &socket, remote.as_socket())
+    step(Operation::SentUdp, &socket, remote.as_socket())
 }

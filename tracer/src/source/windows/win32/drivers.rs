@@ -18,7 +18,7 @@ use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken}
 /// `SystemModuleInformation`: not documented; ntexapi.h of System Informer's phnt.
 const MODULES: i32 = 11;
 
-/// Lists the kernel's images. Call [`enable_debug_privilege`] before.
+/// Resync the kernel's images. Call [`enable_debug_privilege`] before.
 ///
 /// # Errors
 /// When Windows does not list them, or keeps from us where they are.

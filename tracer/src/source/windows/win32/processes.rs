@@ -23,7 +23,7 @@ const COMMAND_LINE: i32 = 60;
 /// The longest path that Windows has, in units of UTF-16.
 const PATH_MAX: usize = 32_768;
 
-/// Lists the processes.
+/// Resync the processes.
 ///
 /// # Errors
 /// When Windows does not list them.

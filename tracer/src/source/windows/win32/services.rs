@@ -24,7 +24,7 @@ impl Drop for Manager {
     }
 }
 
-/// Lists the services that run.
+/// Resync the services that run.
 ///
 /// # Errors
 /// When Windows does not list them.

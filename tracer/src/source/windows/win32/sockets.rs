@@ -24,7 +24,7 @@ pub struct Sockets {
     pub degraded: Vec<Degradation>,
 }
 
-/// Lists the sockets, those that are only bound included.
+/// Resync the sockets, those that are only bound included.
 ///
 /// # Errors
 /// When none of IP Helper's tables can be read.

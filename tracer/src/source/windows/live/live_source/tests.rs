@@ -102,7 +102,7 @@ fn start() -> Start {
         header: Header::of_session((10, 0, 26_100), 0, BOOT, BOOT + ns(0.0) / 100),
         background: Background { has_tcpip: true, ..Background::default() },
         capture,
-        listing: Some(SocketList { at_ns: ns(0.0), done_ns: ns(0.0), rows: Vec::new() }),
+        list: Some(SocketList { at_ns: ns(0.0), done_ns: ns(0.0), rows: Vec::new() }),
         prober: Some(PROBER),
         room: 1 << 20,
     }
@@ -343,8 +343,8 @@ fn a_list_mends_what_is_missed() {
 
 #[test]
 fn what_was_there_is_told_first() {
-    let listing = SocketList { at_ns: ns(0.0), done_ns: ns(0.1), rows: vec![row()] };
-    let mut feed = feed_with(Start { listing: Some(listing), prober: None, ..start() });
+    let list = SocketList { at_ns: ns(0.0), done_ns: ns(0.1), rows: vec![row()] };
+    let mut feed = feed_with(Start { list: Some(list), prober: None, ..start() });
     bind(&mut feed.system.incoming, 0.2, TID, PORT + 1);
     finish_bind(&mut feed.system.incoming, 0.2, TID, PORT + 1);
     assert_eq!(acquired(&told(&mut feed, 0.3)), [(PORT, PID), (PORT + 1, PID)]);

@@ -46,7 +46,7 @@ pub(super) struct Holders {
 impl Holders {
     /// Who refers to the port of a socket that was met in this state; `tcb` is its connection, if it
     /// has one.
-    pub(super) fn met(state: SocketState, tcb: u64) -> Self {
+    pub(super) fn found(state: SocketState, tcb: u64) -> Self {
         let is_connected = !matches!(state, SocketState::Bound | SocketState::Listen);
         Self {
             // What is on its way out has been closed, as a rule.
@@ -79,7 +79,7 @@ pub(super) struct Held {
     /// Its release has been told: only TIME_WAIT is left.
     pub(super) released: bool,
     /// When it was last heard of.
-    pub(super) heard_ns: u64,
+    pub(super) updated_ns: u64,
 }
 
 /// A holder's reference to a port.
@@ -167,7 +167,7 @@ impl Ports {
             state: acquired.state,
             time_wait: None,
             released: false,
-            heard_ns: at_ns,
+            updated_ns: at_ns,
         };
         self.insert(acquired.hold, held);
     }
@@ -183,7 +183,7 @@ impl Ports {
             state: SocketState::Closing,
             time_wait: Some(tcb),
             released: true,
-            heard_ns: at_ns,
+            updated_ns: at_ns,
         };
         self.insert(found.hold, held);
     }
@@ -191,7 +191,7 @@ impl Ports {
     fn insert(&mut self, id: HoldId, held: Held) {
         let port = held.local.port();
         for &holder in held.strong.iter().chain(&held.weak).filter(|&&holder| holder != UNNAMED) {
-            self.holders.insert((holder, port), Reference { hold: id, since_ns: held.heard_ns });
+            self.holders.insert((holder, port), Reference { hold: id, since_ns: held.updated_ns });
         }
         for &tcb in held.weak.iter().filter(|&&tcb| tcb != UNNAMED) {
             self.connections.insert(tcb, id);
@@ -213,7 +213,7 @@ impl Ports {
             Some(known) => known.hold,
             None => match unnamed() {
                 Some(id) => {
-                    self.name(id, endpoint);
+                    self.set_endpoint(id, endpoint);
                     id
                 }
                 None => {
@@ -236,7 +236,7 @@ impl Ports {
         if held.weak.contains(&tcb) {
             return;
         }
-        held.heard_ns = held.heard_ns.max(at_ns);
+        held.updated_ns = held.updated_ns.max(at_ns);
         match held.weak.iter_mut().find(|weak| **weak == UNNAMED) {
             Some(unnamed) => *unnamed = tcb,
             None => held.weak.push(tcb),
@@ -248,7 +248,7 @@ impl Ports {
     }
 
     /// The endpoint that refers to a listed socket's port has this name.
-    fn name(&mut self, id: HoldId, endpoint: u64) {
+    fn set_endpoint(&mut self, id: HoldId, endpoint: u64) {
         if let Some(held) = self.holds.get_mut(&id) {
             held.strong = Some(endpoint);
             self.holders.insert((endpoint, held.local.port()), Reference { hold: id, since_ns: 0 });
@@ -264,7 +264,7 @@ impl Ports {
     pub(super) fn replace(&mut self, before: u64, after: u64, port: u16) {
         let Some(known) = self.holders.remove(&(before, port)) else {
             if let Some(id) = self.find(port, |held| held.strong == Some(UNNAMED)) {
-                self.name(id, after);
+                self.set_endpoint(id, after);
             }
             return;
         };
@@ -288,7 +288,7 @@ impl Ports {
             return false;
         };
         if known.since_ns <= out.at_ns {
-            self.let_go(known.hold, holder, out);
+            self.drop_reference(known.hold, holder, out);
         }
         true
     }
@@ -318,21 +318,21 @@ impl Ports {
             self.freed_ns.insert(port, out.at_ns);
             return false;
         };
-        self.let_go_as(id, UNNAMED, weak, out);
+        self.drop_reference_of_kind(id, UNNAMED, weak, out);
         true
     }
 
-    fn let_go(&mut self, id: HoldId, holder: u64, out: &mut Out<'_>) {
+    fn drop_reference(&mut self, id: HoldId, holder: u64, out: &mut Out<'_>) {
         let weak = self.holds.get(&id).is_some_and(|held| held.strong != Some(holder));
-        self.let_go_as(id, holder, weak, out);
+        self.drop_reference_of_kind(id, holder, weak, out);
     }
 
-    fn let_go_as(&mut self, id: HoldId, holder: u64, weak: bool, out: &mut Out<'_>) {
+    fn drop_reference_of_kind(&mut self, id: HoldId, holder: u64, weak: bool, out: &mut Out<'_>) {
         let Some(held) = self.holds.get_mut(&id) else {
             return;
         };
         self.holders.remove(&(holder, held.local.port()));
-        held.heard_ns = held.heard_ns.max(out.at_ns);
+        held.updated_ns = held.updated_ns.max(out.at_ns);
         if weak {
             self.connections.remove(&holder);
             held.weak.retain(|&weak| weak != holder);
@@ -368,11 +368,11 @@ impl Ports {
                 }
             }
             // The socket is closed, its connection on the way out.
-            (None, _) => held.go(id, SocketState::Closing, None, out),
+            (None, _) => held.set_state(id, SocketState::Closing, None, out),
             // The connection is gone and the socket still there: a failed connect, or one never closed.
             (Some(_), []) if held.state != SocketState::Listen => {
                 held.remote = None;
-                held.go(id, SocketState::Bound, None, out);
+                held.set_state(id, SocketState::Bound, None, out);
             }
             (Some(_), _) => {}
         }
@@ -410,32 +410,32 @@ impl Ports {
         let Some(held) = self.holds.get_mut(&id).filter(|held| held.state != SocketState::Listen) else {
             return;
         };
-        if out.at_ns >= held.heard_ns {
-            held.heard_ns = held.heard_ns.max(out.at_ns);
-            held.go(id, state, remote, out);
+        if out.at_ns >= held.updated_ns {
+            held.updated_ns = held.updated_ns.max(out.at_ns);
+            held.set_state(id, state, remote, out);
         } else if held.remote.is_none() && remote.is_some() {
             // Told late: its state has changed since.
-            held.go(id, held.state, remote, out);
+            held.set_state(id, held.state, remote, out);
         }
     }
 
     /// A connection went into TIME_WAIT.
-    pub(super) fn wait(&mut self, tcb: u64, out: &mut Out<'_>) {
+    pub(super) fn begin_time_wait(&mut self, tcb: u64, out: &mut Out<'_>) {
         if let Some(id) = self.of_connection(tcb) {
-            self.wait_as(id, tcb, out);
+            self.begin_time_wait_as(id, tcb, out);
         }
     }
 
-    fn wait_as(&mut self, id: HoldId, tcb: u64, out: &mut Out<'_>) {
+    fn begin_time_wait_as(&mut self, id: HoldId, tcb: u64, out: &mut Out<'_>) {
         let waits = |held: &&mut Held| held.time_wait.is_none() && held.state != SocketState::Listen;
         let Some(held) = self.holds.get_mut(&id).filter(waits) else {
             return;
         };
-        held.heard_ns = held.heard_ns.max(out.at_ns);
+        held.updated_ns = held.updated_ns.max(out.at_ns);
         held.time_wait = Some(tcb);
         out.push(EventKind::TimeWaitBegan { hold: id });
         if held.strong.is_some() {
-            held.go(id, SocketState::Closing, None, out);
+            held.set_state(id, SocketState::Closing, None, out);
         }
         self.settle(id, out);
     }
@@ -446,8 +446,8 @@ impl Ports {
             && let Some(held) = self.holds.get_mut(&id)
             && matches!(held.state, SocketState::Connected | SocketState::CloseWait)
         {
-            held.heard_ns = held.heard_ns.max(out.at_ns);
-            held.go(id, SocketState::Closing, None, out);
+            held.updated_ns = held.updated_ns.max(out.at_ns);
+            held.set_state(id, SocketState::Closing, None, out);
         }
     }
 
@@ -456,7 +456,7 @@ impl Ports {
         if let Some(id) = self.of_connection(tcb)
             && self.holds.get(&id).is_some_and(|held| claim.trust > held.claim.trust)
         {
-            self.give(id, claim, out);
+            self.set_owner(id, claim, out);
         }
     }
 
@@ -465,12 +465,12 @@ impl Ports {
         if let Some(&Reference { hold: id, .. }) = self.holders.get(&(endpoint, port))
             && self.holds.get(&id).is_some_and(|held| claim.trust > held.claim.trust)
         {
-            self.give(id, claim, out);
+            self.set_owner(id, claim, out);
         }
     }
 
     /// A hold is this owner's.
-    pub(super) fn give(&mut self, id: HoldId, claim: Claim, out: &mut Out<'_>) {
+    pub(super) fn set_owner(&mut self, id: HoldId, claim: Claim, out: &mut Out<'_>) {
         let Some(held) = self.holds.get_mut(&id) else {
             return;
         };
@@ -490,7 +490,7 @@ fn same(a: &OwnerId, b: &OwnerId) -> bool {
 }
 
 impl Held {
-    fn go(&mut self, id: HoldId, state: SocketState, remote: Option<SocketAddr>, out: &mut Out<'_>) {
+    fn set_state(&mut self, id: HoldId, state: SocketState, remote: Option<SocketAddr>, out: &mut Out<'_>) {
         if self.released || (self.state == state && remote.is_none()) {
             return;
         }

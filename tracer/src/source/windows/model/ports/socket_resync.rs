@@ -14,9 +14,9 @@ impl Ports {
         port: u16,
         at_ns: u64,
     ) -> Option<HoldId> {
-        let is_new = |held: &Held| at_ns <= held.heard_ns.saturating_add(RACE_NS);
+        let is_new = |held: &Held| at_ns <= held.updated_ns.saturating_add(RACE_NS);
         let id = self.find(port, |held| held.strong == Some(UNNAMED) && is_new(held))?;
-        self.name(id, endpoint);
+        self.set_endpoint(id, endpoint);
         Some(id)
     }
 
@@ -32,13 +32,13 @@ impl Ports {
         }
         let is_it = |held: &Held| held.remote == Some(remote) && held.weak.contains(&UNNAMED);
         if let Some(id) = self.find(local.port(), is_it) {
-            let heard_ns = self.holds.get(&id).map_or(0, |held| held.heard_ns);
-            self.attach(id, tcb, heard_ns);
+            let updated_ns = self.holds.get(&id).map_or(0, |held| held.updated_ns);
+            self.attach(id, tcb, updated_ns);
         }
     }
 
     /// A list shows a hold that is in this state, and whose connection is `remote`.
-    pub(in crate::source::windows::model) fn amend(
+    pub(in crate::source::windows::model) fn correct(
         &mut self,
         id: HoldId,
         state: SocketState,
@@ -62,14 +62,14 @@ impl Ports {
         }
         // A socket that is in TIME_WAIT and was not closed is listed as bound.
         if held.state != state && held.time_wait.is_none() {
-            held.go(id, state, remote, out);
+            held.set_state(id, state, remote, out);
         } else if remote.is_some() && held.remote != remote {
-            held.go(id, held.state, remote, out);
+            held.set_state(id, held.state, remote, out);
         }
     }
 
     /// A list shows a hold's connection in TIME_WAIT; `is_open` when it shows its socket as well.
-    pub(in crate::source::windows::model) fn amend_time_wait(
+    pub(in crate::source::windows::model) fn correct_time_wait(
         &mut self,
         id: HoldId,
         is_open: bool,
@@ -86,14 +86,14 @@ impl Ports {
         if !is_open && let Some(endpoint) = held.strong.take() {
             self.holders.remove(&(endpoint, port));
         }
-        self.wait_as(id, tcb, out);
+        self.begin_time_wait_as(id, tcb, out);
         self.settle(id, out);
     }
 
     /// A list no longer shows a hold's TIME_WAIT.
     pub(in crate::source::windows::model) fn end_time_wait(&mut self, id: HoldId, out: &mut Out<'_>) {
         if let Some(tcb) = self.holds.get(&id).and_then(|held| held.time_wait) {
-            self.let_go_as(id, tcb, true, out);
+            self.drop_reference_of_kind(id, tcb, true, out);
         }
     }
 
