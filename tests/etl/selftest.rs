@@ -61,7 +61,7 @@ fn a_machine_as_it_is_described_answers_every_question() {
     assert!(answer(&answered, "byte order").starts_with("the machine's"), "{answered:?}");
     assert_eq!(answer(&answered, "of 1191 the endpoint"), "yes (4 times)");
     assert_eq!(answer(&answered, "of 1192 the connection"), "yes (3 times)");
-    assert_eq!(answer(&answered, "keep a reference"), "yes, for longer than the 7 s that the test waited");
+    assert_eq!(answer(&answered, "keep a reference"), "yes, longer than the 7 s that the test waited");
     assert_eq!(
         answer(&answered, "failed bind"),
         "AFD 1029 with status 0xc0000209, TCPIP 1006 with status 0xc0000209"

@@ -20,7 +20,7 @@ use linux::one_shot::take as take_one_shot;
 #[cfg(not(any(target_os = "linux", target_os = "windows")))]
 use unsupported::one_shot as take_one_shot;
 #[cfg(target_os = "windows")]
-use windows::win32::picture as take_one_shot;
+use windows::win32::take_one_shot;
 
 #[cfg(target_os = "linux")]
 pub use linux::advice::advice;

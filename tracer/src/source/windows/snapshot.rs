@@ -30,9 +30,9 @@ pub struct Seen {
     pub degraded: Vec<Degradation>,
 }
 
-/// The picture of that.
+/// The one_shot of that.
 #[must_use]
-pub fn picture(seen: &Seen) -> OneShot {
+pub fn one_shot(seen: &Seen) -> OneShot {
     let header = Header::of_session(seen.version, 0, seen.boot, seen.now);
     let at_ns = header.start_ns();
     let degraded = [&seen.degraded[..], &seen.ranges.unknown].concat();
@@ -91,12 +91,12 @@ mod tests {
         }
     }
 
-    fn holds(picture: &OneShot) -> Vec<&Acquired> {
+    fn holds(one_shot: &OneShot) -> Vec<&Acquired> {
         let hold = |event| match event {
             &Event { kind: EventKind::Acquired(ref acquired), .. } => Some(acquired),
             _ => None,
         };
-        picture.events.iter().filter_map(hold).collect()
+        one_shot.events.iter().filter_map(hold).collect()
     }
 
     const CONNECTED: RowState = RowState::Held(SocketState::Connected);
@@ -105,12 +105,12 @@ mod tests {
 
     #[test]
     fn a_hold_is_its_process_s_with_its_services() {
-        let picture = picture(&seen(vec![
+        let one_shot = one_shot(&seen(vec![
             row(Protocol::Udp, "0.0.0.0:50000", None, BOUND, 700),
             row(Protocol::Tcp, "10.0.0.5:50001", Some("10.0.0.1:443"), CONNECTED, 700),
         ]));
         let id = ProcessId { pid: 700, started_ticks: SECOND };
-        let [tcp, udp] = holds(&picture)[..] else { panic!("{picture:?}") };
+        let [tcp, udp] = holds(&one_shot)[..] else { panic!("{one_shot:?}") };
         assert_eq!((&tcp.owner, &udp.owner), (&OwnerId::Process(id), &OwnerId::Process(id)));
         assert!(tcp.pre_existing && udp.pre_existing);
         assert_eq!(
@@ -118,25 +118,25 @@ mod tests {
             (Some(50_001), "10.0.0.1:443".parse().ok(), SocketState::Connected)
         );
         assert_eq!((udp.pool, udp.state), (pool(Protocol::Udp), SocketState::Bound));
-        let named = picture.events.iter().find_map(|event| match &event.kind {
+        let named = one_shot.events.iter().find_map(|event| match &event.kind {
             EventKind::Process { id: of, facts } if *of == id => Some(facts),
             _ => None,
         });
         let facts = named.unwrap();
         assert_eq!((&*facts.comm, facts.service.as_deref()), ("svchost.exe", Some("Dnscache, NlaSvc")));
-        assert_eq!(picture.at_ns, 100_000_000_000);
-        assert_eq!((&*picture.capture.kernel, picture.capture.ticks_per_s), ("10.0.26100", SECOND));
+        assert_eq!(one_shot.at_ns, 100_000_000_000);
+        assert_eq!((&*one_shot.capture.kernel, one_shot.capture.ticks_per_s), ("10.0.26100", SECOND));
     }
 
     #[test]
     fn what_took_no_port_of_the_pool_is_no_hold() {
-        let picture = picture(&seen(vec![
+        let one_shot = one_shot(&seen(vec![
             row(Protocol::Tcp, "0.0.0.0:445", None, LISTEN, 4),
             row(Protocol::Udp, "0.0.0.0:5353", None, BOUND, 700),
             row(Protocol::Tcp, "0.0.0.0:50002", None, LISTEN, 700),
             row(Protocol::Tcp, "10.0.0.5:50002", Some("10.0.0.9:60000"), CONNECTED, 700),
         ]));
-        let [listener] = holds(&picture)[..] else { panic!("{picture:?}") };
+        let [listener] = holds(&one_shot)[..] else { panic!("{one_shot:?}") };
         assert_eq!(
             (listener.port, listener.state),
             (Some(50_002), SocketState::Listen),
@@ -146,18 +146,18 @@ mod tests {
 
     #[test]
     fn the_kernel_s_and_nobody_s() {
-        let picture = picture(&seen(vec![
+        let one_shot = one_shot(&seen(vec![
             row(Protocol::Tcp, "10.0.0.5:50003", Some("10.0.0.1:445"), CONNECTED, 4),
             row(Protocol::Tcp, "10.0.0.5:50004", Some("10.0.0.1:443"), CONNECTED, 0),
             row(Protocol::Tcp, "10.0.0.5:50005", Some("10.0.0.1:443"), RowState::TimeWait, 0),
         ]));
-        let owners: Vec<_> = holds(&picture).iter().map(|hold| (hold.port, &hold.owner)).collect();
+        let owners: Vec<_> = holds(&one_shot).iter().map(|hold| (hold.port, &hold.owner)).collect();
         assert!(
             matches!(owners[..], [(Some(50_003), OwnerId::System { .. }), (Some(50_004), OwnerId::Unowned)]),
             "{owners:?}"
         );
         let is_wait = |event: &&Event| matches!(event.kind, EventKind::TimeWaitFound(_));
-        assert_eq!(picture.events.iter().filter(is_wait).count(), 1);
+        assert_eq!(one_shot.events.iter().filter(is_wait).count(), 1);
     }
 
     #[test]
@@ -172,10 +172,10 @@ mod tests {
         };
         seen.ranges.unknown.push(limit("b"));
         seen.degraded.push(limit("a"));
-        let picture = picture(&seen);
+        let one_shot = one_shot(&seen);
         let expected = [(pool(Protocol::Tcp), range), (pool(Protocol::Udp), DEFAULT_RANGE)];
-        assert_eq!(picture.capture.pools, expected.into());
-        assert_eq!(picture.capture.degraded, [limit("a"), limit("b")]);
-        assert_eq!(picture.events.len(), 2);
+        assert_eq!(one_shot.capture.pools, expected.into());
+        assert_eq!(one_shot.capture.degraded, [limit("a"), limit("b")]);
+        assert_eq!(one_shot.events.len(), 2);
     }
 }

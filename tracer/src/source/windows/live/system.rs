@@ -68,7 +68,7 @@ impl Windows {
         // It starts other programs, which takes its time.
         let ranges = thread::spawn(win32::ranges);
         let mut degraded = Vec::new();
-        let (processes, services) = win32::inhabitants(&mut degraded);
+        let (processes, services) = win32::processes_and_services(&mut degraded);
         let mut or_told = |feature: &str, error: SourceError| {
             let (why, remedy) = (error.what, error.remedy);
             degraded.push(Degradation { feature: feature.to_owned(), why, remedy });

@@ -18,7 +18,7 @@ mod system;
 mod text;
 
 pub use drivers::{drivers, enable_debug_privilege};
-pub use one_shot::{advice, inhabitants, picture};
+pub use one_shot::{advice, processes_and_services, take_one_shot};
 pub use processes::{process_exists, processes};
 pub use ranges::ranges;
 pub use registry::{max_user_port, time_wait_delay};

@@ -1,4 +1,4 @@
-//! Everything that a picture and an advice need, asked for.
+//! Collects what the one-shot listing and the advice need.
 
 use super::{
     boot_filetime, max_user_port, now_filetime, processes, ranges, services, sockets, time_wait_delay,
@@ -11,7 +11,7 @@ use crate::source::windows::snapshot::{self, Seen};
 use crate::source::{OneShot, SourceError};
 
 /// The processes and services that could be listed; what could not goes to `degraded`.
-pub fn inhabitants(degraded: &mut Vec<Degradation>) -> (Vec<Process>, Vec<Service>) {
+pub fn processes_and_services(degraded: &mut Vec<Degradation>) -> (Vec<Process>, Vec<Service>) {
     let mut or_none = |feature: &str, error: SourceError| {
         degraded.push(Degradation { feature: feature.to_owned(), why: error.what, remedy: error.remedy });
     };
@@ -20,17 +20,17 @@ pub fn inhabitants(degraded: &mut Vec<Degradation>) -> (Vec<Process>, Vec<Servic
     (processes, services)
 }
 
-/// Looks at who holds what now.
+/// Lists which owner holds which port now.
 ///
 /// # Errors
 /// When no socket can be listed.
-pub fn picture() -> Result<OneShot, SourceError> {
+pub fn take_one_shot() -> Result<OneShot, SourceError> {
     let (boot, now) = (boot_filetime(), now_filetime());
     let sockets = sockets()?;
     let mut degraded = sockets.degraded;
-    let (processes, services) = inhabitants(&mut degraded);
+    let (processes, services) = processes_and_services(&mut degraded);
     let (version, ranges, rows) = (version(), ranges(), sockets.rows);
-    Ok(snapshot::picture(&Seen { version, boot, now, rows, processes, services, ranges, degraded }))
+    Ok(snapshot::one_shot(&Seen { version, boot, now, rows, processes, services, ranges, degraded }))
 }
 
 /// What this machine's settings mean for its pools.
