@@ -16,7 +16,7 @@ use usage::{
     EXAMPLES, EXPLAIN_EXAMPLES, REPLAY_EXAMPLES, RUN_EXAMPLES, RUN_USAGE, SNAPSHOT_EXAMPLES, TRACE_EXAMPLES,
 };
 
-/// Names the process that leaks ephemeral ports, while it leaks.
+/// Finds the process that leaks ephemeral ports, while it leaks.
 #[derive(Debug, Parser)]
 #[command(name = "portleak", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
@@ -41,7 +41,7 @@ impl Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a command and trace it and its descendants until it ends
+    /// Run a command; trace it and its descendants until it ends
     #[command(
         override_usage = RUN_USAGE,
         after_help = RUN_EXAMPLES
@@ -50,15 +50,15 @@ pub enum Command {
     /// Trace this machine until Ctrl-C or --duration
     #[command(after_help = TRACE_EXAMPLES)]
     Trace(Trace),
-    /// Say who holds which ports now, without tracing
+    /// Show who holds which ports now, without tracing
     #[command(after_help = SNAPSHOT_EXAMPLES)]
     Snapshot(Snapshot),
-    /// Judge a recording again, on any machine
+    /// Analyse a recording again, on any machine
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Replay),
-    /// Say what works on this machine, what does not, why, and the remedy
+    /// Show what works on this machine, what does not, why, and the remedy
     Doctor(Doctor),
-    /// Say in plain words what a code means, such as EADDRNOTAVAIL, 10055 or 0xC0000209
+    /// Explain an error code, such as EADDRNOTAVAIL, 10055 or 0xC0000209
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
 }
@@ -69,13 +69,13 @@ pub struct Run {
     /// What to capture.
     #[command(flatten)]
     pub capture: CaptureArgs,
-    /// How to say it.
+    /// How to print it.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Whether to keep it.
+    /// Whether to record it.
     #[command(flatten)]
     pub record: RecordArgs,
-    /// Go on for this long after CMD has ended, for children that outlive it
+    /// Keep tracing for this long after CMD has ended, for children that outlive it
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = values::duration)]
     #[arg(help_heading = "Capture")]
     pub linger: Duration,
@@ -90,10 +90,10 @@ pub struct Trace {
     /// What to capture.
     #[command(flatten)]
     pub capture: CaptureArgs,
-    /// How to say it.
+    /// How to print it.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Whether to keep it.
+    /// Whether to record it.
     #[command(flatten)]
     pub record: RecordArgs,
 }
@@ -104,7 +104,7 @@ pub struct Snapshot {
     /// Whose ports to report.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// How to say it.
+    /// How to print it.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -115,10 +115,10 @@ pub struct Replay {
     /// A file written with --record, or a Windows event trace (.etl)
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// How quick to judge, if not as it was then
+    /// Detection profile; default: the one it was recorded with
     #[arg(long, value_enum, value_name = "session|production", hide_possible_values = true)]
     pub profile: Option<ProfileArg>,
-    /// How to say it.
+    /// How to print it.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -126,20 +126,20 @@ pub struct Replay {
 /// `portleak doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// For a person, or one JSON object for a program
+    /// Text for people, or one JSON object
     #[arg(long, value_enum, value_name = "text|json", hide_possible_values = true)]
     #[arg(default_value_t)]
     pub format: Format,
     /// Also list limits that need no remedy
     #[arg(short, long)]
     pub verbose: bool,
-    /// Windows: take ports every way there is, on loopback, and say what its tracing tells of them
+    /// Windows: take ports in every way on loopback, and report what event tracing says about them
     #[arg(long)]
     pub self_test: bool,
-    /// Keep the events of the self-test in this file (.etl), to send it
+    /// Save the events of the self-test in this file (.etl)
     #[arg(long, value_name = "FILE", requires = "self_test")]
     pub save: Option<PathBuf>,
-    /// How long the self-test waits for a TIME_WAIT to end
+    /// How long the self-test waits for TIME_WAIT to end
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = values::duration)]
     #[arg(requires = "self_test")]
     pub wait: Duration,
@@ -148,7 +148,7 @@ pub struct Doctor {
 /// `portleak explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// Its name, its number, or words of the message; without it, all that are known are listed
+    /// Name, number, or words of the message; without it, all known codes are listed
     #[arg(value_name = "CODE", allow_negative_numbers = true)]
     pub code: Vec<String>,
 }
@@ -160,7 +160,7 @@ pub struct FilterArgs {
     /// Report only this process; may be given several times
     #[arg(long, value_name = "N")]
     pub pid: Vec<u32>,
-    /// Report only processes of this name (as ps -o comm shows it)
+    /// Report only processes with this name (as ps -o comm shows it)
     #[arg(long, value_name = "NAME")]
     pub comm: Option<String>,
     /// Report only processes in this cgroup or below it, such as /system.slice/nginx.service
@@ -181,18 +181,18 @@ pub struct CaptureArgs {
     /// Whose ports to report.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// How quick to judge: session speaks early, production does not page for nothing
+    /// Detection profile: session reports early, production avoids false alarms
     #[arg(long, value_enum, value_name = "session|production", hide_possible_values = true)]
     #[arg(default_value_t)]
     pub profile: ProfileArg,
-    /// Judge by the thresholds in this TOML file; those not in it are the profile's
+    /// Read detection thresholds from this TOML file; others keep the profile's values
     #[arg(long, value_name = "FILE")]
     pub thresholds: Option<PathBuf>,
-    /// The kernel's event buffer, such as 64K or 16M; rounded up to a power of two
+    /// Size of the kernel's event buffer, such as 64K or 16M; rounded up to a power of two
     #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = values::size)]
     pub buffer: u32,
-    /// Name the code that takes ports: always, never, or auto: in run for every port, elsewhere
-    /// for the kernel's own only
+    /// Record call sites: always, never, or auto: for every port in run, elsewhere for the
+    /// kernel's own ports only
     #[arg(long, value_enum, value_name = "auto|always|never", hide_possible_values = true)]
     #[arg(default_value_t)]
     pub stacks: StacksArg,
@@ -201,45 +201,45 @@ pub struct CaptureArgs {
     pub duration: Option<Duration>,
 }
 
-/// How to say it.
+/// How to print it.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Text for a person, or one JSON object per line for a program
+    /// Text for people, or one JSON object per line
     #[arg(long, value_enum, value_name = "text|json", hide_possible_values = true)]
     #[arg(default_value_t)]
     pub format: Format,
     /// Write to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Exit with 3 when anyone ends as suspected, leak or exhausted
+    /// Exit with 3 if an owner ends as suspected, leak or exhausted
     #[arg(long)]
     pub fail_on_leak: bool,
-    /// No colours; the environment variable NO_COLOR does the same
+    /// No colours; same as the environment variable NO_COLOR
     #[arg(long)]
     pub no_color: bool,
-    /// Only the summary, no findings as they happen
+    /// Print only the summary, no findings as they happen
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Also say what is inexact on this machine, and the remedy
+    /// Also list what is limited on this machine, and the remedy
     #[arg(short, long)]
     pub verbose: bool,
 }
 
-/// Whether to keep what is seen.
+/// Whether to record the events.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct RecordArgs {
-    /// Also write all that is seen to this file, for portleak replay; everybody's command lines are
-    /// in it
+    /// Also record all events in this file, for portleak replay; it contains the command lines of
+    /// all processes
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
 }
 
-/// For whom the output is.
+/// The output's format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For a person.
+    /// For people.
     #[default]
     Text,
     /// One JSON object per line.
@@ -258,17 +258,17 @@ pub enum Proto {
 /// A profile, as typed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProfileArg {
-    /// An engineer watches.
+    /// Somebody watches the output.
     #[default]
     Session,
-    /// Nobody watches.
+    /// Unattended.
     Production,
 }
 
-/// Whose call sites to take, as typed.
+/// Whose call sites to record, as typed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum StacksArg {
-    /// What the command is for.
+    /// What suits the subcommand.
     #[default]
     Auto,
     /// Everybody's.
@@ -278,7 +278,7 @@ pub enum StacksArg {
 }
 
 impl CaptureArgs {
-    /// Whose call sites to take, where `auto` means `usual`.
+    /// Whose call sites to record, where `auto` means `usual`.
     #[must_use]
     pub fn stacks(&self, usual: Stacks) -> Stacks {
         match self.stacks {
@@ -301,8 +301,7 @@ pub enum NetnsArg {
 }
 
 impl FilterArgs {
-    /// Whose ports to report, as far as it does not take a look at the machine: cgroup and network
-    /// namespace are left open.
+    /// The filters that need no look-up on the machine; cgroup and network namespace are left open.
     #[must_use]
     pub fn scope(&self) -> Scope {
         Scope {
@@ -318,7 +317,7 @@ impl FilterArgs {
 }
 
 impl ProfileArg {
-    /// How quick to judge.
+    /// The detection profile.
     #[must_use]
     pub fn profile(self) -> Profile {
         match self {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::{fs, io};
 use toml::{Table, Value};
 
-/// The file is of no use.
+/// The thresholds file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ThresholdsError {
     /// It cannot be read.
@@ -18,10 +18,8 @@ pub enum ThresholdsError {
         #[source]
         why: io::Error,
     },
-    /// It says something that is not understood.
-    #[error(
-        "cannot understand the thresholds in {file}: {why}\n  remedy: see the names in the documentation of engine::detector"
-    )]
+    /// It contains something that is not understood.
+    #[error("cannot understand the thresholds in {file}: {why}\n  remedy: docs/verdicts.md lists the names")]
     Parse {
         /// Its path.
         file: String,
@@ -33,7 +31,7 @@ pub enum ThresholdsError {
 /// The profile's thresholds with the changes in a file.
 ///
 /// # Errors
-/// When the file cannot be read, is not TOML, or names a threshold that there is none of.
+/// When the file cannot be read, is not TOML, or names an unknown threshold.
 pub fn read(file: &Path, profile: Profile) -> Result<Thresholds, ThresholdsError> {
     let name = || file.display().to_string();
     let text = fs::read_to_string(file).map_err(|why| ThresholdsError::Read { file: name(), why })?;
@@ -51,7 +49,7 @@ fn merge(into: &mut Table, changes: Table) {
     for (name, change) in changes {
         match (into.get_mut(&name), change) {
             (Some(Value::Table(into)), Value::Table(change)) => merge(into, change),
-            // TOML tells 10 from 10.0; people need not.
+            // TOML distinguishes 10 from 10.0; users need not.
             (Some(old @ Value::Float(_)), Value::Integer(whole)) => *old = Value::Float(whole as f64),
             (_, change) => _ = into.insert(name, change),
         }

@@ -1,4 +1,4 @@
-//! The words around the options: usage, examples, and a tip for the commonest slip.
+//! Texts around the options: usage, examples, and a tip for the most common mistake.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -6,19 +6,19 @@ pub(super) const RUN_USAGE: &str = "portleak run [OPTIONS] -- CMD [ARG]...";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  portleak run -- ./repro.sh           trace a reproduction, then say who leaks
-  portleak trace --duration 30s        trace the whole machine for half a minute
+  portleak run -- ./repro.sh           trace a reproduction, then report who leaks
+  portleak trace --duration 30s        trace the whole machine for 30 seconds
   portleak trace --pid 4711            trace one process until Ctrl-C
   portleak snapshot                    who holds which ports now, without tracing
-  portleak replay leak.plk             judge again what --record leak.plk kept
+  portleak replay leak.plk             analyse what --record leak.plk recorded
   portleak doctor                      what works on this machine, and what does not
-  portleak explain EADDRNOTAVAIL       what a code means that you have met";
+  portleak explain EADDRNOTAVAIL       what an error code means";
 
 pub(super) const RUN_EXAMPLES: &str = "\
 CMD writes to the same standard output; --output FILE keeps the two apart.
 Exit status: that of CMD (128+N when signal N ended it); 125 when portleak itself failed,
 126 when CMD is not executable, 127 when it was not found; 3 with --fail-on-leak and a leak.
-The first Ctrl-C is for CMD to obey; a second one ends it.
+The first Ctrl-C is passed to CMD; a second one ends it.
 
 Examples:
   portleak run -- ./repro.sh
@@ -32,12 +32,12 @@ Examples:
   portleak trace                       until Ctrl-C, then the summary
   portleak trace --comm nginx -v
   portleak trace --duration 5m --fail-on-leak -q
-  portleak trace --record night.plk    to look at it again later, or to send it
+  portleak trace --record night.plk    record, to replay it later or elsewhere
   portleak trace --format json | jq 'select(.type == \"finding\")'";
 
 pub(super) const SNAPSHOT_EXAMPLES: &str = "\
-Who holds what at this instant; whether it leaks takes time to see: portleak trace.
-Without root it shows what it may see and says what is missing.
+Who holds what at this instant. A leak shows only over time: portleak trace.
+Without root it shows what it may read and lists what is missing.
 Exit status: 0; 1 when portleak itself failed; 2 on wrong usage.
 
 Examples:
@@ -46,8 +46,8 @@ Examples:
   portleak snapshot --format json | jq '.owners[] | select(.tcp.held_bound_only > 0)'";
 
 pub(super) const REPLAY_EXAMPLES: &str = "\
-Says what was said live, as fast as it can be judged; needs neither root nor that machine. Of a
-file that is cut or damaged it says all that is whole, and on standard error what is missing.
+Prints what was printed live, at full speed; needs neither root nor the original machine. A cut or
+damaged file is replayed as far as it is intact; standard error lists what is missing.
 Exit status: 0; 1 when the file is damaged or portleak itself failed; 2 on wrong usage; 3 with
 --fail-on-leak and a leak.
 

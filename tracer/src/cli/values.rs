@@ -1,4 +1,4 @@
-//! The values that options take, from what people type.
+//! Parses the values of options: lengths of time, sizes, network namespaces.
 
 use super::NetnsArg;
 use std::time::Duration;

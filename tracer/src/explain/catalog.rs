@@ -1,16 +1,16 @@
-//! The book. Linux' meanings were measured (see `source::linux::track::failed_binds`, `source::linux::track::udp_send_hook`);
-//! Windows' are those of winsock2.h, ntstatus.h and the messages of its provider Tcpip; that 4266 is to UDP
-//! what 4231 is to TCP could not be looked up in Windows itself.
+//! The entries. The meanings on Linux were measured (see `failed_binds` and `udp_send_hook` in
+//! `source::linux::track`). Those on Windows come from winsock2.h, ntstatus.h and the messages of the
+//! event provider Tcpip. One is inferred: that event 4266 is to UDP what 4231 is to TCP.
 
 use super::Entry;
 
 const WHO_HOLDS: (&str, &str) = ("portleak snapshot", "who holds the ports now");
-const WHO_LEAKS: (&str, &str) = ("portleak trace", "who takes ports and does not give them back");
-const WIDER: (&str, &str) = ("portleak doctor", "how many ports there are, and how to have more");
+const WHO_LEAKS: (&str, &str) = ("portleak trace", "who takes ports and does not release them");
+const WIDER: (&str, &str) = ("portleak doctor", "how many ports there are, and how to get more");
 const DYNAMIC: (&str, &str) = ("netsh int ipv4 show dynamicport tcp", "how many ports there are");
 const EXCLUDED: (&str, &str) =
-    ("netsh int ipv4 show excludedportrange protocol=tcp", "which of them Hyper-V, WinNAT and others keep");
-const WHO_HAS_IT: (&str, &str) = ("netstat -ano | findstr :8080", "who has that very port");
+    ("netsh int ipv4 show excludedportrange protocol=tcp", "those that Hyper-V, WinNAT and others reserve");
+const WHO_HAS_IT: (&str, &str) = ("netstat -ano | findstr :8080", "who has this port");
 
 /// All codes, those of Linux first.
 pub(super) const CATALOG: &[Entry] = &[
@@ -22,10 +22,10 @@ pub(super) const CATALOG: &[Entry] = &[
         means: &[
             (
                 "connect()",
-                "No local port is free for this destination. A port serves many destinations, but each of\n  \
-                 them only once: what counts is how many connections go to this address and port.",
+                "No local port is free for this destination. A port can serve many destinations, but each\n  \
+                 only once: the connections to this address and port count.",
             ),
-            ("bind()", "The address is not this machine's. That has nothing to do with ports."),
+            ("bind()", "The address is not one of this machine's. Not a port shortage."),
         ],
         todo: &[WHO_LEAKS, WHO_HOLDS, WIDER],
     },
@@ -40,16 +40,15 @@ pub(super) const CATALOG: &[Entry] = &[
                 "No port is free on this local address, whatever the destination would be.",
             ),
             (
-                "bind() to a certain port",
-                "Another socket has that very port, perhaps only in TIME_WAIT. The pool may be empty or full:\n  \
-                 this does not tell.",
+                "bind() to a given port",
+                "Another socket has this port, perhaps only in TIME_WAIT. It says nothing about the pool.",
             ),
         ],
         todo: &[
             WHO_LEAKS,
             WHO_HOLDS,
-            ("ss -tulnp 'sport = :8080'", "who has that very port"),
-            ("SO_REUSEADDR, SO_REUSEPORT", "let a server have its port back at once; let several share it"),
+            ("ss -tulnp 'sport = :8080'", "who has this port"),
+            ("SO_REUSEADDR, SO_REUSEPORT", "a server gets its port back at once; several share it"),
             ("IP_BIND_ADDRESS_NO_PORT", "lets connect() choose the port after a bind() to an address"),
         ],
     },
@@ -61,16 +60,13 @@ pub(super) const CATALOG: &[Entry] = &[
         means: &[
             (
                 "connect() or sendto() on UDP, with a socket that has no port yet",
-                "No UDP port is free. It is easily mistaken for the other meaning, for trying again seems to\n  \
-                 be right. A UDP port is had once for all destinations.",
+                "No UDP port is free. It is easily mistaken for \"would block\", so programs retry. A UDP port\n  \
+                 is used once, whatever the destination.",
             ),
-            (
-                "anything else",
-                "The call would have to wait, and was told not to. That has nothing to do with ports.",
-            ),
+            ("anything else", "The call would block on a non-blocking socket. Not a port shortage."),
         ],
         todo: &[
-            ("portleak trace --proto udp", "who takes UDP ports and does not give them back"),
+            ("portleak trace --proto udp", "who takes UDP ports and does not release them"),
             WHO_HOLDS,
             WIDER,
         ],
@@ -84,10 +80,10 @@ pub(super) const CATALOG: &[Entry] = &[
         means: &[
             (
                 "connect() or bind()",
-                "No dynamic port is free; the kernel says STATUS_TOO_MANY_ADDRESSES. The System event log\n  \
-                 tells it as 4231 (TCP) or 4266 (UDP), without the culprit.",
+                "No dynamic port is free; the kernel's status is STATUS_TOO_MANY_ADDRESSES. The System event\n  \
+                 log has event 4231 (TCP) or 4266 (UDP), without the culprit.",
             ),
-            ("anything else", "The kernel lacks memory for the socket. That is not for want of ports."),
+            ("anything else", "The kernel lacks memory for the socket. Not a port shortage."),
         ],
         todo: &[WHO_LEAKS, WHO_HOLDS, DYNAMIC, EXCLUDED],
     },
@@ -95,9 +91,9 @@ pub(super) const CATALOG: &[Entry] = &[
         names: &["WSAEADDRINUSE"],
         numbers: &[10_048],
         system: "Windows",
-        message: "Only one usage of each socket address (protocol/network address/port) is\n   normally permitted",
+        message: "Only one usage of each socket address (protocol/network address/port) is\n  normally permitted",
         means: &[
-            ("bind() to a certain port", "Another socket has that very port. The pool may be empty or full."),
+            ("bind() to a given port", "Another socket has this port. It says nothing about the pool."),
             (
                 "connect()",
                 "The same local port was connected to the same destination a moment ago, and TIME_WAIT is\n  \
@@ -107,7 +103,7 @@ pub(super) const CATALOG: &[Entry] = &[
         todo: &[
             WHO_HAS_IT,
             WHO_LEAKS,
-            ("keep-alive, a connection pool", "use connections again in the place of new ones"),
+            ("keep-alive, a connection pool", "reuse connections instead of opening new ones"),
         ],
     },
     Entry {
@@ -116,9 +112,9 @@ pub(super) const CATALOG: &[Entry] = &[
         system: "Windows",
         message: "The requested address is not valid in its context",
         means: &[
-            ("bind()", "The address is not this machine's."),
-            ("connect()", "The destination is no destination: port 0, or the address 0.0.0.0."),
-            ("either", "Other than Linux' EADDRNOTAVAIL, it is not for want of ports: that is 10055 here."),
+            ("bind()", "The address is not one of this machine's."),
+            ("connect()", "The destination is invalid: port 0, or the address 0.0.0.0."),
+            ("either", "Unlike EADDRNOTAVAIL on Linux it is not a port shortage: that is 10055 on Windows."),
         ],
         todo: &[("ipconfig", "which addresses this machine has")],
     },
@@ -129,8 +125,8 @@ pub(super) const CATALOG: &[Entry] = &[
         message: "An attempt was made to access a socket in a way forbidden by its access permissions",
         means: &[(
             "bind()",
-            "The port lies in a range that is kept for someone else, or another has it for itself alone\n  \
-             (SO_EXCLUSIVEADDRUSE). Ranges that Hyper-V and WinNAT keep change with every boot.",
+            "The port is in a reserved range, or another socket has it exclusively\n  \
+             (SO_EXCLUSIVEADDRUSE). The ranges that Hyper-V and WinNAT reserve change at every boot.",
         )],
         todo: &[EXCLUDED, WHO_HAS_IT],
     },
@@ -141,11 +137,11 @@ pub(super) const CATALOG: &[Entry] = &[
         message: "The maximum number of addresses have been registered",
         means: &[(
             "in an event trace (TCPIP 1006, 1050, 1394; AFD 1029, 1030)",
-            "A dynamic port was asked for, and none was free. The program got 10055 (WSAENOBUFS).",
+            "A dynamic port was requested and none was free. The program got 10055 (WSAENOBUFS).",
         )],
         todo: &[
             WHO_LEAKS,
-            ("portleak replay trace.etl", "the same, of a trace that was recorded"),
+            ("portleak replay trace.etl", "the same, from a recorded trace"),
             DYNAMIC,
             EXCLUDED,
         ],
@@ -157,8 +153,8 @@ pub(super) const CATALOG: &[Entry] = &[
         message: "The address already exists",
         means: &[(
             "in an event trace",
-            "A certain port was asked for, and another has it. The program got 10048 (WSAEADDRINUSE). It\n  \
-             does not mean that the ports have run out.",
+            "A given port was requested and another socket has it. The program got 10048\n  \
+             (WSAEADDRINUSE). Not a port shortage.",
         )],
         todo: &[WHO_HAS_IT],
     },
@@ -169,8 +165,7 @@ pub(super) const CATALOG: &[Entry] = &[
         message: "A file cannot be opened because the share access flags are incompatible",
         means: &[(
             "of a bind, in an event trace",
-            "A certain port was asked for, and another has it for itself alone. It does not mean that the\n  \
-             ports have run out.",
+            "A given port was requested and another socket has it exclusively. Not a port shortage.",
         )],
         todo: &[WHO_HAS_IT],
     },
@@ -178,16 +173,16 @@ pub(super) const CATALOG: &[Entry] = &[
         names: &["4227"],
         numbers: &[4_227],
         system: "Windows",
-        message: "Tcpip: failed to establish an outgoing connection because the selected\n   local \
+        message: "Tcpip: failed to establish an outgoing connection because the selected\n  local \
                   endpoint was recently used",
         means: &[(
             "in the System event log",
-            "Ports come back to a destination before TIME_WAIT is over: connections to it are opened and\n  \
-             closed at a high rate. That is churn, and often the last thing before 4231.",
+            "A port was reused for a destination before its TIME_WAIT ended: connections to it are opened\n  \
+             and closed at a high rate. That is churn, and often precedes 4231.",
         )],
         todo: &[
             WHO_LEAKS,
-            ("keep-alive, a connection pool", "use connections again in the place of new ones"),
+            ("keep-alive, a connection pool", "reuse connections instead of opening new ones"),
             DYNAMIC,
         ],
     },
@@ -199,8 +194,8 @@ pub(super) const CATALOG: &[Entry] = &[
                   all being in use",
         means: &[(
             "in the System event log",
-            "The TCP ports have run out. The event names no process, and the one that was refused is\n  \
-             seldom the one that holds them.",
+            "The TCP ports are exhausted. The event names no process, and the process that failed is\n  \
+             seldom the one that holds the ports.",
         )],
         todo: &[WHO_HOLDS, WHO_LEAKS, DYNAMIC, EXCLUDED],
     },
@@ -212,12 +207,11 @@ pub(super) const CATALOG: &[Entry] = &[
                   all being in use",
         means: &[(
             "in the System event log",
-            "The UDP ports have run out: soon no name is resolved any more, for DNS asks from a new port\n  \
-             each time.",
+            "The UDP ports are exhausted: DNS fails next, because each query uses a new port.",
         )],
         todo: &[
             WHO_HOLDS,
-            ("portleak trace --proto udp", "who takes UDP ports and does not give them back"),
+            ("portleak trace --proto udp", "who takes UDP ports and does not release them"),
             ("netsh int ipv4 show dynamicport udp", "how many ports there are"),
         ],
     },
@@ -225,29 +219,29 @@ pub(super) const CATALOG: &[Entry] = &[
         names: &["CLOSE_WAIT"],
         numbers: &[],
         system: "both",
-        message: "the other side has closed the connection, this one has not",
+        message: "the peer has closed the connection, this side has not",
         means: &[(
             "when it lasts",
-            "The program was told (a read returned nothing) and does not close its socket. It is the\n  \
-             commonest leak there is, and no setting ends it.",
+            "The program was informed (a read returned 0 bytes) and does not close its socket. It is the\n  \
+             most common leak, and no setting ends it.",
         )],
-        todo: &[WHO_LEAKS, ("close the socket", "when a read returns nothing, and on every error")],
+        todo: &[WHO_LEAKS, ("close the socket", "when a read returns 0 bytes, and on every error")],
     },
     Entry {
         names: &["TIME_WAIT"],
         numbers: &[],
         system: "both",
-        message: "this side has closed the connection; its port rests until late packets have died",
+        message: "this side has closed the connection; its port is kept until late packets have expired",
         means: &[
             (
                 "Linux",
-                "60 seconds, for this destination only. It is no leak, but at a high rate it empties the\n  \
-                 pool: 28,232 ports carry 470 new connections a second to one destination.",
+                "60 seconds, for this destination only. It is not a leak, but a high rate exhausts the pool:\n  \
+                 28,232 ports allow 470 new connections a second to one destination.",
             ),
-            ("Windows", "As long as TcpTimedWaitDelay says (30 to 300 seconds)."),
+            ("Windows", "The setting TcpTimedWaitDelay (30 to 300 seconds)."),
         ],
         todo: &[
-            ("keep-alive, a connection pool", "use connections again in the place of new ones"),
+            ("keep-alive, a connection pool", "reuse connections instead of opening new ones"),
             WHO_LEAKS,
             WIDER,
         ],

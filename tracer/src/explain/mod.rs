@@ -1,34 +1,34 @@
-//! `portleak explain`: what the codes mean that people meet when ports run out.
+//! `portleak explain`: what the error codes and states mean that people see when ports run out.
 //!
-//! Nothing is asked here, of a machine or of a trace: it is a small book, the same everywhere.
+//! The catalog is constant: it asks neither the machine nor a trace.
 
 mod catalog;
 
 use catalog::CATALOG;
 use std::fmt;
 
-/// One code, or several that mean the same.
+/// One code, or several with the same meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its names, the usual one first.
     names: &'static [&'static str],
     /// Its numbers: errno, Winsock error, NTSTATUS or event id.
     numbers: &'static [u32],
-    /// Where it is met.
+    /// The operating system.
     system: &'static str,
-    /// What the system says with it, in short, or what it is.
+    /// The system's message, shortened, or a definition.
     message: &'static str,
-    /// What it means, by the call that it came from, or by its cause.
+    /// Its meaning, by the call that returned it or by its cause.
     means: &'static [(&'static str, &'static str)],
     /// What to do.
     todo: &'static [(&'static str, &'static str)],
 }
 
-/// A code that is not in the book.
+/// A code that the catalog does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{code:?} is no code that is known here\n  remedy: portleak explain, without a code, lists those \
-     that have to do with ports"
+    "{code:?} is not a known code\n  remedy: portleak explain, without a code, lists the codes \
+     that concern ports"
 )]
 pub struct Unknown {
     code: String,
@@ -38,7 +38,7 @@ pub struct Unknown {
 /// system's message.
 ///
 /// # Errors
-/// When it is not in the book.
+/// When the catalog does not have it.
 pub fn look_up(code: &str) -> Result<&'static Entry, Unknown> {
     let words = code.trim().trim_matches(['"', '\'', '.']).to_lowercase();
     let by_name = || CATALOG.iter().find(|entry| entry.names.iter().any(|name| name.to_lowercase() == words));
@@ -59,7 +59,7 @@ pub fn contents() -> String {
         format!("  {:<31}{:<9}{first}{more}\n", entry.names.join(", "), entry.system)
     };
     let all: String = CATALOG.iter().map(line).collect();
-    format!("Codes that have to do with ports; portleak explain CODE says more of one:\n{all}")
+    format!("Codes that concern ports; portleak explain CODE explains one:\n{all}")
 }
 
 /// A number as people copy it: `10055`, `0xC0000209`, `c0000209`, `-1073741303`, `0x80072747`.
@@ -82,7 +82,8 @@ impl Entry {
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} on {}", self.names.join(", "), self.system)?;
+        let system = if self.system == "both" { "Linux and Windows" } else { self.system };
+        writeln!(f, "{} on {system}", self.names.join(", "))?;
         writeln!(f, "  {}", self.message)?;
         for (when, what) in self.means {
             writeln!(f, "\n{when}\n  {what}")?;
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_the_contract_names_is_there() {
+    fn every_promised_code_is_there() {
         for code in
             ["EADDRNOTAVAIL", "EADDRINUSE", "EAGAIN", "0xC0000209", "10055", "10048", "4227", "4231", "4266"]
         {
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_said_with_a_remedy() {
+    fn an_unknown_code_has_a_remedy() {
         let said = look_up("0x5").unwrap_err().to_string();
         assert!(said.contains("\"0x5\"") && said.contains("remedy: portleak explain"), "{said}");
         assert!(look_up("").is_err());
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_numbers_are_of_one_entry_only() {
+    fn names_and_numbers_are_unique() {
         let mut names: Vec<_> = CATALOG.iter().flat_map(|entry| entry.names).collect();
         let mut numbers: Vec<_> = CATALOG.iter().flat_map(|entry| entry.numbers).collect();
         let counts = (names.len(), numbers.len());
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_book_fits_a_terminal() {
+    fn the_catalog_fits_a_terminal() {
         for entry in CATALOG {
             let text = entry.to_string();
             for line in text.lines() {

@@ -1,14 +1,14 @@
-//! The blocks of a recording: a header with checksums, then the content, compressed with LZ4 where
-//! that makes it smaller.
+//! Blocks of a recording: a header with checksums, then the content, compressed with LZ4 where that
+//! makes it smaller.
 
-/// The first bytes of each block, to find the next one after damage.
+/// The first bytes of each block; a reader searches for them after damage.
 pub(super) const MARKER: [u8; 4] = *b"\x91PLB";
 /// Length of a header in bytes.
 pub(super) const HEADER_LEN: usize = 36;
-/// The longest content that is believed. A writer closes its blocks far below.
+/// The longest content that is accepted. A writer closes its blocks far below.
 const CONTENT_MAX: u32 = 16 << 20;
 
-/// What a block contains. A number, for a later version may have more.
+/// What a block contains. A number, because later versions may add kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kind(pub(super) u8);
 
@@ -25,13 +25,13 @@ pub(super) struct BlockHeader {
     pub(super) kind: Kind,
     /// Whether the content is compressed.
     compressed: bool,
-    /// Length of the content, and of what is stored of it, in bytes.
+    /// Length of the content, and of its stored form, in bytes.
     content_len: u32,
     pub(super) stored_len: u32,
-    /// How many events lie before this block, and in it.
+    /// Number of events before this block, and in it.
     pub(super) events_before: u64,
     pub(super) events: u32,
-    /// CRC-32 of what is stored.
+    /// CRC-32 of the stored form.
     checksum: u32,
 }
 
@@ -58,7 +58,7 @@ impl BlockHeader {
         bytes
     }
 
-    /// The header that these bytes are; `None` when they are none.
+    /// The header in these bytes; `None` when they are not a header.
     pub(super) fn parse(bytes: &[u8; HEADER_LEN]) -> Option<Self> {
         let u32_at = |at: usize| bytes[at..].first_chunk().copied().map(u32::from_le_bytes);
         let (head, _) = bytes.split_at(HEADER_LEN - 4);
@@ -76,7 +76,7 @@ impl BlockHeader {
         (whole && sane).then_some(header)
     }
 
-    /// The content of what is stored, in `content`; `false` when it is damaged.
+    /// Unpacks the stored form into `content`; `false` when it is damaged.
     pub(super) fn unpack(&self, stored: &[u8], content: &mut Vec<u8>) -> bool {
         if crc32fast::hash(stored) != self.checksum {
             return false;
@@ -91,7 +91,7 @@ impl BlockHeader {
     }
 }
 
-/// Makes blocks; keeps its memory from one to the next.
+/// Makes blocks; reuses its memory.
 #[derive(Debug, Default)]
 pub(super) struct Packer {
     stored: Vec<u8>,
@@ -104,7 +104,7 @@ impl Packer {
         let room = HEADER_LEN + lz4_flex::block::get_maximum_output_size(content.len());
         self.stored.resize(room.max(HEADER_LEN + content.len()), 0);
         let (head, body) = self.stored.split_at_mut(HEADER_LEN);
-        // The recording's header stays legible.
+        // The recording's header stays readable in the file.
         let packed =
             if kind == Kind::HEADER { None } else { lz4_flex::block::compress_into(content, body).ok() };
         let packed = packed.filter(|len| *len < content.len());
@@ -145,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn content_comes_back() {
+    fn content_is_restored() {
         check(&[7; 10_000], true);
         check(b"short", false);
         check(&[], false);
     }
 
     #[test]
-    fn a_changed_byte_is_noticed() {
+    fn a_changed_byte_is_detected() {
         let block = Packer::default().pack(Kind::EVENTS, &[7; 1_000], 3).to_vec();
         for at in 0..block.len() {
             let mut bytes = block.clone();
@@ -163,9 +163,9 @@ mod tests {
         }
     }
 
-    /// A length that nobody writes must not take the reader's memory.
+    /// A forged length must not exhaust the reader's memory.
     #[test]
-    fn lengths_are_not_believed_blindly() {
+    fn a_forged_length_is_rejected() {
         let header = BlockHeader {
             kind: Kind::EVENTS,
             compressed: true,

@@ -1,4 +1,4 @@
-//! What could not be read of a recording, and where.
+//! The parts of a recording that cannot be read.
 
 use std::fmt;
 
@@ -16,18 +16,18 @@ pub struct Damage {
     pub cut: bool,
 }
 
-/// What a recording lacks.
+/// What is missing in a recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flaws {
     /// The damaged places, the first ones.
     pub places: Vec<Damage>,
-    /// All of them.
+    /// Number of damaged places.
     pub damaged: u64,
-    /// Events that were in them, as far as can be told.
+    /// Events that were in them, as far as the next intact block shows.
     pub lost: u64,
-    /// Events that only a later version understands.
+    /// Events of a kind that this version does not know.
     pub unknown: u64,
-    /// Whether it has no end: its writer was killed, or the file was cut between two blocks.
+    /// Whether the end is missing: its writer was killed, or the file was cut between two blocks.
     pub unfinished: bool,
 }
 
@@ -46,7 +46,7 @@ impl Flaws {
     }
 }
 
-/// One sentence a line; empty when nothing is wrong.
+/// One sentence per line; empty for an intact recording.
 impl fmt::Display for Flaws {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Damage { offset, bytes, cut } in &self.places {
@@ -54,20 +54,16 @@ impl fmt::Display for Flaws {
             writeln!(f, "the recording {what} at byte {offset}: {bytes} bytes could not be read")?;
         }
         if self.damaged > self.places.len() as u64 {
-            writeln!(f, "it is damaged at {} places in all", self.damaged)?;
+            writeln!(f, "it is damaged at {} places in total", self.damaged)?;
         }
         if self.lost > 0 {
-            writeln!(f, "{} events were in what could not be read", self.lost)?;
+            writeln!(f, "{} events were in the damaged parts", self.lost)?;
         }
         if self.unfinished && self.damaged == 0 {
             writeln!(f, "the recording was not finished: up to a second before its end may be missing")?;
         }
         if self.unknown > 0 {
-            writeln!(
-                f,
-                "{} events are of a later version and were passed over; update portleak",
-                self.unknown
-            )?;
+            writeln!(f, "{} events are of a later version and were skipped; update portleak", self.unknown)?;
         }
         Ok(())
     }

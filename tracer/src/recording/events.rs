@@ -4,7 +4,7 @@ use super::field::{Decoder, Encoder, FIRST_TIMED, Undecodable, take_number};
 use super::tables::Tables;
 use crate::event::{Event, EventKind};
 
-/// Tag of a mark: the engine was told the time.
+/// Tag of a time mark: the engine advanced to this instant.
 const MARK: u8 = FIRST_TIMED;
 
 impl Encoder {
@@ -13,24 +13,24 @@ impl Encoder {
         self.timed(event.kind.tag(), event.at_ns, |to| event.kind.put(to));
     }
 
-    /// Appends a mark.
+    /// Appends a time mark.
     pub(super) fn mark(&mut self, now_ns: u64) {
         self.timed(MARK, now_ns, |_| ());
     }
 }
 
-/// One thing in a block.
+/// One item of a block.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Item {
-    /// Something happened.
+    /// An event.
     Event(Event),
-    /// Something happened that only a later version understands.
+    /// An event of a kind that this version does not know.
     Unknown,
-    /// The engine was told the time.
+    /// The engine advanced to this instant.
     Mark(u64),
 }
 
-/// Takes a block of events apart.
+/// Decodes a block of events.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     content: Vec<u8>,
@@ -40,7 +40,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// A new content, to be filled; what was left of the one before is dropped.
+    /// Begins a block: the caller fills the content. The rest of the block before is dropped.
     pub(super) fn begin(&mut self) -> &mut Vec<u8> {
         self.at = 0;
         self.tables.clear();
@@ -49,7 +49,7 @@ impl Block {
         &mut self.content
     }
 
-    /// Where the last item was, in nanoseconds on the source's clock.
+    /// The next item.
     pub(super) fn next(&mut self) -> Result<Option<Item>, Undecodable> {
         while let Some((tag, start, end)) = self.record()? {
             if tag < FIRST_TIMED {

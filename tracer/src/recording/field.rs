@@ -1,22 +1,22 @@
-//! How values become bytes and come back. Small numbers are short, and what is named again and
-//! again (owners, addresses, texts) is written once in a block and then told by its number.
+//! The encoding of values. Small numbers are short. Values that repeat (owners, addresses, texts) are
+//! written once per block and then referred to by number.
 
 use super::tables::{Defined, Numbered, Tables};
 use std::mem::take;
 
-/// Records whose tag is lower define what later ones refer to; the others carry a time.
+/// Records with a lower tag define values that later records refer to; the others carry a time.
 pub(super) const FIRST_TIMED: u8 = 16;
 
-/// A record could not be understood.
+/// A record cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Undecodable {
-    /// It is of a kind, or has a value, that a later version writes.
+    /// Its kind or a value is of a later version.
     Unknown,
-    /// It is not as any version writes it.
+    /// No version writes such a record.
     Broken,
 }
 
-/// Something that events are made of.
+/// A value that events consist of.
 pub(super) trait Field: Sized {
     /// Appends it to the record.
     fn put(&self, to: &mut Encoder);
@@ -31,7 +31,7 @@ pub(super) struct Encoder {
     record: Vec<u8>,
     numbered: Numbered,
     before_ns: u64,
-    /// Holds are told by their distance from the first one of the block.
+    /// Hold ids are written as distances from the first one of the block.
     hold_base: Option<u64>,
 }
 
@@ -41,7 +41,7 @@ impl Encoder {
         &self.block
     }
 
-    /// Begins a new block: nothing of the one before is referred to, so each can be read alone.
+    /// Begins a new block, which refers to nothing in the one before.
     pub(super) fn clear(&mut self) {
         self.block.clear();
         self.numbered.clear();
@@ -58,7 +58,7 @@ impl Encoder {
         self.append(tag);
     }
 
-    /// Refers to a value by its number, after a record that defines it.
+    /// Writes a value's number; defines it first if it is new in this block.
     pub(super) fn refer<T: Defined>(&mut self, value: &T) {
         if let Some(&number) = T::numbered(&mut self.numbered).get(value) {
             return self.number(number.into());
@@ -73,7 +73,7 @@ impl Encoder {
         self.number(number.into());
     }
 
-    /// A number of a hold.
+    /// The id of a hold.
     pub(super) fn hold(&mut self, id: u64) {
         let base = match self.hold_base {
             Some(base) => base,
@@ -91,19 +91,19 @@ impl Encoder {
         id
     }
 
-    /// Moves the record to the block, with its length and tag in front.
+    /// Moves the record to the block, preceded by its length and tag.
     fn append(&mut self, tag: u8) {
         put_number(&mut self.block, self.record.len() as u64);
         self.block.push(tag);
         self.block.append(&mut self.record);
     }
 
-    /// One byte for every seven bits.
+    /// LEB128: seven bits per byte, lowest first.
     pub(super) fn number(&mut self, number: u64) {
         put_number(&mut self.record, number);
     }
 
-    /// A number that lies near another.
+    /// A number as its zigzag-encoded distance from another.
     fn distance(&mut self, number: u64, from: u64) {
         let ahead = number.wrapping_sub(from).cast_signed();
         self.number(((ahead << 1) ^ (ahead >> 63)).cast_unsigned());
@@ -138,12 +138,12 @@ impl<'a> Decoder<'a> {
         Self { left: record, tables }
     }
 
-    /// Whether the record ends here: a field that a later version added is not there.
+    /// Whether the record ends here: an older version wrote it without the fields that follow.
     pub(super) fn is_empty(&self) -> bool {
         self.left.is_empty()
     }
 
-    /// What is left of the record.
+    /// The rest of the record.
     pub(super) fn rest(&mut self) -> &'a [u8] {
         take(&mut self.left)
     }

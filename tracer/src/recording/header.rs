@@ -1,17 +1,17 @@
-//! What a recording begins with.
+//! The header of a recording.
 
 use crate::engine::Config;
 use crate::event::Capture;
 use serde::{Deserialize, Serialize};
 
-/// What was captured, and how it was judged. What is added later needs a default.
+/// The capture and its configuration. A field that is added later needs a default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// The program that wrote it, and its version.
     pub tool: String,
-    /// What the source could see.
+    /// What the source could capture.
     pub capture: Capture,
-    /// How it was judged, and whose ports were reported.
+    /// Detection profile, thresholds and scope.
     pub config: Config,
     /// The command that was run; empty when the machine was traced.
     pub command: Vec<String>,

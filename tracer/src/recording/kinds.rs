@@ -1,7 +1,7 @@
-//! The one place where each kind of event has its number and its fields.
+//! The numbers and fields of all kinds of events, and nowhere else.
 //!
-//! To add a kind, give it the next number. To add a field, put it last and make it an `Option`: it
-//! is `None` in recordings that are older. Numbers and the order of fields never change.
+//! A new kind takes the next number. A new field goes last and is an `Option`: it is `None` in older
+//! recordings. Numbers and the order of fields never change.
 
 use super::field::{Decoder, Encoder, Field, Undecodable};
 use crate::event::{
@@ -10,7 +10,7 @@ use crate::event::{
 };
 use std::sync::Arc;
 
-/// Number and fields of each kind; those under `of` carry one value that has a type of its own.
+/// Number and fields of each kind; kinds under `of` carry one struct.
 macro_rules! kinds {
     ($($tag:literal $kind:ident { $($field:ident),* })* of $($of_tag:literal $of_kind:ident)*) => {
         impl EventKind {
@@ -45,7 +45,7 @@ macro_rules! kinds {
     };
 }
 
-// 16 is the mark of time, see `block`.
+// 16 is the time mark, see `events`.
 kinds! {
     17 Process { id, facts }
     18 Forked { parent, child }
@@ -133,7 +133,7 @@ impl Field for u64 {
     }
 }
 
-/// Numbers that are written as a larger one.
+/// Integers that are written as `u64`.
 macro_rules! numbers {
     ($($type:ty)*) => {
         $(impl Field for $type {
@@ -184,7 +184,7 @@ impl Field for NetNs {
     }
 }
 
-/// Absent where the record ends before it: that is how fields are added.
+/// `None` also where the record ends before it: older versions wrote no such field.
 impl<T: Field> Field for Option<T> {
     fn put(&self, to: &mut Encoder) {
         to.byte(u8::from(self.is_some()));

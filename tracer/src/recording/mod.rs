@@ -1,22 +1,22 @@
-//! Recordings: what a source said, in a file, to be judged again on any machine.
+//! Recordings: the events of a source in a file, to be replayed on any machine. `docs/format.md` is
+//! the specification.
 //!
 //! ```text
 //! magic (8 bytes) · version: major, minor (u16 each)
-//! block: header  what was captured, and how it was judged (JSON, not compressed)
-//! block: events  at most 64 KiB or a second of them, whichever comes first
-//! block: names   of call sites, as they were found out (JSON)
+//! block: header  the capture and its configuration (JSON, not compressed)
+//! block: events  up to 64 KiB or one second of events
+//! block: names   resolved call sites (JSON)
 //! …
-//! block: end     closed as it should be
+//! block: end     the recording is complete
 //! ```
 //!
-//! All numbers are little-endian. Each block has a header with its length and two checksums
-//! (`block`), and refers to no other block, so a file that was cut or damaged still gives all
-//! blocks that are whole. Each record in a block has its length, so that a reader passes over
-//! kinds of events that are younger than itself (`kinds` has them all). A major version is a
-//! change that older readers cannot pass over; they refuse it by name.
+//! Each block has a header with its length and two checksums (`block`) and refers to no other block.
+//! A file that is cut or damaged is therefore readable in all blocks that are intact. Each record in
+//! a block has a length, so a reader skips kinds of events that it does not know (`kinds` lists
+//! them). A new major version is a change that older readers cannot skip; they reject it.
 //!
-//! The marks of time in between are the instants at which the engine was told the time. With them
-//! a replay is told the same in the same order, so it finds the same.
+//! Time marks between the events are the instants at which the engine advanced. A replay advances at
+//! the same instants and so has the same findings.
 
 mod block;
 mod damage;
@@ -37,10 +37,10 @@ pub use header::Header;
 pub use reader::{OpenError, Reader, Turn};
 pub use writer::{RecordError, Recording};
 
-/// The first bytes of a recording. The first is no text; the line ends show a transfer that "mends"
-/// them, as PNG has it.
+/// The first bytes of a recording. As in PNG, the first byte is not ASCII, and the line ends reveal a
+/// transfer that converts them.
 pub const MAGIC: [u8; 8] = *b"\x89PLK\r\n\x1a\n";
-/// The version that this program writes, and the youngest that it reads.
+/// The version that this program writes, and the newest that it reads.
 pub const MAJOR: u16 = 1;
-/// Counts additions that older readers pass over.
+/// Counts additions that older readers skip.
 pub const MINOR: u16 = 0;

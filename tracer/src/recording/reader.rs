@@ -1,4 +1,4 @@
-//! Reads a recording: all of it that is whole, and what is not by its place.
+//! Reads a recording: all intact parts, and a list of the damaged ones.
 
 use super::block::{BlockHeader, Kind};
 use super::damage::Flaws;
@@ -10,39 +10,39 @@ use crate::event::{Event, EventKind, LossStage};
 use crate::symbols::Names;
 use std::io::{self, Read, Seek};
 
-/// Length of what comes before the first block: magic and version.
+/// Length of magic and version, which precede the first block.
 const PRELUDE_LEN: usize = MAGIC.len() + 4;
-/// Events given at once at most.
+/// Events that one turn returns at most.
 const EVENTS_MAX: usize = 8_192;
 
-/// A file cannot be replayed at all.
+/// The file cannot be replayed at all.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It does not begin as recordings do.
-    #[error("it does not begin as a recording does")]
+    /// It does not begin with the magic.
+    #[error("it is not a recording")]
     Foreign,
-    /// A later version wrote it.
+    /// A later major version wrote it.
     #[error("it has format {major}, and this portleak reads formats up to {MAJOR}")]
     Newer {
         /// That version.
         major: u16,
     },
-    /// What says how to read it is damaged.
-    #[error("its header is {0}, without which the rest cannot be read")]
+    /// Its header is missing or damaged.
+    #[error("its header is {0}; the rest cannot be read without it")]
     NoHeader(&'static str),
     /// It cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// What [`Reader::turn`] came to.
+/// The result of [`Reader::turn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// There is more before the next instant that matters.
+    /// More events follow before the next time mark.
     More,
-    /// The engine was told this time after the events.
+    /// The engine advanced to this instant after the events.
     Until(u64),
-    /// That was all; the last instant that is known of.
+    /// The end of the recording, with its last known instant.
     End(u64),
 }
 
@@ -53,14 +53,14 @@ pub struct Reader<R> {
     header: Header,
     names: Names,
     block: Block,
-    /// Events before the next item, those that could not be read included.
+    /// Number of events before the next item, unreadable ones included.
     events: u64,
     last_ns: u64,
     flaws: Flaws,
 }
 
 impl<R: Read + Seek> Reader<R> {
-    /// Reads what the recording begins with, and the names that are spread over it.
+    /// Reads the header, and the names from all of the file.
     ///
     /// # Errors
     /// When it cannot be replayed at all.
@@ -91,27 +91,27 @@ impl<R: Read + Seek> Reader<R> {
         })
     }
 
-    /// What it begins with.
+    /// The header.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The names of the call sites, those of the whole recording.
+    /// The names of the call sites in the whole recording.
     pub fn take_names(&mut self) -> Names {
         std::mem::take(&mut self.names)
     }
 
-    /// What it lacks, of what was read so far.
+    /// What is missing in the part that was read so far.
     #[must_use]
     pub fn flaws(&self) -> &Flaws {
         &self.flaws
     }
 
-    /// Appends what comes next to `events`.
+    /// Appends the next events to `events`.
     ///
     /// # Errors
-    /// When the file cannot be read. What is damaged is no error, it is passed over.
+    /// When the file cannot be read. Damage is no error: it is skipped and noted in the flaws.
     pub fn turn(&mut self, events: &mut Vec<Event>) -> io::Result<Turn> {
         while events.len() < EVENTS_MAX {
             match self.block.next() {
@@ -142,12 +142,12 @@ impl<R: Read + Seek> Reader<R> {
         Ok(Turn::More)
     }
 
-    /// Goes to the next block of events; `false` at the end.
+    /// Reads the next block of events; `false` at the end.
     fn next_block(&mut self, events: &mut Vec<Event>) -> io::Result<bool> {
         while let Some(header) = self.scan.header(&mut self.flaws)? {
             let wanted = header.kind == Kind::EVENTS;
             if wanted || header.kind == Kind::END {
-                self.tell_loss(&header, events);
+                self.report_loss(&header, events);
             }
             self.flaws.unfinished &= header.kind != Kind::END;
             if !wanted {
@@ -161,8 +161,8 @@ impl<R: Read + Seek> Reader<R> {
         Ok(false)
     }
 
-    /// Events are missing before this block: the engine must know.
-    fn tell_loss(&mut self, header: &BlockHeader, events: &mut Vec<Event>) {
+    /// Emits a loss if events are missing before this block.
+    fn report_loss(&mut self, header: &BlockHeader, events: &mut Vec<Event>) {
         let count = header.events_before.saturating_sub(self.events);
         self.events = header.events_before;
         if count > 0 {

@@ -1,17 +1,17 @@
-//! Goes from block to block of a file, and over what is damaged to the next one that is whole.
+//! Moves from block to block of a file, across damage to the next intact block.
 
 use super::block::{BlockHeader, HEADER_LEN};
 use super::damage::{Damage, Flaws};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
-/// Bytes looked through at once for the next block.
+/// Bytes that are searched at once for the next block.
 const WINDOW: u64 = 64 << 10;
 
 /// A place in a file.
 #[derive(Debug)]
 pub(super) struct Scan<R> {
     file: BufReader<R>,
-    /// Where the block begins whose header was read last, and where the file is read next.
+    /// Offset of the block whose header was read last, and of the next byte to read.
     block: u64,
     at: u64,
     stored: Vec<u8>,
@@ -34,7 +34,7 @@ impl<R: Read + Seek> Scan<R> {
         self.file.seek(SeekFrom::Start(at)).map(drop)
     }
 
-    /// The header of the next block that is whole; `None` at the end of the file.
+    /// The header of the next intact block; `None` at the end of the file.
     pub(super) fn header(&mut self, flaws: &mut Flaws) -> io::Result<Option<BlockHeader>> {
         let mut bytes = [0; HEADER_LEN];
         self.block = self.at;
@@ -53,13 +53,13 @@ impl<R: Read + Seek> Scan<R> {
         Ok(found)
     }
 
-    /// Passes over the content.
+    /// Skips the content.
     pub(super) fn skip(&mut self, header: &BlockHeader) -> io::Result<()> {
         self.at += u64::from(header.stored_len);
         self.file.seek_relative(header.stored_len.into())
     }
 
-    /// The content of the block; `false` when it is damaged, or not all there.
+    /// Reads the content of the block; `false` when it is damaged or cut.
     pub(super) fn content(
         &mut self,
         header: &BlockHeader,
@@ -77,12 +77,12 @@ impl<R: Read + Seek> Scan<R> {
         Ok(false)
     }
 
-    /// The block that was read last, as damaged.
+    /// The extent of the block that was read last, as damage.
     pub(super) fn whole_block(&self) -> Damage {
         Damage { offset: self.block, bytes: self.at - self.block, cut: false }
     }
 
-    /// The first header from `start` on, which is then read; the file's end when there is none.
+    /// Searches for a header from `start` on and reads it; `None` if the file has no more.
     fn find(&mut self, start: u64) -> io::Result<Option<BlockHeader>> {
         self.go_to(start)?;
         let (mut window, mut window_at) = (Vec::new(), start);
@@ -106,7 +106,7 @@ impl<R: Read + Seek> Scan<R> {
     }
 }
 
-/// Fills `bytes` as far as the file goes.
+/// Fills `bytes` as far as the file reaches.
 fn read_up_to(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < bytes.len() {

@@ -1,4 +1,4 @@
-//! What the records of a block refer to by number, each defined once before it is first used.
+//! Values that records refer to by number. Each is defined once per block, before its first use.
 
 use super::field::{Decoder, Encoder, Field, Undecodable};
 use crate::event::{NetNs, OwnerId, PoolId, PortRange, ProcessId, ProgramId, Protocol, SiteId};
@@ -8,16 +8,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-/// Tag of the record with the number from which those of the holds are counted.
+/// Tag of the record with the base of the hold ids.
 pub(super) const HOLD_BASE: u8 = 1;
 
 /// A value that is defined once in a block.
 pub(super) trait Defined: Clone + Eq + Hash {
     /// Tag of the record that defines one.
     const TAG: u8;
-    /// The numbers given so far.
+    /// The numbers assigned so far.
     fn numbered(all: &mut Numbered) -> &mut FxHashMap<Self, u32>;
-    /// Those defined so far; `None` for one that only a later version understands.
+    /// The values defined so far; `None` for one of a later version.
     fn known(all: &Tables) -> &[Option<Self>];
     /// Appends the value itself.
     fn put_whole(&self, to: &mut Encoder);
@@ -38,7 +38,7 @@ impl<T: Defined> Field for T {
 /// The tables by type: tag of the defining record, name, type.
 macro_rules! tables {
     ($($tag:literal $name:ident: $type:ty,)*) => {
-        /// What the writer has numbered in this block.
+        /// The values that the writer has numbered in this block.
         #[derive(Debug, Default)]
         pub(super) struct Numbered { $($name: FxHashMap<$type, u32>,)* }
 
@@ -48,10 +48,10 @@ macro_rules! tables {
             }
         }
 
-        /// What the reader has found defined in this block.
+        /// The values that the reader has found in this block.
         #[derive(Debug, Default)]
         pub(super) struct Tables {
-            /// From where the holds are counted.
+            /// Base of the hold ids.
             pub(super) hold_base: u64,
             $($name: Vec<Option<$type>>,)*
         }
@@ -62,7 +62,7 @@ macro_rules! tables {
                 $(self.$name.clear();)*
             }
 
-            /// Takes in a record that defines something; one that a later version writes is passed over.
+            /// Reads a record that defines a value; unknown ones are skipped.
             pub(super) fn define(&mut self, tag: u8, record: &[u8]) -> Result<(), Undecodable> {
                 let mut decoder = Decoder::new(record, self);
                 match tag {
@@ -110,7 +110,7 @@ tables! {
     8 sites: SiteId,
 }
 
-/// How the value itself is written, when it is defined.
+/// The encoding of the value itself in its definition.
 trait Whole: Sized {
     fn put(&self, to: &mut Encoder);
     fn take(from: &mut Decoder<'_>) -> Result<Self, Undecodable>;
