@@ -4,7 +4,7 @@
 //! of thousands.
 
 use crate::kernel::{Address, global, load};
-use crate::process;
+use crate::task;
 use aya_ebpf::helpers::generated::{bpf_seq_write, bpf_sock_from_file};
 use core::ffi::c_void;
 use portleak_ebpf::SocketFile;
@@ -39,7 +39,7 @@ fn socket_files(ctx: *mut c_void) -> i32 {
         return 0;
     }
     let inode: Address = load(file, global!(OFF_FILE_INODE));
-    let owner = process::key(task);
+    let owner = task::key(task);
     let line = SocketFile {
         started_ticks: owner.started_ticks,
         pid: owner.pid,

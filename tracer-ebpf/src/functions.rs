@@ -4,12 +4,14 @@
 //! compiler has copied into its caller can be attached to and is never entered (from 7.2 on
 //! `udp_lib_unhash`, when a socket is disconnected).
 
+use crate::control::switch;
 use crate::kernel::Address;
-use crate::ledger::{self, EAGAIN, UDP, asked};
-use crate::{bind, socket, udp};
+use crate::{bind_notes, ledger, socket, udp};
 use aya_ebpf::macros::{fentry, fexit, map};
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::{FEntryContext, FExitContext};
+use portleak_ebpf::errno::EAGAIN;
+use portleak_ebpf::protocol::UDP;
 use portleak_ebpf::{control, flag, function};
 
 /// How often each was run for the socket of [`control::SELF_TEST`].
@@ -34,7 +36,7 @@ fn udp_lib_get_port(ctx: FExitContext) -> i32 {
         Some(hold) if !found && hold.flags & flag::UNCONFIRMED != 0 => {
             ledger::retract(&ctx, cookie, hold, EAGAIN);
         }
-        _ if !found && asked_port == 0 && !bind::refused(&ctx, cookie) => {
+        _ if !found && asked_port == 0 && !bind_notes::refused(&ctx, cookie) => {
             udp::autobind_failed(&ctx, sk, cookie);
         }
         _ => {}
@@ -49,7 +51,7 @@ fn inet_csk_get_port(ctx: FExitContext) -> i32 {
     let sk: Address = ctx.arg(0);
     ran(sk, function::INET_CSK_GET_PORT);
     if ctx.arg::<i32>(2) != 0 {
-        bind::refused(&ctx, socket::loaded_cookie(sk));
+        bind_notes::refused(&ctx, socket::loaded_cookie(sk));
     }
     0
 }
@@ -92,7 +94,7 @@ fn __udp_disconnect(ctx: FExitContext) -> i32 {
 /// Takes note that a probe was run, if it was for the socket of the self-test.
 #[inline(always)]
 fn ran(sk: Address, which: u32) {
-    let tested = asked(control::SELF_TEST);
+    let tested = switch(control::SELF_TEST);
     if tested == 0 || tested != socket::loaded_cookie(sk) as u32 {
         return;
     }

@@ -23,7 +23,7 @@ layout! {
     OFF_SK_TXHASH, OFF_SK_NO_PORT, SK_NO_PORT_SHIFT,
     OFF_TASK_TGID, OFF_TASK_PID, OFF_TASK_LEADER, OFF_TASK_START, OFF_TASK_COMM, OFF_TASK_PARENT,
     OFF_TASK_CRED, OFF_CRED_UID, OFF_TASK_MM, OFF_MM_ARG_START, OFF_MM_ARG_END,
-    OFF_TASK_NSPROXY, OFF_NSPROXY_NET,
+    OFF_TASK_NSPROXY, OFF_NSPROXY_NET, OFF_TASK_SIGNAL, OFF_SIGNAL_LIVE,
     OFF_NET_PORT_RANGE, PORT_RANGE_PACKED, OFF_NET_RESERVED,
     OFF_TW_TIMER, OFF_TIMER_FUNCTION,
     OFF_SOCKET_SK, OFF_FILE_INODE, OFF_INODE_NUMBER,
@@ -33,6 +33,13 @@ layout! {
 /// Address of `tw_timer_handler`, 0 when unknown.
 #[unsafe(no_mangle)]
 pub(crate) static TW_TIMER_HANDLER: u64 = 0;
+
+/// portleak's own pid namespace, as `stat` shows its file: the device in the kernel's encoding, and
+/// the inode.
+#[unsafe(no_mangle)]
+pub(crate) static PIDNS_DEVICE: u64 = 0;
+#[unsafe(no_mangle)]
+pub(crate) static PIDNS_INODE: u64 = 0;
 
 /// The value that user space gave a global.
 macro_rules! global {

@@ -42,14 +42,32 @@ pub mod kind {
     pub const FORKED: u8 = 10;
     /// An owner ended: [`ForkRecord`](super::ForkRecord), `parent` unused.
     pub const EXITED: u8 = 11;
-    /// A socket that no hold is known of ended during the snapshot: [`ShortRecord`](super::ShortRecord).
-    pub const BURIED: u8 = 12;
+    /// A socket without a hold ended during the snapshot: [`ShortRecord`](super::ShortRecord).
+    pub const ENDED_UNTRACKED: u8 = 12;
     /// Few UDP ports are left in a namespace: [`ShortRecord`](super::ShortRecord), the namespace in
     /// place of the cookie.
-    pub const CROWDED: u8 = 14;
+    pub const POOL_LOW: u8 = 14;
     /// A call site is seen for the first time: [`SiteRecord`](super::SiteRecord), its number in
     /// place of the cookie.
     pub const SITE: u8 = 13;
+}
+
+/// Transport protocols, the kernel's numbers (`include/uapi/linux/in.h`).
+pub mod protocol {
+    /// `IPPROTO_TCP`.
+    pub const TCP: u8 = 6;
+    /// `IPPROTO_UDP`.
+    pub const UDP: u8 = 17;
+}
+
+/// Error numbers of allocations that found no port (`include/uapi/asm-generic/errno*.h`).
+pub mod errno {
+    /// UDP `connect()` and `sendto()` report this.
+    pub const EAGAIN: u8 = 11;
+    /// `bind()` and `listen()` report this.
+    pub const EADDRINUSE: u8 = 98;
+    /// TCP `connect()` reports this.
+    pub const EADDRNOTAVAIL: u8 = 99;
 }
 
 /// Socket states on the wire; the kernel's numbers (`include/net/tcp_states.h`) where it has one.
@@ -76,6 +94,16 @@ pub mod flag {
     pub const UNCONFIRMED: u8 = 2;
     /// Not a hold: the socket ended while the snapshot was being taken, do not enter it.
     pub const TOMBSTONE: u8 = 4;
+    /// The owner belongs to the tree of `portleak run`'s command.
+    pub const DESCENDANT: u8 = 8;
+}
+
+/// Bits of [`OwnerTotals::flags`].
+pub mod owner_flag {
+    /// The process belongs to the tree of `portleak run`'s command.
+    pub const DESCENDANT: u64 = 1;
+    /// Its last thread has ended. It acquires nothing more; what it holds may live on.
+    pub const ENDED: u64 = 2;
 }
 
 /// Who owns a hold: a process, or the kernel (pid 0, namespace set), or nobody (all zero).
@@ -114,7 +142,7 @@ pub struct Hold {
     pub range_low: u16,
     /// And highest.
     pub range_high: u16,
-    /// IPPROTO_TCP (6) or IPPROTO_UDP (17).
+    /// See [`protocol`].
     pub protocol: u8,
     /// 4 or 6.
     pub family: u8,
@@ -154,8 +182,8 @@ pub const fn address_words(bytes: [u8; 16]) -> [u64; 2] {
     ]
 }
 
-/// How many ports an owner acquired and released: the value of the `OWNERS` map. Right even when
-/// records are lost.
+/// How many ports an owner acquired and released, and what is known of it besides: the value of the
+/// `OWNERS` map. Right even when records are lost.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnerTotals {
@@ -167,6 +195,8 @@ pub struct OwnerTotals {
     pub udp_acquired: u64,
     /// UDP ports released.
     pub udp_released: u64,
+    /// See [`owner_flag`].
+    pub flags: u64,
 }
 
 /// The start of every record.
@@ -179,7 +209,9 @@ pub struct Header {
     pub cookie: u64,
     /// See [`kind`].
     pub kind: u8,
-    /// For [`kind::STATE`] the new state; for [`kind::FAILED`] the errno.
+    /// For [`kind::STATE`] the new state; for [`kind::FAILED`] the errno; for [`kind::PROCESS`] and
+    /// [`kind::FORKED`] [`DESCENDANT`] if the process, or the child, belongs to the tree of `run`'s
+    /// command.
     pub code: u8,
     /// For [`kind::LEARNT`], and for [`kind::STATE`] if it was not known before, the local port;
     /// else 0.
@@ -187,6 +219,9 @@ pub struct Header {
     /// Zero.
     pub reserved: u32,
 }
+
+/// The value of [`Header::code`] in a record about a descendant of `run`'s command.
+pub const DESCENDANT: u8 = 1;
 
 /// A record that says it all in its header.
 pub type ShortRecord = Header;
@@ -271,27 +306,32 @@ pub mod stacks {
 pub mod counter {
     /// Records that found the ring buffer full.
     pub const LOST: u32 = 0;
-    /// Holds that found the `HOLDS` map full: acquired and told, but not tracked.
+    /// Holds that found no room in the `HOLDS` map: acquired and reported, but not tracked.
     pub const HOLDS_FULL: u32 = 1;
-    /// Owners that found the `OWNERS` map full: their totals are not kept.
+    /// Owners that found no room in the `OWNERS` map: their totals are not kept.
     pub const OWNERS_FULL: u32 = 2;
+    /// Processes that found the `TREE` map full: they and their descendants are taken for strangers.
+    pub const TREE_FULL: u32 = 3;
     /// How many there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 /// Indexes into the `CONTROL` map.
 pub mod control {
     /// Nonzero while the start-up snapshot is being taken.
     pub const SNAPSHOT: u32 = 0;
-    /// Nonzero from [`kind::CROWDED`](super::kind::CROWDED) on, until user space takes it back.
-    pub const CROWDED: u32 = 1;
+    /// Nonzero from [`kind::POOL_LOW`](super::kind::POOL_LOW) on, until user space resets it.
+    pub const POOL_LOW: u32 = 1;
     /// Nonzero when function probes show which binds find no port: what else fails, they do not
     /// confirm.
     pub const BINDS_SEEN: u32 = 2;
     /// The lower half of the cookie of the socket with which function probes are tested.
     pub const SELF_TEST: u32 = 3;
+    /// The thread whose next children are roots of `run`'s process tree, by its id in portleak's own
+    /// pid namespace; 0 for none.
+    pub const ROOT_PARENT: u32 = 4;
     /// How many there are.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
 }
 
 /// Indexes into the `RUNS` map: the function probes.
@@ -308,10 +348,10 @@ pub mod function {
     pub const COUNT: u32 = 4;
 }
 
-/// A UDP pool of `usable` ports is crowded from so many on: few enough are left to be taken within
-/// the few hundredths of a second in which user space is slow to act.
+/// A UDP pool of `usable` ports is low from this many held ones on: few enough are left to be taken
+/// within the hundredths of a second that user space needs to act.
 #[must_use]
-pub const fn crowded_from(usable: u64) -> u64 {
+pub const fn pool_low_from(usable: u64) -> u64 {
     const LEFT: u64 = 8_192;
     let half = usable / 2;
     usable - if half < LEFT { half } else { LEFT }
@@ -347,7 +387,7 @@ const _: () = {
     assert!(size_of::<Hold>() == 80);
     assert!(offset_of!(Hold, netns) == 64 && offset_of!(Hold, protocol) == 76);
     assert!(size_of::<SocketFile>() == 16);
-    assert!(size_of::<OwnerTotals>() == 32);
+    assert!(size_of::<OwnerTotals>() == 40);
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<HoldRecord>() == 104);
     assert!(size_of::<ProcessRecord>() == 328);

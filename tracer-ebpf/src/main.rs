@@ -14,18 +14,28 @@
 #[cfg(not(target_arch = "bpf"))]
 compile_error!("the probes are built by `cargo xtask build-probes`");
 
+mod atomic;
 mod bind;
+mod bind_notes;
+mod control;
 mod files;
 mod functions;
 mod kernel;
 mod ledger;
+mod name;
+mod owners;
 mod process;
+mod request;
 mod ring;
+mod senders;
 mod site;
 mod socket;
+mod task;
 mod tcp;
 mod timewait;
+mod tree;
 mod udp;
+mod udp_pool;
 
 /// Never reached: the verifier refuses a program that could get here.
 #[panic_handler]

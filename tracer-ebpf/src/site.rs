@@ -1,4 +1,4 @@
-//! Call sites: the stack that acquired a port, told once and then known by its number.
+//! Call sites: the stack that acquired a port, emitted once and then referred to by its number.
 //!
 //! The number is a hash of the owner and the return addresses, so equal stacks of one process have
 //! the same one without any table being asked. It is 0 when no stack was taken.
@@ -24,7 +24,7 @@ struct Scratch {
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
-/// Sites that have been told. One that fell out is told again.
+/// Sites that have been emitted. One that was evicted is emitted again.
 #[map]
 static SITES: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
 
@@ -56,7 +56,7 @@ pub(crate) fn site(ctx: &impl EbpfContext, hook: Hook, cookie: u64, owner: Owner
             return 0;
         }
         let site = hash(&(*scratch).frames, frames, owner);
-        if SITES.get_ptr(site).is_none() && tell(site, owner, frames, scratch) {
+        if SITES.get_ptr(site).is_none() && emit_site(site, owner, frames, scratch) {
             let _ = SITES.insert(site, 1, u64::from(BPF_NOEXIST));
         }
         if read_volatile(&raw const (*scratch).cookie) == cookie { site } else { 0 }
@@ -96,7 +96,7 @@ fn hash(frames: &[u64; FRAMES_MAX], count: u32, owner: OwnerKey) -> u64 {
 
 /// Sends a site's frames; false if there was no room.
 #[inline(always)]
-fn tell(site: u64, owner: OwnerKey, count: u32, scratch: *const Scratch) -> bool {
+fn emit_site(site: u64, owner: OwnerKey, count: u32, scratch: *const Scratch) -> bool {
     emit_large::<SiteRecord>(|record| {
         // SAFETY: `record` is the reserved entry, all of it integers, and all of it is written.
         unsafe {

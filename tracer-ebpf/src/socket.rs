@@ -1,7 +1,7 @@
 //! What a `struct sock` says of itself, read by its address.
 
 use crate::kernel::{ABSENT, Address, global, load, read};
-use portleak_ebpf::{Hold, OwnerKey};
+use portleak_ebpf::{Hold, OwnerKey, protocol};
 
 const AF_INET6: u16 = 10;
 
@@ -110,7 +110,7 @@ pub(crate) fn protocol(sk: Address) -> u16 {
 #[inline(always)]
 pub(crate) fn is_kernels(sk: Address, protocol: u8) -> bool {
     bit(sk, global!(OFF_SK_KERN), global!(SK_KERN_SHIFT))
-        && !(protocol == crate::ledger::TCP && bit(sk, global!(OFF_TCP_MPTCP), global!(TCP_MPTCP_SHIFT)))
+        && !(protocol == protocol::TCP && bit(sk, global!(OFF_TCP_MPTCP), global!(TCP_MPTCP_SHIFT)))
 }
 
 /// Whether a bind of this socket leaves the port to connect (`IP_BIND_ADDRESS_NO_PORT`).
@@ -161,6 +161,6 @@ pub(crate) fn owner(sk: Address, protocol: u8, netns: u32) -> OwnerKey {
     if is_kernels(sk, protocol) {
         OwnerKey { started_ticks: 0, pid: 0, system_netns: netns }
     } else {
-        crate::process::current()
+        crate::task::current()
     }
 }

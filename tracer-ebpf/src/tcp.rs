@@ -1,16 +1,17 @@
 //! TCP: connected, listening, closed.
 
-use crate::bind;
 use crate::kernel::{Address, global, read};
-use crate::ledger::{self, EADDRINUSE, EADDRNOTAVAIL, TCP};
 use crate::ring::{emit, emit_hold, header};
 use crate::site::Hook;
 use crate::socket::{self, Common};
+use crate::{bind_notes, ledger};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, map};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::{BtfTracePointContext, SockContext};
+use portleak_ebpf::errno::{EADDRINUSE, EADDRNOTAVAIL};
+use portleak_ebpf::protocol::TCP;
 use portleak_ebpf::{Header, Hold, flag, kind, state};
 
 // include/net/tcp_states.h
@@ -81,7 +82,7 @@ fn change_state(ctx: &BtfTracePointContext) {
         Some(hold) if new == CLOSE => closed(ctx, sk, cookie, hold),
         Some(hold) => follow(sk, cookie, hold, new),
         None if begins => begin(ctx, sk, cookie, new),
-        None if new == CLOSE => ledger::bury(cookie),
+        None if new == CLOSE => ledger::ended_untracked(cookie),
         None => {}
     }
 }
@@ -170,12 +171,12 @@ fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
     let cookie = socket::loaded_cookie(sk);
     match ledger::find(cookie) {
         Some(hold) => ledger::release(cookie, hold),
-        None => ledger::bury(cookie),
+        None => ledger::ended_untracked(cookie),
     }
     // One that has connected since is not looked for here: most sockets that end are such, and this
     // saves them a look-up.
     if socket::loaded_port(sk) == 0 && !socket::loaded_was_connected(sk) {
-        bind::failed_before(&ctx, cookie);
+        bind_notes::failed_before(&ctx, cookie);
     }
     0
 }

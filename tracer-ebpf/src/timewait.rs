@@ -1,4 +1,4 @@
-//! TIME_WAIT: it belongs to no process and no full socket, but its timer tells all.
+//! TIME_WAIT: it belongs to no process and no full socket; its timer shows when it begins and ends.
 //!
 //! The timer is part of `struct inet_timewait_sock`, whose cookie is the dead socket's. A
 //! cancelled timer ends the TIME_WAIT, unless it is started again at once (a late FIN re-arms it).
@@ -13,19 +13,19 @@ use portleak_ebpf::kind;
 /// `timer_start(struct timer_list *timer, unsigned long expires, …)` (include/trace/events/timer.h).
 #[btf_tracepoint(function = "timer_start")]
 fn timer_start(ctx: BtfTracePointContext) -> i32 {
-    told(ctx.arg(0), kind::TIME_WAIT_BEGAN);
+    emit_if_ephemeral(ctx.arg(0), kind::TIME_WAIT_BEGAN);
     0
 }
 
 /// `timer_cancel(struct timer_list *timer)`: also fires when a timer expires, right before it runs.
 #[btf_tracepoint(function = "timer_cancel")]
 fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
-    told(ctx.arg(0), kind::TIME_WAIT_ENDED);
+    emit_if_ephemeral(ctx.arg(0), kind::TIME_WAIT_ENDED);
     0
 }
 
 #[inline(always)]
-fn told(timer: Address, kind: u8) {
+fn emit_if_ephemeral(timer: Address, kind: u8) {
     if global!(OFF_TW_TIMER) == ABSENT || global!(TW_TIMER_HANDLER) == 0 {
         return;
     }
@@ -35,7 +35,7 @@ fn told(timer: Address, kind: u8) {
     let tw = timer.wrapping_sub(u64::from(global!(OFF_TW_TIMER)));
     let cookie = socket::cookie(tw);
     if cookie == 0 {
-        return; // Nobody ever asked for it, so no hold was its own.
+        return; // No cookie: the connection was never tracked.
     }
     let common = Common::of(tw);
     let port = common.port();

@@ -1,25 +1,17 @@
 //! UDP: no tracepoint shows its ports; the cgroup socket hooks do.
 
-use crate::bind;
-use crate::kernel::{Address, address};
-use crate::ledger::{self, EAGAIN, UDP};
+use crate::kernel::Address;
 use crate::ring::{emit_hold, header};
 use crate::site::Hook;
 use crate::socket::{self, Common};
+use crate::{bind_notes, ledger, request, senders};
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
-use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr, map};
-use aya_ebpf::maps::Array;
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr};
 use aya_ebpf::programs::{BtfTracePointContext, SockAddrContext, SockContext};
 use core::ptr::read_volatile;
-use portleak_ebpf::{Hold, SENDERS_LEN, flag, kind, state};
-
-/// By local port, the address of the socket whose datagrams need not be looked at again: its port
-/// is in the ledger, or is not of the pool. The entry goes with the hold, or with the socket.
-///
-/// A host that sends from few sockets pays for one array element a datagram, not for the ledger.
-#[map]
-static SENDERS: Array<u64> = Array::with_max_entries(SENDERS_LEN, 0);
+use portleak_ebpf::errno::EAGAIN;
+use portleak_ebpf::protocol::UDP;
+use portleak_ebpf::{Hold, flag, kind, state};
 
 /// Before a `connect()` to an IPv4 address: a UDP socket without a port is about to get one
 /// (`inet_dgram_connect` calls this, then `inet_autobind`).
@@ -63,9 +55,9 @@ fn sock_release(ctx: SockContext) -> i32 {
     let cookie = socket::cookie(sk);
     let Some(hold) = ledger::find(cookie) else {
         // Its port was not of the pool; that of another socket with the same number may be.
-        forget_sender(socket::port(sk));
-        bind::failed_before(&ctx, cookie);
-        ledger::bury(cookie);
+        senders::forget(socket::port(sk));
+        bind_notes::failed_before(&ctx, cookie);
+        ledger::ended_untracked(cookie);
         return 1;
     };
     end(&ctx, sk, cookie, hold);
@@ -89,7 +81,7 @@ fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Tells that a send has found no port for its socket.
+/// Emits that a send has found no port for its socket.
 #[inline(always)]
 pub(crate) fn autobind_failed(ctx: &impl EbpfContext, sk: Address, cookie: u64) {
     if let Some(hold) = ledger::find(cookie) {
@@ -127,7 +119,7 @@ fn connect(ctx: &SockAddrContext, family: u8) {
     let Some(sk) = udp_socket(ctx) else {
         return;
     };
-    let cookie = cookie(ctx);
+    let cookie = request::cookie(ctx);
     if let Some(hold) = ledger::find(cookie) {
         if socket::port(sk) != 0 {
             learn(sk, cookie, hold);
@@ -153,7 +145,7 @@ fn sendmsg(ctx: &SockAddrContext, family: u8) {
         return;
     };
     let port = bound_port(ctx);
-    let Some(sender) = sender(port) else {
+    let Some(sender) = senders::of(port) else {
         return;
     };
     if *sender == sk {
@@ -163,7 +155,7 @@ fn sendmsg(ctx: &SockAddrContext, family: u8) {
     if !socket::is_kernels(sk, UDP) {
         *sender = sk;
     }
-    let cookie = cookie(ctx);
+    let cookie = request::cookie(ctx);
     if let Some(hold) = ledger::find(cookie) {
         if matches!(learn(sk, cookie, hold), Port::Known) && u32::from(hold.port) == port {
             return;
@@ -181,15 +173,8 @@ fn sendmsg(ctx: &SockAddrContext, family: u8) {
 /// The socket, if it is UDP.
 #[inline(always)]
 fn udp_socket(ctx: &SockAddrContext) -> Option<Address> {
-    // SAFETY: fields of the hook's context, as the verifier knows them.
-    let (protocol, sk) = unsafe { ((*ctx.sock_addr).protocol, (*ctx.sock_addr).__bindgen_anon_1.sk) };
-    (protocol == u32::from(UDP) && !sk.is_null()).then(|| address(sk))
-}
-
-#[inline(always)]
-fn cookie(ctx: &SockAddrContext) -> u64 {
-    // SAFETY: the helper takes this hook's context.
-    unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
+    let (protocol, sk) = request::protocol_and_socket(ctx)?;
+    (protocol == u32::from(UDP)).then_some(sk)
 }
 
 /// The port of the socket that sends, without the price of reading kernel memory.
@@ -198,21 +183,6 @@ fn bound_port(ctx: &SockAddrContext) -> u32 {
     // SAFETY: fields of the hook's context and of its socket, as the verifier knows them; the
     // socket is not null (see `udp_socket`).
     unsafe { read_volatile(&raw const (*(*ctx.sock_addr).__bindgen_anon_1.sk).src_port) }
-}
-
-/// The next datagram from this port is looked at.
-#[inline(always)]
-pub(crate) fn forget_sender(port: u16) {
-    if let Some(sender) = sender(u32::from(port)) {
-        *sender = 0;
-    }
-}
-
-#[inline(always)]
-fn sender(port: u32) -> Option<&'static mut u64> {
-    // SAFETY: the map's own memory. A racing writer leaves one of two addresses, and a socket whose
-    // address is not there is looked at again.
-    SENDERS.get_ptr_mut(port).map(|sender| unsafe { &mut *sender })
 }
 
 enum Port {
@@ -242,44 +212,6 @@ fn learn(sk: Address, cookie: u64, hold: &mut Hold) -> Port {
 /// Sets the destination that the program asked for.
 #[inline(always)]
 fn set_remote(ctx: &SockAddrContext, family: u8, hold: &mut Hold) {
-    hold.remote_port = asked_port(ctx);
-    hold.remote = asked_address(ctx, family, hold.family);
-}
-
-/// The port that the program named.
-#[inline(always)]
-pub(crate) fn asked_port(ctx: &SockAddrContext) -> u16 {
-    // SAFETY: a field of the hook's context, as the verifier knows it.
-    unsafe { u16::from_be((*ctx.sock_addr).user_port as u16) }
-}
-
-/// The address of `family` that the program named, as a socket of `socket_family` has it.
-#[inline(always)]
-pub(crate) fn asked_address(ctx: &SockAddrContext, family: u8, socket_family: u8) -> [u64; 2] {
-    let addr = ctx.sock_addr;
-    // SAFETY: fields of the hook's context, as the verifier knows them; it allows this context to
-    // be read in words of 32 bits only, hence volatile.
-    unsafe {
-        match (family, socket_family) {
-            (4, 4) => socket::v4((*addr).user_ip4),
-            // An IPv6 socket that talks IPv4: ::ffff:a.b.c.d.
-            (4, _) => [0, words(0xffff_0000, (*addr).user_ip4)],
-            _ => [
-                words(
-                    read_volatile(&raw const (*addr).user_ip6[0]),
-                    read_volatile(&raw const (*addr).user_ip6[1]),
-                ),
-                words(
-                    read_volatile(&raw const (*addr).user_ip6[2]),
-                    read_volatile(&raw const (*addr).user_ip6[3]),
-                ),
-            ],
-        }
-    }
-}
-
-/// Two words of 32 bits as they lie in memory, on a little-endian machine.
-#[inline(always)]
-fn words(first: u32, second: u32) -> u64 {
-    u64::from(first) | u64::from(second) << 32
+    hold.remote_port = request::port(ctx);
+    hold.remote = request::ip(ctx, family, hold.family);
 }

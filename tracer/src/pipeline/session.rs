@@ -105,7 +105,11 @@ pub async fn run_command<S: Source>(
     // The engine needs the pid, and the child may take ports at once: so the engine begins at an
     // instant before the child, and the source holds its events until the first drain.
     let began_ns = source.now_ns();
-    let mut child = Child::spawn(&plan.command)?;
+    // The mark is set by this thread's fork, before the child can run.
+    source.mark_children(true);
+    let spawned = Child::spawn(&plan.command);
+    source.mark_children(false);
+    let mut child = spawned?;
     config.scope.descendants_of = Some(child.pid());
     let desk = Desk::new(config, began_ns, output, recording);
     let until = async {

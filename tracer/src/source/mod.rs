@@ -135,6 +135,13 @@ pub trait Source {
         self.now_ns()
     }
 
+    /// Marks the processes that the calling thread starts from now on, and all that descend from them,
+    /// or ends that. A source that can emits [`EventKind::Descendant`](crate::event::EventKind::Descendant)
+    /// for each and returns true. One that cannot leaves this as it is; forks and pids decide then.
+    fn mark_children(&mut self, _on: bool) -> bool {
+        false
+    }
+
     /// Completes when there is something to [`drain`](Self::drain).
     fn ready(&mut self) -> impl Future<Output = ()>;
 

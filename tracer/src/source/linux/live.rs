@@ -12,6 +12,7 @@ use crate::source::linux::memory;
 use crate::source::linux::procfs::processes;
 use crate::source::linux::snapshot::{self, Snapshot};
 use crate::source::linux::track::call_sites::CallSites;
+use crate::source::linux::track::descendants::Descendants;
 use crate::source::linux::track::exited_owners::ExitedOwners;
 use crate::source::linux::track::failed_binds::FailedBinds;
 use crate::source::linux::track::idle_times::IdleTimes;
@@ -23,7 +24,7 @@ use crate::source::linux::track::udp_send_hook::UdpSendHook;
 use crate::source::{CaptureOptions, Source, SourceError, Stacks};
 use aya::Btf;
 use aya::maps::{MapData, RingBuf};
-use portleak_ebpf::{Header, Hold, HoldRecord, OwnerKey, OwnerTotals, ProcessRecord, kind};
+use portleak_ebpf::{Header, Hold, HoldRecord, OwnerKey, OwnerTotals, ProcessRecord, flag, kind, owner_flag};
 use rustc_hash::FxHashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -69,6 +70,7 @@ pub struct Live {
     resync_due: bool,
     resynced_ns: u64,
     retired: ExitedOwners,
+    descendants: Descendants,
     /// Owners whose name was told.
     named: FxHashSet<OwnerKey>,
     reconcile: Reconcile,
@@ -131,6 +133,7 @@ impl Live {
             resynced_ns: 0,
             named: FxHashSet::default(),
             retired: ExitedOwners::default(),
+            descendants: Descendants::default(),
             reconcile,
             idle: IdleTimes::default(),
         })
@@ -153,6 +156,9 @@ impl Live {
     }
 
     fn translate(&mut self, record: &Record, events: &mut Vec<Event>) -> Result<(), wire::WireError> {
+        if let Some(descendant) = wire::descendant(record) {
+            self.announce(descendant, record.at_ns(), events);
+        }
         let (at_ns, kind) = match record {
             Record::Short(header) => return self.short(header, events),
             Record::Hold(record) => {
@@ -179,6 +185,11 @@ impl Live {
         };
         events.push(Event { at_ns, kind });
         Ok(())
+    }
+
+    /// Emits that a process belongs to `run`'s tree, if that is news.
+    fn announce(&mut self, key: OwnerKey, at_ns: u64, events: &mut Vec<Event>) {
+        events.extend(self.descendants.announce(key).map(|kind| Event { at_ns, kind }));
     }
 
     /// What a record about a hold means: nothing if it is of a bind that failed for another reason
@@ -221,11 +232,11 @@ impl Live {
             self.unconfirmed.settle(header.cookie);
         }
         self.reconcile.pass(header, &mut self.ledger);
-        if header.kind == kind::BURIED {
+        if header.kind == kind::ENDED_UNTRACKED {
             self.ledger.remove_tombstone(header.cookie);
         }
         let at_ns = header.at_ns;
-        if let (kind::CROWDED, Some(probes)) = (header.kind, &mut self.probes) {
+        if let (kind::POOL_LOW, Some(probes)) = (header.kind, &mut self.probes) {
             self.crowded.told(at_ns, &mut self.ledger, probes);
         }
         events.extend(wire::short_events(header)?.map(|kind| Event { at_ns, kind }));
@@ -243,7 +254,9 @@ impl Live {
         let skipped = self.probes.as_ref().map_or(self.skipped, Probes::skipped);
         let kernel = (now.records - self.losses.records) + (skipped - self.skipped);
         // A hold that was not entered is a release that will neither be told nor counted.
-        let table = (now.holds - self.losses.holds) + (now.owners - self.losses.owners);
+        let table = (now.holds - self.losses.holds)
+            + (now.owners - self.losses.owners)
+            + (now.descendants - self.losses.descendants);
         self.skipped = skipped;
         let decode = std::mem::take(&mut self.undecoded);
         let stages = [(kernel, LossStage::Kernel), (decode, LossStage::Decode), (table, LossStage::Table)];
@@ -261,12 +274,15 @@ impl Live {
     fn resync(&mut self, now_ns: u64, events: &mut Vec<Event>) {
         self.resync_due = false;
         self.resynced_ns = now_ns;
-        let Some(holds) = self.ledger.holds() else {
+        let (Some(holds), Some(owners)) = (self.ledger.holds(), self.ledger.owners()) else {
             self.resync_due = true;
             return;
         };
         events.push(Event { at_ns: now_ns, kind: EventKind::ResyncBegan });
         for (cookie, hold) in holds {
+            if hold.flags & flag::DESCENDANT != 0 {
+                self.announce(hold.owner, now_ns, events);
+            }
             if let Ok(mut acquired) = wire::acquired(HoldId(cookie), &hold, self.reserved(&hold)) {
                 self.sites.charge(&mut acquired.owner, hold.site);
                 events.push(Event { at_ns: hold.acquired_ns, kind: EventKind::Confirmed(acquired) });
@@ -277,17 +293,19 @@ impl Live {
             }
         }
         events.push(Event { at_ns: now_ns, kind: EventKind::ResyncEnded });
-        let owners = self.ledger.owners();
         self.tell_totals(&owners, now_ns, events);
         self.mend_owners(&owners, now_ns, events);
     }
 
-    /// After a loss: names those whose name was lost, and retires those whose end was.
+    /// After a loss: names those whose name was lost, and emits the end of those whose end was.
     fn mend_owners(&mut self, owners: &[(OwnerKey, OwnerTotals)], now_ns: u64, events: &mut Vec<Event>) {
-        let processes = owners.iter().filter(|(key, _)| key.pid != 0);
-        for (key, _) in processes {
-            if !self.introduce(key, now_ns, events) {
-                self.retired.ended(*key);
+        for (key, totals) in owners.iter().filter(|(key, _)| key.pid != 0) {
+            if totals.flags & owner_flag::ENDED == 0 {
+                if !self.named.contains(key) {
+                    self.introduce(key, now_ns, events);
+                }
+            } else if self.retired.ended(*key) {
+                events.push(Event { at_ns: now_ns, kind: EventKind::Exited { id: wire::process(key) } });
             }
         }
     }
@@ -305,8 +323,11 @@ impl Live {
         }
     }
 
-    fn tell_totals(&self, owners: &[(OwnerKey, OwnerTotals)], now_ns: u64, events: &mut Vec<Event>) {
+    fn tell_totals(&mut self, owners: &[(OwnerKey, OwnerTotals)], now_ns: u64, events: &mut Vec<Event>) {
         for (key, totals) in owners {
+            if totals.flags & owner_flag::DESCENDANT != 0 {
+                self.announce(*key, now_ns, events);
+            }
             let owner = wire::owner(key);
             if self.modules && matches!(owner, OwnerId::System { .. }) {
                 continue;
@@ -321,10 +342,14 @@ impl Live {
     }
 
     fn free_retired(&mut self, now_ns: u64, events: &mut Vec<Event>) {
-        let freed = self.retired.free(&mut self.ledger);
-        freed.iter().for_each(|(owner, _)| _ = self.named.remove(owner));
-        if self.losses != Losses::default() {
-            self.tell_totals(&freed, now_ns, events); // The last chance to.
+        let freed = self.retired.free(now_ns, &mut self.ledger);
+        // Their totals are gone now. A loss that was counted just now may have been of their records.
+        if !freed.is_empty() && self.ledger.losses() != Losses::default() {
+            self.tell_totals(&freed, now_ns, events);
+        }
+        for (owner, _) in &freed {
+            self.named.remove(owner);
+            self.descendants.forget(owner);
         }
     }
 }
@@ -369,6 +394,11 @@ impl Source for Live {
             log.flush();
         }
         Ok(())
+    }
+
+    fn mark_children(&mut self, on: bool) -> bool {
+        self.probes.as_ref().is_some_and(|probes| probes.has("sched_process_fork"))
+            && self.ledger.mark_children(on)
     }
 
     fn ask(&mut self, holds: &[HoldId]) {

@@ -15,7 +15,7 @@ const KALLSYMS: &str = "/proc/kallsyms";
 pub const ABSENT: u32 = u32::MAX;
 
 /// Fields without which nothing can be traced: the global that takes the byte offset, the path.
-const REQUIRED: [(&str, &str); 25] = [
+const REQUIRED: [(&str, &str); 27] = [
     ("OFF_SK_NUM", "sock_common.skc_num"),
     ("OFF_SK_COOKIE", "sock_common.skc_cookie"),
     ("OFF_SK_FAMILY", "sock_common.skc_family"),
@@ -41,6 +41,8 @@ const REQUIRED: [(&str, &str); 25] = [
     ("OFF_MM_ARG_END", "mm_struct.arg_end"),
     ("OFF_TASK_NSPROXY", "task_struct.nsproxy"),
     ("OFF_NSPROXY_NET", "nsproxy.net_ns"),
+    ("OFF_TASK_SIGNAL", "task_struct.signal"),
+    ("OFF_SIGNAL_LIVE", "signal_struct.live"),
 ];
 
 /// Fields that one feature needs.
@@ -207,7 +209,7 @@ mod tests {
         let layout = this_kernel();
         let names: std::collections::BTreeSet<_> = layout.globals().iter().map(|(name, _)| *name).collect();
         assert_eq!(names.len(), layout.globals().len());
-        assert_eq!(names.len(), 40);
+        assert_eq!(names.len(), 42);
     }
 
     #[test]

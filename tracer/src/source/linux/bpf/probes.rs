@@ -14,6 +14,7 @@ use aya::util::KernelVersion;
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use portleak_ebpf::stacks;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 
 /// One probe: its name (also the hook's) and what is not seen without it.
 struct Probe {
@@ -305,7 +306,19 @@ fn load(layout: &KernelLayout, btf: &Btf, options: &CaptureOptions) -> Result<Eb
     loader.override_global("STACKS", &stacks, true);
     loader.override_global("CAN_WALK_TASK", &can_walk_task, true);
     loader.override_global("TW_TIMER_HANDLER", &handler, true);
+    let (device, inode) = pid_namespace();
+    loader.override_global("PIDNS_DEVICE", &device, true);
+    loader.override_global("PIDNS_INODE", &inode, true);
     loader.load(portleak_ebpf::PROBES).map_err(|error| refused("the probes' maps", &error))
+}
+
+/// Our own pid namespace as `bpf_get_ns_current_pid_tgid` wants it: the device of its file as the kernel
+/// encodes it (`MKDEV`, include/linux/kdev_t.h), and the inode. Zeros match no namespace.
+fn pid_namespace() -> (u64, u64) {
+    std::fs::metadata("/proc/self/ns/pid").map_or((0, 0), |file| {
+        let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
+        (u64::from(major) << 20 | u64::from(minor), file.ino())
+    })
 }
 
 /// Told in the program's fdinfo since 5.12; older kernels skip nothing.

@@ -5,8 +5,8 @@ use crate::event::{
     ProcessId, Protocol, SiteId, SocketState,
 };
 use portleak_ebpf::{
-    CMDLINE_MAX, ForkRecord, Header, Hold, HoldRecord, OwnerKey, ProcessRecord, SiteRecord, address_bytes,
-    flag, kind, state,
+    CMDLINE_MAX, DESCENDANT, ForkRecord, Header, Hold, HoldRecord, OwnerKey, ProcessRecord, SiteRecord,
+    address_bytes, errno, flag, kind, protocol, state,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
@@ -25,6 +25,20 @@ pub enum Record {
     Fork(ForkRecord),
     /// A call site.
     Site(SiteRecord),
+}
+
+impl Record {
+    /// When it was written, `CLOCK_BOOTTIME` nanoseconds.
+    #[must_use]
+    pub fn at_ns(&self) -> u64 {
+        match self {
+            Self::Hold(record) => record.header.at_ns,
+            Self::Short(header) => header.at_ns,
+            Self::Process(record) => record.header.at_ns,
+            Self::Fork(record) => record.header.at_ns,
+            Self::Site(record) => record.header.at_ns,
+        }
+    }
 }
 
 /// A record that cannot be understood.
@@ -69,8 +83,8 @@ pub fn decode(bytes: &[u8]) -> Result<Record, WireError> {
         | kind::LEARNT
         | kind::TIME_WAIT_BEGAN
         | kind::TIME_WAIT_ENDED
-        | kind::BURIED
-        | kind::CROWDED => Record::Short(exactly(kind, bytes)?),
+        | kind::ENDED_UNTRACKED
+        | kind::POOL_LOW => Record::Short(exactly(kind, bytes)?),
         kind::PROCESS => Record::Process(exactly(kind, bytes)?),
         kind::SITE => Record::Site(exactly(kind, bytes)?),
         kind::FORKED | kind::EXITED => Record::Fork(exactly(kind, bytes)?),
@@ -125,9 +139,9 @@ pub fn acquired(id: HoldId, hold: &Hold, reserved: u32) -> Result<Acquired, Wire
 fn failed(record: &HoldRecord) -> Result<Failed, WireError> {
     let hold = &record.hold;
     let code = match record.header.code {
-        11 => FailureCode::EAGAIN,
-        98 => FailureCode::EADDRINUSE,
-        99 => FailureCode::EADDRNOTAVAIL,
+        errno::EAGAIN => FailureCode::EAGAIN,
+        errno::EADDRINUSE => FailureCode::EADDRINUSE,
+        errno::EADDRNOTAVAIL => FailureCode::EADDRNOTAVAIL,
         value => return Err(WireError::Value { kind: kind::FAILED, value }),
     };
     Ok(Failed {
@@ -169,6 +183,18 @@ pub fn fork_event(record: &ForkRecord) -> EventKind {
     }
 }
 
+/// The process that a record shows to belong to the tree of `run`'s command, by the probes' mark.
+#[must_use]
+pub fn descendant(record: &Record) -> Option<OwnerKey> {
+    let (is_marked, key) = match record {
+        Record::Hold(record) => (record.hold.flags & flag::DESCENDANT != 0, record.hold.owner),
+        Record::Process(record) => (record.header.code == DESCENDANT, record.owner),
+        Record::Fork(record) => (record.header.code == DESCENDANT, record.child),
+        Record::Short(_) | Record::Site(_) => return None,
+    };
+    is_marked.then_some(key)
+}
+
 /// What a process is called; the executable's path is not in the record.
 #[must_use]
 pub fn facts(record: &ProcessRecord) -> ProcessFacts {
@@ -207,8 +233,8 @@ pub fn process(key: &OwnerKey) -> ProcessId {
 
 fn pool(hold: &Hold) -> Result<PoolId, WireError> {
     let protocol = match hold.protocol {
-        6 => Protocol::Tcp,
-        17 => Protocol::Udp,
+        protocol::TCP => Protocol::Tcp,
+        protocol::UDP => Protocol::Udp,
         value => return Err(WireError::Value { kind: kind::ACQUIRED, value }),
     };
     Ok(PoolId { netns: NetNs(hold.netns), protocol })
@@ -301,6 +327,24 @@ mod tests {
         let mut record = HoldRecord { header: header(kind), hold: hold() };
         change(&mut record);
         record
+    }
+
+    #[test]
+    fn the_mark_of_a_descendant_is_read_from_every_record_that_has_one() {
+        let marked = hold_record(kind::ACQUIRED, |record| record.hold.flags |= flag::DESCENDANT);
+        assert_eq!(descendant(&Record::Hold(marked)), Some(hold().owner));
+        let child = OwnerKey { started_ticks: 2, pid: 5, system_netns: 0 };
+        let fork = |code| {
+            let header = Header { code, ..header(kind::FORKED) };
+            Record::Fork(ForkRecord { header, child, ..ForkRecord::default() })
+        };
+        assert_eq!(descendant(&fork(DESCENDANT)), Some(child));
+        assert_eq!(descendant(&fork(0)), None);
+        assert_eq!(descendant(&Record::Hold(hold_record(kind::ACQUIRED, |_| {}))), None);
+        assert_eq!(
+            descendant(&Record::Short(Header { code: state::CONNECTED, ..header(kind::STATE) })),
+            None
+        );
     }
 
     #[test]
@@ -421,7 +465,7 @@ mod tests {
         };
         assert_eq!(told(0).len(), 1);
         assert_eq!(told(40_000)[0], EventKind::PortLearnt { hold: HoldId(42), port: 40_000 });
-        assert!(short_events(&header(kind::BURIED)).unwrap().next().is_none());
+        assert!(short_events(&header(kind::ENDED_UNTRACKED)).unwrap().next().is_none());
     }
 
     #[test]

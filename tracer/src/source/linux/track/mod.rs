@@ -1,6 +1,7 @@
 //! Trackers: each follows one concern that the probes' records alone do not decide.
 
 pub mod call_sites;
+pub mod descendants;
 pub mod exited_owners;
 pub mod failed_binds;
 pub mod idle_times;

@@ -6,7 +6,7 @@
 
 use crate::source::linux::bpf::ledger::Ledger;
 use crate::source::linux::bpf::probes::{Probes, SENDS};
-use portleak_ebpf::{Hold, crowded_from};
+use portleak_ebpf::{Hold, pool_low_from};
 use rustc_hash::FxHashMap;
 
 /// How often, while it is attached, we look whether it still has to be.
@@ -64,7 +64,7 @@ fn recount(ledger: &mut Ledger) -> bool {
     for netns in ledger.udp_counted() {
         ledger.set_udp_held(netns, held.get(&netns).map(|pool| pool.held));
     }
-    held.values().any(|pool| pool.held >= crowded_from(pool.usable))
+    held.values().any(|pool| pool.held >= pool_low_from(pool.usable))
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn few_are_left() {
         for (usable, from) in [(28_232, 20_040), (16_384, 8_192), (1_000, 500), (4, 2), (1, 1), (0, 0)] {
-            assert_eq!(crowded_from(usable), from, "of {usable}");
+            assert_eq!(pool_low_from(usable), from, "of {usable}");
         }
     }
 

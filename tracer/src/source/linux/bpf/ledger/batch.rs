@@ -3,7 +3,7 @@
 //! It goes bucket by bucket, so unlike a walk from key to key it never begins anew when entries
 //! come and go, and one that stays is seen exactly once.
 
-use portleak_ebpf::Hold;
+use aya::Pod;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -26,10 +26,10 @@ struct Attributes {
     flags: u64,
 }
 
-/// Every entry of the map of holds.
-pub(super) fn holds(map: &OwnedFd) -> io::Result<Vec<(u64, Hold)>> {
-    let mut keys = vec![0_u64; BATCH as usize];
-    let mut values = vec![Hold::default(); BATCH as usize];
+/// Every entry of a map with keys `K` and values `V`.
+pub(super) fn entries<K: Pod + Default, V: Pod + Default>(map: &OwnedFd) -> io::Result<Vec<(K, V)>> {
+    let mut keys = vec![K::default(); BATCH as usize];
+    let mut values = vec![V::default(); BATCH as usize];
     let mut bucket: Option<u32> = None;
     let mut entries = Vec::new();
     loop {
@@ -43,11 +43,11 @@ pub(super) fn holds(map: &OwnedFd) -> io::Result<Vec<(u64, Hold)>> {
 }
 
 /// Reads one batch: how many entries, and the bucket to go on from.
-fn read(
+fn read<K: Pod, V: Pod>(
     map: &OwnedFd,
     from: Option<u32>,
-    keys: &mut [u64],
-    values: &mut [Hold],
+    keys: &mut [K],
+    values: &mut [V],
 ) -> io::Result<(usize, Option<u32>)> {
     let mut next = 0_u32;
     let mut attributes = Attributes {

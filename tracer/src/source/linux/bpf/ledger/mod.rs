@@ -7,7 +7,7 @@ use crate::source::SourceError;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use moves::Moved;
-use portleak_ebpf::{Hold, OwnerKey, OwnerTotals, control, counter, flag};
+use portleak_ebpf::{Hold, OwnerKey, OwnerTotals, control, counter, flag, owner_flag, protocol};
 use rustc_hash::FxHashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,6 +26,10 @@ pub struct Ledger {
     /// The same map, to read it whole.
     holds_fd: OwnedFd,
     owners: HashMap<MapData, OwnerKey, OwnerTotals>,
+    /// The same map, to read it whole.
+    owners_fd: OwnedFd,
+    /// When the living processes of `run`'s tree were started, by pid.
+    tree: HashMap<MapData, u32, u64>,
     /// Binds that have not been given a port.
     binds: HashMap<MapData, u64, Hold>,
     control: Array<MapData, u32>,
@@ -50,6 +54,8 @@ pub struct Losses {
     pub holds: u64,
     /// Owners that found no room in the ledger.
     pub owners: u64,
+    /// Processes of `run`'s tree that could not be marked.
+    pub descendants: u64,
 }
 
 impl Ledger {
@@ -64,11 +70,13 @@ impl Ledger {
                 remedy: "build portleak anew: its probes are of another version".to_owned(),
             })
         };
-        let holds = map("HOLDS")?;
+        let (holds, owners) = (map("HOLDS")?, map("OWNERS")?);
         Ok(Self {
             holds_fd: duplicate(&holds)?,
             holds: holds.try_into().map_err(failed)?,
-            owners: map("OWNERS")?.try_into().map_err(failed)?,
+            owners_fd: duplicate(&owners)?,
+            owners: owners.try_into().map_err(failed)?,
+            tree: map("TREE")?.try_into().map_err(failed)?,
             binds: map("BINDS")?.try_into().map_err(failed)?,
             udp_held: map("UDP_HELD")?.try_into().map_err(failed)?,
             control: map("CONTROL")?.try_into().map_err(failed)?,
@@ -96,9 +104,16 @@ impl Ledger {
         self.control.set(control::BINDS_SEEN, u32::from(seen), 0).map_err(failed)
     }
 
+    /// Marks the next children of the calling thread, and all that comes of them, as `run`'s process
+    /// tree; or no more. False if the probes cannot be told.
+    pub fn mark_children(&mut self, on: bool) -> bool {
+        let thread = if on { rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned() } else { 0 };
+        self.control.set(control::ROOT_PARENT, thread, 0).is_ok()
+    }
+
     /// Whether a UDP pool has become crowded, or has been taken to be.
     pub fn set_crowded(&mut self, on: bool) {
-        let _ = self.control.set(control::CROWDED, u32::from(on), 0);
+        let _ = self.control.set(control::POOL_LOW, u32::from(on), 0);
     }
 
     /// Corrects the probes' count of UDP ports held in a namespace, `None` for none. It steers them
@@ -132,7 +147,10 @@ impl Ledger {
 
     /// Gives an owner its place. False if it had one.
     pub fn enter_owner(&mut self, owner: &OwnerKey) -> bool {
-        self.owners.insert(owner, OwnerTotals::default(), BPF_NOEXIST).is_ok()
+        let started_ticks = self.tree.get(&owner.pid, 0).ok();
+        let is_descendant = owner.pid != 0 && started_ticks == Some(owner.started_ticks);
+        let flags = if is_descendant { owner_flag::DESCENDANT } else { 0 };
+        self.owners.insert(owner, OwnerTotals { flags, ..OwnerTotals::default() }, BPF_NOEXIST).is_ok()
     }
 
     /// Writes a hold's port into the ledger, if the hold is still there.
@@ -193,7 +211,7 @@ impl Ledger {
 
     /// Every hold; `None` if they cannot be read.
     pub fn holds(&mut self) -> Option<Vec<(u64, Hold)>> {
-        let mut holds = batch::holds(&self.holds_fd).ok()?;
+        let mut holds = batch::entries::<u64, Hold>(&self.holds_fd).ok()?;
         holds.retain(|(_, hold)| hold.flags & flag::TOMBSTONE == 0);
         if !self.moved.is_empty() {
             self.settle_all_but(&holds.iter().map(|(cookie, _)| *cookie).collect());
@@ -209,11 +227,12 @@ impl Ledger {
         old.into_iter().filter(|(cookie, _)| self.binds.remove(cookie).is_ok()).collect()
     }
 
-    /// Every owner's totals.
+    /// Every owner's totals; `None` if they cannot be read.
     #[must_use]
-    pub fn owners(&self) -> Vec<(OwnerKey, OwnerTotals)> {
-        let counted = self.owners.iter().take(STEPS_MAX).filter_map(Result::ok);
-        counted.map(|(owner, totals)| (owner, self.correct(&owner, totals))).collect()
+    pub fn owners(&self) -> Option<Vec<(OwnerKey, OwnerTotals)>> {
+        let mut owners = batch::entries(&self.owners_fd).ok()?;
+        owners.iter_mut().for_each(|(owner, totals)| *totals = self.correct(owner, *totals));
+        Some(owners)
     }
 
     /// An owner's totals.
@@ -231,6 +250,7 @@ impl Ledger {
             tcp_released: totals.tcp_released.wrapping_add(correction.tcp_released),
             udp_acquired: totals.udp_acquired.wrapping_add(correction.udp_acquired),
             udp_released: totals.udp_released.wrapping_add(correction.udp_released),
+            flags: totals.flags,
         }
     }
 
@@ -258,6 +278,7 @@ impl Ledger {
             records: sum(counter::LOST),
             holds: sum(counter::HOLDS_FULL),
             owners: sum(counter::OWNERS_FULL),
+            descendants: sum(counter::TREE_FULL),
         }
     }
 }
@@ -273,7 +294,7 @@ fn duplicate(map: &Map) -> Result<OwnedFd, SourceError> {
 
 /// The count of releases of a protocol.
 fn released(totals: &mut OwnerTotals, protocol: u8) -> &mut u64 {
-    if protocol == 17 { &mut totals.udp_released } else { &mut totals.tcp_released }
+    if protocol == protocol::UDP { &mut totals.udp_released } else { &mut totals.tcp_released }
 }
 
 fn failed(error: MapError) -> SourceError {
