@@ -1,7 +1,7 @@
 //! Development tasks: `cargo xtask --help`.
 //!
-//! Everything here runs on a plain machine with stable Rust; what a task needs beyond that it looks
-//! for, installs where it may, and otherwise names with the commands to type.
+//! Every task runs on a plain machine with stable Rust. What it needs beyond that it installs where it
+//! may, and otherwise names with the commands to type.
 
 #![expect(
     clippy::print_stdout,
@@ -41,33 +41,32 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Compile the kernel probes into tracer-ebpf/prebuilt, to be committed
+    /// Compile the kernel probes into tracer-ebpf/prebuilt, which is committed
     BuildProbes,
-    /// Check that the committed probes are what the sources say
+    /// Check that the committed probes match their sources
     CheckProbes,
-    /// Check and test everything: the command that must pass before a commit and in CI
+    /// Check and test everything: must pass before a commit and in CI
     Test,
-    /// Test on other kernels, Debian's, in virtual machines: live tests, ports of the kernel's own, proof
-    /// workloads, random operations. Debian's archive is asked for them; nothing needs KVM or root
+    /// Test on Debian's other kernels in virtual machines: live tests, ports of kernel sockets, proof
+    /// workloads, random operations. Kernels come from Debian's archive; needs neither KVM nor root
     TestVm {
-        /// Series such as 6.1, or `newest`; without any, all that are supported
+        /// Series such as 6.1, or `newest`; default: all supported ones
         kernels: Vec<String>,
-        /// Only what `cargo xtask test` runs there
+        /// Only what `cargo xtask test` runs
         #[arg(long)]
         short: bool,
     },
-    /// Build portleak.exe and run it and the portable tests under wine, with a stand-in for Windows' event
-    /// tracing. PORTLEAK_WINDOWS_STD=compiled|source allows but one way to come by Rust's standard library
+    /// Build portleak.exe; run it and the portable tests under wine, with a stand-in for Windows' event
+    /// tracing. PORTLEAK_WINDOWS_STD=compiled|source fixes where Rust's standard library comes from
     Windows {
-        /// Only these scenarios, by parts of their names
+        /// Only scenarios whose names contain one of these
         scenarios: Vec<String>,
     },
     /// Check the licences of all dependencies
     Deny,
-    /// Judge labelled synthetic traffic and print how many leaks are found, how soon, and who is
-    /// accused for nothing
+    /// Run the detector on labelled synthetic traffic: leaks found, delays, false verdicts
     Evaluate {
-        /// Options, as `cargo xtask evaluate -- --help` tells them
+        /// Options; see `cargo xtask evaluate -- --help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -80,17 +79,17 @@ enum Task {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// Loopback connections as fast as one thread can, with no tracer, with portleak and its peers
+    /// Loopback connections at full speed: without a tracer, with portleak, with its peers
     Storm(Rounds),
-    /// UDP datagrams and a TCP stream over loopback that take no ports, with no tracer and with portleak
+    /// Loopback traffic that takes no ports: without a tracer, with portleak
     Traffic(Rounds),
-    /// A made-up recording: events judged a second, and memory a live hold
+    /// A synthetic recording: events per second, memory per live hold
     Replay(Rounds),
 }
 
 #[derive(Args)]
 struct Rounds {
-    /// How often to measure every variant
+    /// Rounds per variant
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
 }

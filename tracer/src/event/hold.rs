@@ -42,7 +42,7 @@ pub struct Acquired {
     /// The local address, unspecified (`0.0.0.0`, `::`) when not bound to one.
     pub local: IpAddr,
     /// The local port; `None` when the kernel has chosen one that it does not show yet
-    /// (a UDP connect on Linux), followed by [`EventKind::PortLearnt`].
+    /// (a UDP connect on Linux), followed by [`EventKind::PortLearnt`](super::EventKind::PortLearnt).
     pub port: Option<u16>,
     /// Where to, if it is for one destination.
     pub remote: Option<SocketAddr>,
@@ -61,6 +61,6 @@ pub struct TimeWaitFound {
     pub pool: PoolId,
     /// Where its connection went.
     pub remote: Option<SocketAddr>,
-    /// When it will end, unless [`EventKind::TimeWaitEnded`] says so earlier.
+    /// When it will end, unless [`EventKind::TimeWaitEnded`](super::EventKind::TimeWaitEnded) says so earlier.
     pub ends_ns: u64,
 }

@@ -1,22 +1,4 @@
-//! Recordings: the events of a source in a file, to be replayed on any machine. `docs/format.md` is
-//! the specification.
-//!
-//! ```text
-//! magic (8 bytes) · version: major, minor (u16 each)
-//! block: header  the capture and its configuration (JSON, not compressed)
-//! block: events  up to 64 KiB or one second of events
-//! block: names   resolved call sites (JSON)
-//! …
-//! block: end     the recording is complete
-//! ```
-//!
-//! Each block has a header with its length and two checksums (`block`) and refers to no other block.
-//! A file that is cut or damaged is therefore readable in all blocks that are intact. Each record in
-//! a block has a length, so a reader skips kinds of events that it does not know (`kinds` lists
-//! them). A new major version is a change that older readers cannot skip; they reject it.
-//!
-//! Time marks between the events are the instants at which the engine advanced. A replay advances at
-//! the same instants and so has the same findings.
+#![doc = include_str!("../../docs/format.md")]
 
 mod block;
 mod damage;

@@ -1,5 +1,4 @@
-//! One JSON object per line, for programs. The shape is a contract: add to it, never rename or
-//! remove without a new [`SCHEMA`] number.
+#![doc = include_str!("../../../docs/json.md")]
 
 mod capture;
 mod finding;
