@@ -49,6 +49,17 @@ impl Degradation {
     }
 }
 
+/// Something that could not be found out while tracing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incomplete {
+    /// What is missing.
+    pub what: String,
+    /// How often.
+    pub count: u64,
+    /// What to do about it.
+    pub remedy: String,
+}
+
 /// What this machine's settings mean for its ports, and what could be better.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advice {

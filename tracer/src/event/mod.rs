@@ -13,7 +13,7 @@ mod owner;
 mod pool;
 
 pub use call_site::{Frame, SiteId};
-pub use capture::{Advice, Answer, Capture, Clock, Degradation, Hook};
+pub use capture::{Advice, Answer, Capture, Clock, Degradation, Hook, Incomplete};
 pub use failure::{Failed, FailureCode};
 pub use hold::{Acquired, HoldId, SocketState, TimeWaitFound};
 pub use loss::LossStage;

@@ -1,6 +1,6 @@
 //! Where events come from. `cfg(target_os)` is written here and nowhere else.
 
-use crate::event::{Answer, Capture, Event, HoldId};
+use crate::event::{Answer, Capture, Event, HoldId, Incomplete};
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
@@ -155,6 +155,11 @@ pub trait Source {
     /// [`EventKind::Idle`](crate::event::EventKind::Idle) in one of the next drains, for those of
     /// which it knows; a source that never knows leaves this as it is.
     fn ask(&mut self, _holds: &[HoldId]) {}
+
+    /// What the source could not find out so far, because whoever was asked did not answer in time.
+    fn incomplete(&self) -> Vec<Incomplete> {
+        Vec::new()
+    }
 
     /// Stops capturing and appends what is left, the kernel's totals last.
     ///

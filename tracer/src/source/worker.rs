@@ -152,6 +152,21 @@ impl<K: Send + 'static, T: Send + 'static> Worker<K, T> {
         true
     }
 
+    /// What has become of all jobs, after waiting at most `patience` for them: what is not done by
+    /// then is missed.
+    pub fn finish(&mut self, patience: Duration) -> Vec<Outcome<K, T>> {
+        self.wait(patience);
+        self.running = None;
+        let mut state = self.shared.lock();
+        let mut outcomes: Vec<_> = std::mem::take(&mut state.done).into();
+        if state.current.is_some() {
+            outcomes.extend(state.leave_thread().map(Outcome::Missed));
+        }
+        let queued = std::mem::take(&mut state.queue).into_iter();
+        outcomes.extend(queued.map(|(about, _)| Outcome::Missed(about)));
+        outcomes
+    }
+
     /// Whether a job waits or runs.
     #[must_use]
     pub fn is_busy(&self) -> bool {
@@ -358,6 +373,17 @@ mod tests {
         assert!(worker.wait(LONG));
         assert_eq!(worker.poll(0), Some(Outcome::Missed(1)));
         assert_eq!(worker.poll(0), Some(Outcome::Done(2, 20)));
+    }
+
+    #[test]
+    fn at_the_end_everything_has_an_outcome() {
+        let mut worker = Worker::new("test", LIMITS);
+        worker.submit(1, || 10).unwrap();
+        assert_eq!(worker.finish(LONG), [Outcome::Done(1, 10)]);
+        let _release = hang(&worker, 2);
+        worker.submit(3, || 30).unwrap();
+        assert_eq!(worker.finish(Duration::ZERO), [Outcome::Missed(2), Outcome::Missed(3)]);
+        assert_eq!(worker.finish(LONG), []);
     }
 
     #[test]

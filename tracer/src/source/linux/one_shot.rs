@@ -5,10 +5,18 @@ use crate::source::linux::bpf::wire;
 use crate::source::linux::kernel::{clock, platform};
 use crate::source::linux::live::TICKS_PER_S;
 use crate::source::linux::procfs::descriptors::{Descriptors, Holders};
+use crate::source::linux::procfs::processes;
 use crate::source::linux::snapshot::{self, View};
+use crate::source::worker::{Limits, Outcome, Refused, Worker};
 use crate::source::{OneShot, SourceError};
 use portleak_ebpf::OwnerKey;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+const NAMES: Limits = Limits { queue_max: 1 << 20, deadline_ns: 100_000_000 };
+/// How often to see whether one hangs.
+const POLL: Duration = Duration::from_millis(10);
 
 /// Takes the picture.
 ///
@@ -24,7 +32,7 @@ pub fn take() -> Result<OneShot, SourceError> {
     }
     let mut owners = FxHashSet::default();
     let holds: Vec<Event> = views.iter().flat_map(|view| holds(view, &holders, &mut owners)).collect();
-    let mut events = snapshot::names(owners.iter());
+    let mut events = names(owners.iter());
     for view in &views {
         events.extend(view.pools().chain(view.time_waits()));
     }
@@ -53,6 +61,42 @@ fn holds(view: &View, holders: &Holders, owners: &mut FxHashSet<OwnerKey>) -> Ve
         Some(Event { at_ns: hold.acquired_ns, kind: EventKind::Acquired(acquired) })
     });
     told.collect()
+}
+
+/// What the owners among these are called. Command lines are read by a worker, for a process can
+/// make that hang; it is then named without.
+fn names<'a>(owners: impl Iterator<Item = &'a OwnerKey>) -> Vec<Event> {
+    let at_ns = clock::boot_ns();
+    let known = owners
+        .filter(|owner| owner.pid != 0)
+        .filter_map(|owner| processes::facts_without_command_line(owner.pid));
+    let mut named: Vec<_> = known.collect();
+    let mut lines = command_lines(named.iter().map(|(id, _)| id.pid));
+    for (id, facts) in &mut named {
+        facts.cmdline = lines.remove(&id.pid);
+    }
+    named.into_iter().map(|(id, facts)| Event { at_ns, kind: EventKind::Process { id, facts } }).collect()
+}
+
+fn command_lines(pids: impl Iterator<Item = u32>) -> FxHashMap<u32, Arc<str>> {
+    let mut worker = Worker::new("names", NAMES);
+    for pid in pids {
+        // What there is no room for is not named in full.
+        let _: Result<(), Refused> = worker.submit(pid, move || processes::command_line(pid));
+    }
+    let mut lines = FxHashMap::default();
+    loop {
+        let is_idle = worker.wait(POLL);
+        while let Some(outcome) = worker.poll(clock::boot_ns()) {
+            if let Outcome::Done(pid, Some(line)) = outcome {
+                lines.insert(pid, line);
+            }
+        }
+        if is_idle {
+            break;
+        }
+    }
+    lines
 }
 
 #[cfg(test)]

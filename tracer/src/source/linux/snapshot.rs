@@ -11,8 +11,7 @@ use crate::source::linux::bpf::wire;
 use crate::source::linux::kernel::sock_diag::{self, SocketRow};
 use crate::source::linux::kernel::{bound_sockets, clock, netns};
 use crate::source::linux::procfs::descriptors::{Descriptors, Holders};
-use crate::source::linux::procfs::processes;
-use portleak_ebpf::{Hold, OwnerKey, address_words, flag, state};
+use portleak_ebpf::{Hold, OwnerKey, address_words, flag, protocol, state};
 use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,7 +19,7 @@ use std::net::IpAddr;
 /// What the snapshot found.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// Who holds what, names first.
+    /// Who holds what.
     pub events: Vec<Event>,
     /// The pools of every namespace.
     pub pools: BTreeMap<PoolId, PortRange>,
@@ -41,22 +40,18 @@ pub(crate) struct View {
 pub fn take(ledger: &mut Ledger, descriptors: &Descriptors) -> Snapshot {
     let mut snapshot = Snapshot::default();
     let (views, holders) = survey(&mut snapshot.degraded, descriptors);
-    let mut owners = FxHashSet::default();
     for view in &views {
         snapshot.events.extend(view.pools().chain(view.time_waits()));
         snapshot.pools.extend(view.ids().map(|pool| (pool, view.range)));
         let holds = holds(view, &holders);
         let entered = holds.into_iter().filter(|(cookie, hold)| ledger.adopt(*cookie, hold));
         for (cookie, hold) in entered {
-            owners.insert(hold.owner);
             if let Ok(acquired) = wire::acquired(HoldId(cookie), &hold, view.range.reserved) {
                 let at_ns = hold.acquired_ns;
                 snapshot.events.push(Event { at_ns, kind: EventKind::Acquired(acquired) });
             }
         }
     }
-    let names = names(owners.iter());
-    snapshot.events.splice(0..0, names);
     snapshot
 }
 
@@ -173,8 +168,8 @@ fn hold(view: &View, row: &SocketRow, holder: Option<&ProcessId>) -> Hold {
         range_low: view.range.low,
         range_high: view.range.high,
         protocol: match row.protocol {
-            Protocol::Tcp => 6,
-            Protocol::Udp => 17,
+            Protocol::Tcp => protocol::TCP,
+            Protocol::Udp => protocol::UDP,
         },
         family,
         flags: flag::PRE_EXISTING,
@@ -204,11 +199,4 @@ fn wire_state(row: &SocketRow) -> u8 {
         ) => known,
         _ => state::CLOSING,
     }
-}
-
-/// What the owners among these are called.
-pub(crate) fn names<'a>(owners: impl Iterator<Item = &'a OwnerKey>) -> Vec<Event> {
-    let at_ns = clock::boot_ns();
-    let named = owners.filter(|owner| owner.pid != 0).filter_map(|owner| processes::facts(owner.pid));
-    named.map(|(id, facts)| Event { at_ns, kind: EventKind::Process { id, facts } }).collect()
 }

@@ -5,8 +5,8 @@ use crate::event::{
     ProcessId, Protocol, SiteId, SocketState,
 };
 use portleak_ebpf::{
-    CMDLINE_MAX, DESCENDANT, ForkRecord, Header, Hold, HoldRecord, OwnerKey, ProcessRecord, SiteRecord,
-    address_bytes, errno, flag, kind, protocol, state,
+    CMDLINE_MAX, DESCENDANT, FRAMES_MAX, ForkRecord, Header, Hold, HoldRecord, OwnerKey, ProcessRecord,
+    SiteRecord, address_bytes, errno, flag, kind, protocol, state,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
@@ -100,6 +100,23 @@ fn exactly<T: aya::Pod>(kind: u8, bytes: &[u8]) -> Result<T, WireError> {
     Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
+/// What a record means by itself: the port that it shows for the first time, if any, and what
+/// happened, if that concerns the engine.
+///
+/// # Errors
+/// When it carries a number that no probe writes.
+pub fn events(record: &Record) -> Result<(Option<EventKind>, Option<EventKind>), WireError> {
+    Ok(match record {
+        Record::Hold(record) => (None, Some(hold_event(record, 0)?)),
+        Record::Short(header) => short_events(header)?,
+        Record::Process(record) => {
+            (None, Some(EventKind::Process { id: process(&record.owner), facts: facts(record) }))
+        }
+        Record::Fork(record) => (None, Some(fork_event(record))),
+        Record::Site(_) => (None, None), // Needs more than the record.
+    })
+}
+
 /// What a record about a hold means.
 ///
 /// # Errors
@@ -159,7 +176,7 @@ fn failed(record: &HoldRecord) -> Result<Failed, WireError> {
 ///
 /// # Errors
 /// When it carries a number that no probe writes.
-pub fn short_events(header: &Header) -> Result<impl Iterator<Item = EventKind> + use<>, WireError> {
+pub fn short_events(header: &Header) -> Result<(Option<EventKind>, Option<EventKind>), WireError> {
     let hold = HoldId(header.cookie);
     let learnt = (header.port != 0).then_some(EventKind::PortLearnt { hold, port: header.port });
     let event = match header.kind {
@@ -171,7 +188,7 @@ pub fn short_events(header: &Header) -> Result<impl Iterator<Item = EventKind> +
         kind::TIME_WAIT_ENDED => Some(EventKind::TimeWaitEnded { hold }),
         _ => None,
     };
-    Ok(learnt.into_iter().chain(event))
+    Ok((learnt, event))
 }
 
 /// What a birth or death means.
@@ -207,6 +224,13 @@ pub fn facts(record: &ProcessRecord) -> ProcessFacts {
         netns: Some(NetNs(record.netns)),
         ..ProcessFacts::default()
     }
+}
+
+/// The return addresses of a site, innermost first.
+#[must_use]
+pub fn addresses(record: &SiteRecord) -> &[u64] {
+    let count = usize::try_from(record.count).unwrap_or(FRAMES_MAX).min(FRAMES_MAX);
+    &record.frames[..count]
 }
 
 /// An owner by its key.
@@ -288,8 +312,7 @@ fn arguments(bytes: &[u8]) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::linux::track::call_sites::CallSites;
-    use portleak_ebpf::{FRAMES_MAX, address_words};
+    use portleak_ebpf::address_words;
     use proptest::prelude::*;
 
     fn bytes<T: aya::Pod>(record: &T) -> Vec<u8> {
@@ -298,7 +321,7 @@ mod tests {
             .to_vec()
     }
 
-    fn header(kind: u8) -> Header {
+    fn short(kind: u8) -> Header {
         Header { at_ns: 7, cookie: 42, kind, ..Header::default() }
     }
 
@@ -324,7 +347,7 @@ mod tests {
     }
 
     fn hold_record(kind: u8, change: impl FnOnce(&mut HoldRecord)) -> HoldRecord {
-        let mut record = HoldRecord { header: header(kind), hold: hold() };
+        let mut record = HoldRecord { header: short(kind), hold: hold() };
         change(&mut record);
         record
     }
@@ -335,22 +358,19 @@ mod tests {
         assert_eq!(descendant(&Record::Hold(marked)), Some(hold().owner));
         let child = OwnerKey { started_ticks: 2, pid: 5, system_netns: 0 };
         let fork = |code| {
-            let header = Header { code, ..header(kind::FORKED) };
+            let header = Header { code, ..short(kind::FORKED) };
             Record::Fork(ForkRecord { header, child, ..ForkRecord::default() })
         };
         assert_eq!(descendant(&fork(DESCENDANT)), Some(child));
         assert_eq!(descendant(&fork(0)), None);
         assert_eq!(descendant(&Record::Hold(hold_record(kind::ACQUIRED, |_| {}))), None);
-        assert_eq!(
-            descendant(&Record::Short(Header { code: state::CONNECTED, ..header(kind::STATE) })),
-            None
-        );
+        assert_eq!(descendant(&Record::Short(Header { code: state::CONNECTED, ..short(kind::STATE) })), None);
     }
 
     #[test]
     fn every_kind_is_read_at_its_length_and_no_other() {
         let process = ProcessRecord {
-            header: header(kind::PROCESS),
+            header: short(kind::PROCESS),
             owner: OwnerKey::default(),
             ppid: 0,
             uid: 0,
@@ -360,16 +380,16 @@ mod tests {
             cmdline: [0; CMDLINE_MAX],
         };
         let site = SiteRecord {
-            header: header(kind::SITE),
+            header: short(kind::SITE),
             owner: OwnerKey::default(),
             count: 1,
             reserved: 0,
             frames: [0; FRAMES_MAX],
         };
-        let fork = ForkRecord { header: header(kind::FORKED), ..ForkRecord::default() };
+        let fork = ForkRecord { header: short(kind::FORKED), ..ForkRecord::default() };
         let samples = [
             bytes(&hold_record(kind::ACQUIRED, |_| {})),
-            bytes(&header(kind::RELEASED)),
+            bytes(&short(kind::RELEASED)),
             bytes(&process),
             bytes(&fork),
             bytes(&site),
@@ -383,7 +403,7 @@ mod tests {
             assert_eq!(decode(&long), Err(expected));
         }
         assert_eq!(decode(&[]), Err(WireError::Short(0)));
-        assert_eq!(decode(&bytes(&header(200))), Err(WireError::Kind(200)));
+        assert_eq!(decode(&bytes(&short(200))), Err(WireError::Kind(200)));
     }
 
     #[test]
@@ -453,25 +473,25 @@ mod tests {
             acquired(|hold| hold.state = 99),
             Err(WireError::Value { kind: kind::ACQUIRED, value: 99 })
         );
-        let state = Header { code: 99, ..header(kind::STATE) };
+        let state = Header { code: 99, ..short(kind::STATE) };
         assert_eq!(short_events(&state).err(), Some(WireError::Value { kind: kind::STATE, value: 99 }));
     }
 
     #[test]
     fn a_change_of_state_may_bring_the_port() {
         let told = |port| {
-            let header = Header { code: state::CONNECTED, port, ..header(kind::STATE) };
-            short_events(&header).unwrap().collect::<Vec<_>>()
+            let header = Header { code: state::CONNECTED, port, ..short(kind::STATE) };
+            short_events(&header).unwrap()
         };
-        assert_eq!(told(0).len(), 1);
-        assert_eq!(told(40_000)[0], EventKind::PortLearnt { hold: HoldId(42), port: 40_000 });
-        assert!(short_events(&header(kind::ENDED_UNTRACKED)).unwrap().next().is_none());
+        assert!(matches!(told(0), (None, Some(EventKind::State { .. }))));
+        assert_eq!(told(40_000).0, Some(EventKind::PortLearnt { hold: HoldId(42), port: 40_000 }));
+        assert_eq!(short_events(&short(kind::ENDED_UNTRACKED)), Ok((None, None)));
     }
 
     #[test]
     fn a_command_line_is_words_and_a_name_ends_at_nul() {
         let mut record = ProcessRecord {
-            header: header(kind::PROCESS),
+            header: short(kind::PROCESS),
             owner: OwnerKey::default(),
             ppid: 1,
             uid: 1_000,
@@ -494,12 +514,9 @@ mod tests {
         #[test]
         fn any_bytes_are_taken(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             if let Ok(record) = decode(&bytes) {
-                match record {
-                    Record::Hold(record) => _ = hold_event(&record, 0),
-                    Record::Short(header) => _ = short_events(&header).map(Iterator::count),
-                    Record::Process(record) => _ = facts(&record),
-                    Record::Fork(record) => _ = fork_event(&record),
-                    Record::Site(record) => _ = CallSites::default().learn(&record),
+                _ = events(&record);
+                if let Record::Site(record) = record {
+                    _ = addresses(&record);
                 }
             }
         }

@@ -1,8 +1,10 @@
 //! What the kernel answers without probes: socket lists, namespaces, symbols, the cgroup root.
 
+pub mod bind_test;
 pub mod bound_sockets;
 pub mod cgroup_root;
 pub mod clock;
+pub mod idle_connections;
 pub mod kallsyms;
 pub mod namespace;
 pub mod netns;

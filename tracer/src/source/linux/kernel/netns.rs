@@ -54,15 +54,15 @@ pub fn all() -> Vec<Namespace> {
 
 /// A path to every namespace that [`all`] finds. Opens none.
 #[must_use]
-pub fn ways() -> BTreeMap<NetNs, PathBuf> {
-    let mut ways = BTreeMap::new();
+pub fn paths_by_id() -> BTreeMap<NetNs, PathBuf> {
+    let mut by_id = BTreeMap::new();
     for path in paths() {
         let inode = fs::metadata(&path).ok().and_then(|link| u32::try_from(link.ino()).ok());
         if let Some(inode) = inode {
-            ways.entry(NetNs(inode)).or_insert(path);
+            by_id.entry(NetNs(inode)).or_insert(path);
         }
     }
-    ways
+    by_id
 }
 
 fn paths() -> impl Iterator<Item = PathBuf> {

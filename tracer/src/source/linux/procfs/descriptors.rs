@@ -33,25 +33,25 @@ pub enum Descriptors {
 }
 
 impl Descriptors {
-    /// All that hold each socket: of all processes, or of some where asking all would be dear.
+    /// All that hold each socket: of all processes, or of some where asking all is costly.
     ///
     /// Processes that end meanwhile or that we may not look into are left out.
     #[must_use]
-    pub fn holders(&self, among: Option<BTreeSet<u32>>) -> Holders {
+    pub fn holders(&self, among: Option<&BTreeSet<u32>>) -> Holders {
         if let Self::Listed(listing) = self
             && let Ok(holders) = listed(listing)
         {
             return holders;
         }
         match among {
-            Some(pids) => read_processes(pids),
+            Some(pids) => read_processes(pids.iter().copied()),
             None => read_processes(pids()),
         }
     }
 
     /// Whether asking some processes alone saves anything.
     #[must_use]
-    pub fn are_dear(&self) -> bool {
+    pub fn are_costly(&self) -> bool {
         matches!(self, Self::Proc)
     }
 }

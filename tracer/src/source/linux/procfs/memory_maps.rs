@@ -52,6 +52,20 @@ impl MemoryMaps {
     }
 }
 
+/// What the return addresses of a stack mean; none of what is no code of the process, nor if it has
+/// ended.
+#[must_use]
+pub fn frames(process: ProcessId, addresses: &[u64]) -> Vec<Frame> {
+    let maps = MemoryMaps::of(process);
+    // The kernel follows frame pointers: where code has none, what it finds is no code.
+    let mapped = addresses.iter().map_while(|address| maps.frame(*address));
+    let named = mapped.map(|frame| match frame {
+        Frame::Address(address) => compiled(process, address).unwrap_or(frame),
+        known => known,
+    });
+    named.collect()
+}
+
 /// `start-end perms offset device inode path` (`show_map_vma`, fs/proc/task_mmu.c).
 fn mapping(line: &str, root: &str) -> Option<Mapping> {
     let mut fields = line.splitn(6, ' ');
@@ -83,8 +97,7 @@ fn same_files(pid: u32) -> bool {
 }
 
 /// The name that a run-time compiler left for an address in `/tmp/perf-PID.map`.
-#[must_use]
-pub fn compiled(process: ProcessId, address: u64) -> Option<Frame> {
+fn compiled(process: ProcessId, address: u64) -> Option<Frame> {
     let pid = process.pid;
     let text = fs::read_to_string(format!("/proc/{pid}/root/tmp/perf-{pid}.map")).ok()?;
     perf_name(&text, address).map(|name| Frame::Named { name: name.into(), module: None })

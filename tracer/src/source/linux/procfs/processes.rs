@@ -34,39 +34,46 @@ pub fn all() -> Vec<(ProcessId, ProcessFacts)> {
     pids().into_iter().filter_map(facts).collect()
 }
 
-/// What is known of a process; `None` if there is none with that pid.
+/// What is known of a process; `None` if there is none with that pid. It may hang for as long as the
+/// process likes: see [`command_line`].
 #[must_use]
 pub fn facts(pid: u32) -> Option<(ProcessId, ProcessFacts)> {
+    let (id, facts) = facts_without_command_line(pid)?;
+    Some((id, ProcessFacts { cmdline: command_line(pid), ..facts }))
+}
+
+/// The same without the command line: all of it is the kernel's own memory and read at once.
+#[must_use]
+pub fn facts_without_command_line(pid: u32) -> Option<(ProcessId, ProcessFacts)> {
     let stat = read_stat(pid)?;
     let id = ProcessId { pid, started_ticks: stat.started_ticks };
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let facts = ProcessFacts {
         comm: stat.comm.into(),
         exe: link(pid, "exe").map(Arc::from),
-        cmdline: read_cmdline(pid).map(Arc::from),
         uid: parse_uid(&status),
         ppid: (stat.ppid != 0).then_some(stat.ppid),
         netns: link(pid, "ns/net").and_then(|link| parse_netns(&link)),
         ..ProcessFacts::default()
     };
-    Some((id, placed(facts, place(pid))))
+    Some((id, placed(facts, cgroup_path(pid))))
 }
 
 /// Adds to what the probes tell of a process what only /proc knows, while it lives.
 #[must_use]
 pub fn complete(process: ProcessId, facts: ProcessFacts) -> ProcessFacts {
-    let (exe, place) = (link(process.pid, "exe"), place(process.pid));
+    let (exe, path) = (link(process.pid, "exe"), cgroup_path(process.pid));
     if id(process.pid) != Some(process) {
         return facts; // It has ended, and the pid may be another's.
     }
-    placed(ProcessFacts { exe: exe.map(Arc::from), ..facts }, place)
+    placed(ProcessFacts { exe: exe.map(Arc::from), ..facts }, path)
 }
 
 fn placed(facts: ProcessFacts, CgroupPath { cgroup, container, service }: CgroupPath) -> ProcessFacts {
     ProcessFacts { cgroup, container, service, ..facts }
 }
 
-fn place(pid: u32) -> CgroupPath {
+fn cgroup_path(pid: u32) -> CgroupPath {
     fs::read_to_string(format!("/proc/{pid}/cgroup"))
         .map_or_else(|_| CgroupPath::default(), |text| CgroupPath::parse(&text))
 }
@@ -81,11 +88,14 @@ fn read_stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-fn read_cmdline(pid: u32) -> Option<String> {
+/// A process's command line, which lies in its own memory: reading it takes the memory's lock and
+/// may fault (`get_mm_cmdline`, fs/proc/base.c), and hangs if the process arranges for that.
+#[must_use]
+pub fn command_line(pid: u32) -> Option<Arc<str>> {
     let file = File::open(format!("/proc/{pid}/cmdline")).ok()?;
     let mut bytes = Vec::new();
     file.take(CMDLINE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-    join_arguments(&bytes)
+    join_arguments(&bytes).map(Arc::from)
 }
 
 /// A link below `/proc/PID`; kernel threads have no `exe`, others hide theirs.

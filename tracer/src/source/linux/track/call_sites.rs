@@ -1,67 +1,144 @@
 //! Call sites: what the return addresses of a stack mean, found out while its process lives.
+//!
+//! The kernel's own are named at once, for they say which module to charge. Those of a process are
+//! looked up by a worker: `/proc/PID/maps` takes the process's memory lock, and what a run-time
+//! compiler says of its code is a file of the process's own.
 
-use crate::event::{EventKind, Frame, OwnerId, ProcessId, SiteId};
-use crate::source::linux::bpf::wire;
+use super::{Context, Tracker};
+use crate::event::{Acquired, Event, EventKind, Frame, Incomplete, OwnerId, SiteId};
+use crate::source::linux::bpf::wire::{self, Record};
 use crate::source::linux::kernel::kallsyms::{self, Kallsyms};
-use crate::source::linux::procfs::memory_maps::{self, MemoryMaps};
-use portleak_ebpf::{FRAMES_MAX, OwnerKey, SiteRecord};
+use crate::source::worker::{Limits, Outcome, Worker};
+use portleak_ebpf::{Hold, SiteRecord};
 use rustc_hash::FxHashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// Sites of the kernel whose module is kept; holds from others are the kernel's as a whole.
 const KERNEL_SITES_MAX: usize = 16_384;
+const LIMITS: Limits = Limits { queue_max: 4_096, deadline_ns: 1_000_000_000 };
 
 /// What is known of call sites.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CallSites {
     kernel: Kallsyms,
     modules: FxHashMap<u64, Option<Arc<str>>>,
+    frames: Worker<Stack, Vec<Frame>>,
+    missed: u64,
+}
+
+/// A stack whose frames are being looked up.
+#[derive(Clone, Debug)]
+struct Stack {
+    at_ns: u64,
+    site: SiteId,
+    addresses: Vec<u64>,
+}
+
+impl Default for CallSites {
+    fn default() -> Self {
+        Self {
+            kernel: Kallsyms::default(),
+            modules: FxHashMap::default(),
+            frames: Worker::new("call sites", LIMITS),
+            missed: 0,
+        }
+    }
+}
+
+impl Tracker for CallSites {
+    fn on_record(&mut self, record: &Record, event: &mut Option<EventKind>, cx: &mut Context<'_>) {
+        match (record, event) {
+            (Record::Site(site), event) => *event = self.learn(site, cx),
+            (Record::Hold(record), Some(EventKind::Acquired(acquired))) => {
+                self.charge(&mut acquired.owner, record.hold.site);
+            }
+            (Record::Hold(record), Some(EventKind::Failed(failed))) => {
+                self.charge(&mut failed.owner, record.hold.site);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_confirmed(&mut self, hold: &Hold, acquired: &mut Acquired, _: &mut Context<'_>) {
+        self.charge(&mut acquired.owner, hold.site);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        while let Some(outcome) = self.frames.poll(cx.now_ns) {
+            self.emit(outcome, cx);
+        }
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        for outcome in self.frames.finish(cx.patience()) {
+            self.emit(outcome, cx);
+        }
+    }
+
+    fn incomplete(&self) -> Option<Incomplete> {
+        (self.missed > 0).then(|| Incomplete {
+            what: "call sites that could not be looked up in time".to_owned(),
+            count: self.missed,
+            remedy: "look for processes whose /proc/PID/maps or perf map cannot be read".to_owned(),
+        })
+    }
 }
 
 impl CallSites {
-    /// A site that the probes tell of. `None` when its number is none.
-    pub fn learn(&mut self, record: &SiteRecord) -> Option<EventKind> {
+    /// What a record says of a site, if that is known at once. A site's number is never 0.
+    fn learn(&mut self, record: &SiteRecord, cx: &mut Context<'_>) -> Option<EventKind> {
         let id = SiteId(NonZeroU64::new(record.header.cookie)?);
-        let count = usize::try_from(record.count).unwrap_or(FRAMES_MAX).min(FRAMES_MAX);
-        let addresses = &record.frames[..count];
-        let frames = if record.owner.pid == 0 {
-            self.kernel_frames(record.header.cookie, addresses)
-        } else {
-            user_frames(&record.owner, addresses)
-        };
-        Some(EventKind::Site { id, frames: frames.into() })
+        let addresses = wire::addresses(record);
+        if record.owner.pid == 0 {
+            return Some(EventKind::Site { id, frames: self.kernel_frames(id, addresses).into() });
+        }
+        let stack = Stack { at_ns: record.header.at_ns, site: id, addresses: addresses.to_vec() };
+        let (process, queries) = (wire::process(&record.owner), Arc::clone(cx.queries));
+        let wanted = stack.addresses.clone();
+        match self.frames.submit(stack, move || queries.frames(process, &wanted)) {
+            Ok(()) => None,
+            Err(_) => {
+                self.missed += 1;
+                Some(EventKind::Site { id, frames: unnamed(addresses) })
+            }
+        }
     }
 
-    /// Charges the kernel's module instead of the kernel as a whole, if the site tells it.
-    pub fn charge(&self, owner: &mut OwnerId, site: u64) {
+    fn emit(&mut self, outcome: Outcome<Stack, Vec<Frame>>, cx: &mut Context<'_>) {
+        let (stack, frames) = match outcome {
+            Outcome::Done(stack, frames) if !frames.is_empty() => (stack, frames.into()),
+            Outcome::Done(stack, _) => {
+                let frames = unnamed(&stack.addresses);
+                (stack, frames)
+            }
+            Outcome::Missed(stack) => {
+                self.missed += 1;
+                let frames = unnamed(&stack.addresses);
+                (stack, frames)
+            }
+        };
+        let kind = EventKind::Site { id: stack.site, frames };
+        cx.events.push(Event { at_ns: stack.at_ns, kind });
+    }
+
+    /// Charges the kernel's module instead of the kernel as a whole, if the site says which.
+    fn charge(&self, owner: &mut OwnerId, site: u64) {
         if let OwnerId::System { module, .. } = owner {
             *module = self.modules.get(&site).cloned().flatten();
         }
     }
 
-    fn kernel_frames(&mut self, site: u64, addresses: &[u64]) -> Vec<Frame> {
+    fn kernel_frames(&mut self, site: SiteId, addresses: &[u64]) -> Vec<Frame> {
         self.kernel.refresh();
         let frames: Vec<_> = addresses.iter().map(|address| self.kernel.frame(*address)).collect();
         if self.modules.len() < KERNEL_SITES_MAX {
-            self.modules.insert(site, kallsyms::module(&frames));
+            self.modules.insert(site.0.get(), kallsyms::module(&frames));
         }
         frames
     }
 }
 
-fn user_frames(owner: &OwnerKey, addresses: &[u64]) -> Vec<Frame> {
-    let process = wire::process(owner);
-    let maps = MemoryMaps::of(process);
-    // The kernel follows frame pointers: where code has none, what it finds is no code.
-    let mapped = addresses.iter().map_while(|address| maps.frame(*address));
-    let frames: Vec<_> = mapped.map(|frame| compiled(process, frame)).collect();
-    if frames.is_empty() { addresses.iter().copied().map(Frame::Address).collect() } else { frames }
-}
-
-fn compiled(process: ProcessId, frame: Frame) -> Frame {
-    match frame {
-        Frame::Address(address) => memory_maps::compiled(process, address).unwrap_or(frame),
-        known => known,
-    }
+fn unnamed(addresses: &[u64]) -> Arc<[Frame]> {
+    addresses.iter().copied().map(Frame::Address).collect()
 }

@@ -1,73 +1,115 @@
 //! UDP ports of the kernel's own sockets (tunnels and the like).
 //!
 //! Their acquisition is seen, their release only by a function probe: no descriptor is closed, and
-//! no tracepoint tells of it. There are few of them, so they are looked up from time to time.
+//! no tracepoint shows it. There are few of them, so a worker lists them from time to time.
 
-use crate::event::{Event, EventKind, HoldId, NetNs, Protocol};
-use crate::source::linux::bpf::ledger::Ledger;
-use crate::source::linux::kernel::netns;
-use crate::source::linux::track::pending_ports;
-use portleak_ebpf::{HoldRecord, kind};
+use super::{Context, Tracker};
+use crate::event::{EventKind, HoldId, Incomplete, NetNs, Protocol};
+use crate::source::linux::bpf::wire::Record;
+use crate::source::linux::system::PortList;
+use crate::source::worker::{Limits, Outcome, Worker};
+use portleak_ebpf::{HoldRecord, kind, protocol};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
 
-/// How often they are looked up.
+/// How often they are listed.
 const EVERY_NS: u64 = 5_000_000_000;
+const LIMITS: Limits = Limits { queue_max: 256, deadline_ns: 5_000_000_000 };
 
 /// Those that are held, by namespace.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct KernelUdp {
-    /// Whether they have to be looked up, for want of a function probe.
+    /// Whether they have to be listed, for want of a function probe.
     wanted: bool,
     held: FxHashMap<NetNs, FxHashSet<u64>>,
-    looked_ns: u64,
+    /// About the sockets of a namespace that were held when their list was asked for.
+    worker: Worker<(NetNs, FxHashSet<u64>), PortList>,
+    listed_ns: u64,
+    missed: u64,
+}
+
+impl Tracker for KernelUdp {
+    fn on_record(&mut self, record: &Record, _: &mut Option<EventKind>, _: &mut Context<'_>) {
+        if let Record::Hold(record) = record
+            && self.wanted
+            && is_acquired_by_kernel(record)
+        {
+            self.held.entry(NetNs(record.hold.netns)).or_default().insert(record.header.cookie);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        while let Some(outcome) = self.worker.poll(cx.now_ns) {
+            self.release_missing(outcome, cx);
+        }
+        if !self.held.is_empty() && cx.now_ns >= self.listed_ns + EVERY_NS {
+            self.list(cx);
+        }
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        for outcome in self.worker.finish(cx.patience()) {
+            self.release_missing(outcome, cx);
+        }
+    }
+
+    fn incomplete(&self) -> Option<Incomplete> {
+        (self.missed > 0).then(|| Incomplete {
+            what: "lists of the kernel's own UDP sockets that did not come in time".to_owned(),
+            count: self.missed,
+            remedy: "repeat the trace; their releases may be missing in this one".to_owned(),
+        })
+    }
+}
+
+fn is_acquired_by_kernel(record: &HoldRecord) -> bool {
+    record.header.kind == kind::ACQUIRED
+        && record.hold.protocol == protocol::UDP
+        && record.hold.owner.system_netns != 0
 }
 
 impl KernelUdp {
-    /// To be looked up, or not.
+    /// To be listed, or not.
     #[must_use]
     pub fn new(wanted: bool) -> Self {
-        Self { wanted, ..Self::default() }
+        let worker = Worker::new("kernel UDP", LIMITS);
+        Self { wanted, held: FxHashMap::default(), worker, listed_ns: 0, missed: 0 }
     }
 
-    /// Takes note of a hold, if it is one of these.
-    pub fn notice(&mut self, record: &HoldRecord) {
-        let hold = &record.hold;
-        if self.wanted
-            && record.header.kind == kind::ACQUIRED
-            && hold.protocol == 17
-            && hold.owner.system_netns != 0
-        {
-            self.held.entry(NetNs(hold.netns)).or_default().insert(record.header.cookie);
+    fn list(&mut self, cx: &mut Context<'_>) {
+        self.listed_ns = cx.now_ns;
+        for (&netns, cookies) in &self.held {
+            let queries = Arc::clone(cx.queries);
+            let job = move || queries.ports(netns, &[], Protocol::Udp);
+            self.missed += u64::from(self.worker.submit((netns, cookies.clone()), job).is_err());
         }
     }
 
-    /// Tells which have gone, if it is time to look.
-    pub fn look(&mut self, now_ns: u64, ledger: &mut Ledger, events: &mut Vec<Event>) {
-        if self.held.is_empty() || now_ns < self.looked_ns + EVERY_NS {
-            return;
+    /// Releases those that are not listed any more.
+    fn release_missing(&mut self, outcome: Outcome<(NetNs, FxHashSet<u64>), PortList>, cx: &mut Context<'_>) {
+        let ((netns, asked), live) = match outcome {
+            Outcome::Done(about, PortList::Listed(live)) => (about, live),
+            // With a namespace its sockets have ended.
+            Outcome::Done(about, PortList::Gone) => (about, FxHashMap::default()),
+            Outcome::Done(_, PortList::Unreadable) => return,
+            Outcome::Missed(_) => {
+                self.missed += 1;
+                return;
+            }
+        };
+        let gone: Vec<u64> = asked.into_iter().filter(|cookie| !live.contains_key(cookie)).collect();
+        for cookie in &gone {
+            if let Some(hold) = cx.ledger.hold(*cookie)
+                && cx.ledger.release(*cookie, &hold)
+            {
+                cx.emit(EventKind::Released { hold: HoldId(*cookie) });
+            }
         }
-        self.looked_ns = now_ns;
-        self.held.retain(|&netns, cookies| {
-            // A namespace that is not found has ended, and its sockets with it.
-            let live = netns::find(netns, std::iter::empty()).map_or_else(
-                || Some(FxHashMap::default()),
-                |namespace| pending_ports::ports(&namespace, Protocol::Udp),
-            );
-            let Some(live) = live else {
-                return true;
-            };
-            cookies.retain(|cookie| live.contains_key(cookie) || !gone(*cookie, now_ns, ledger, events));
-            !cookies.is_empty()
-        });
+        if let Some(held) = self.held.get_mut(&netns) {
+            gone.iter().for_each(|cookie| _ = held.remove(cookie));
+            if held.is_empty() {
+                self.held.remove(&netns);
+            }
+        }
     }
-}
-
-/// Takes one out that is not listed any more. Always true.
-fn gone(cookie: u64, now_ns: u64, ledger: &mut Ledger, events: &mut Vec<Event>) -> bool {
-    if let Some(hold) = ledger.hold(cookie)
-        && ledger.release(cookie, &hold)
-    {
-        events.push(Event { at_ns: now_ns, kind: EventKind::Released { hold: HoldId(cookie) } });
-    }
-    true
 }

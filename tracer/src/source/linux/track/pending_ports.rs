@@ -3,22 +3,23 @@
 //! A `connect()` or `listen()` is seen before the kernel chooses the port. TCP shows the number at
 //! the socket's next change of state, which for a connection is a round trip later and for a
 //! listener may be never. UDP shows nothing more until the socket is closed, not even that there
-//! was no port to be had (`EAGAIN`). So after a while the namespace's sockets are listed.
+//! was no port to be had (`EAGAIN`). So after a while a worker lists the namespace's sockets.
 
-use crate::event::{Event, EventKind, Failed, FailureCode, HoldId, NetNs, Protocol};
+use super::{Context, Tracker};
+use crate::event::{EventKind, Failed, FailureCode, HoldId, Incomplete, NetNs, Protocol};
 use crate::source::linux::bpf::ledger::Ledger;
-use crate::source::linux::bpf::wire;
-use crate::source::linux::kernel::netns::{self, Namespace};
-use crate::source::linux::kernel::sock_diag;
-use portleak_ebpf::{Hold, HoldRecord, flag};
+use crate::source::linux::bpf::wire::{self, Record};
+use crate::source::linux::system::PortList;
+use crate::source::worker::{Limits, Outcome, Worker};
+use portleak_ebpf::{Header, Hold, HoldRecord, flag, kind, protocol};
 use rustc_hash::FxHashMap;
+use std::sync::Arc;
 
-/// `IPPROTO_TCP`.
-const TCP: u8 = 6;
 const MILLISECOND_NS: u64 = 1_000_000;
+const LIMITS: Limits = Limits { queue_max: 256, deadline_ns: 5_000 * MILLISECOND_NS };
 
-/// How patient to be with a protocol.
-struct Patience {
+/// When to list a protocol's sockets.
+struct Schedule {
     protocol: Protocol,
     /// How old a hold must be before it is looked for.
     settled_ns: u64,
@@ -27,9 +28,9 @@ struct Patience {
 }
 
 /// UDP soon, for a failure hides there; TCP for the number only, and there may be many sockets.
-const PATIENCE: [Patience; 2] = [
-    Patience { protocol: Protocol::Udp, settled_ns: 50 * MILLISECOND_NS, every_ns: 200 * MILLISECOND_NS },
-    Patience {
+const SCHEDULES: [Schedule; 2] = [
+    Schedule { protocol: Protocol::Udp, settled_ns: 50 * MILLISECOND_NS, every_ns: 200 * MILLISECOND_NS },
+    Schedule {
         protocol: Protocol::Tcp,
         settled_ns: 1_000 * MILLISECOND_NS,
         every_ns: 5_000 * MILLISECOND_NS,
@@ -44,51 +45,96 @@ struct Pending {
     pid: u32,
 }
 
-/// All that were announced and not settled.
-#[derive(Debug, Default)]
-pub struct PendingPorts {
-    pending: [FxHashMap<u64, Pending>; PATIENCE.len()],
-    looked_ns: [u64; PATIENCE.len()],
+/// The holds of one namespace whose ports are being looked up.
+#[derive(Debug)]
+struct Batch {
+    which: usize,
+    holds: Vec<(u64, Pending)>,
 }
 
-impl PendingPorts {
-    /// A hold was announced.
-    pub fn announce(&mut self, record: &HoldRecord) {
-        let (hold, at_ns) = (&record.hold, record.header.at_ns);
-        let pending = Pending { at_ns, netns: NetNs(hold.netns), pid: hold.owner.pid };
-        let [udp, tcp] = &mut self.pending;
-        let group = if hold.protocol == 17 { udp } else { tcp };
-        group.insert(record.header.cookie, pending);
-    }
+/// All that were announced and whose port is not known.
+#[derive(Debug)]
+pub struct PendingPorts {
+    pending: [FxHashMap<u64, Pending>; SCHEDULES.len()],
+    listed_ns: [u64; SCHEDULES.len()],
+    worker: Worker<Batch, PortList>,
+    missed: u64,
+}
 
-    /// The probes know more of it by now.
-    pub fn settle(&mut self, cookie: u64) {
-        for group in &mut self.pending {
-            if !group.is_empty() {
-                group.remove(&cookie);
+impl Default for PendingPorts {
+    fn default() -> Self {
+        let worker = Worker::new("pending ports", LIMITS);
+        Self { pending: Default::default(), listed_ns: Default::default(), worker, missed: 0 }
+    }
+}
+
+impl Tracker for PendingPorts {
+    fn on_record(&mut self, record: &Record, event: &mut Option<EventKind>, _: &mut Context<'_>) {
+        match (record, event) {
+            (Record::Hold(record), Some(EventKind::Acquired(acquired))) if acquired.port.is_none() => {
+                self.announce(record);
             }
+            (Record::Hold(record), Some(EventKind::Failed(_))) => self.resolve(record.header.cookie),
+            (Record::Short(header), _) if shows_port_or_end(header) => self.resolve(header.cookie),
+            _ => {}
         }
     }
 
-    /// Looks for the ports, where it is time, and tells what became of the holds.
-    pub fn look(&mut self, now_ns: u64, ledger: &mut Ledger, events: &mut Vec<Event>) {
-        for (which, patience) in PATIENCE.iter().enumerate() {
-            if self.pending[which].is_empty() || now_ns < self.looked_ns[which] + patience.every_ns {
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        while let Some(outcome) = self.worker.poll(cx.now_ns) {
+            self.conclude(outcome, cx);
+        }
+        self.look_up(cx);
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        self.look_up(cx);
+        for outcome in self.worker.finish(cx.patience()) {
+            self.conclude(outcome, cx);
+        }
+    }
+
+    fn incomplete(&self) -> Option<Incomplete> {
+        (self.missed > 0).then(|| Incomplete {
+            what: "lists of sockets, for ports that are not known yet, that did not come in time".to_owned(),
+            count: self.missed,
+            remedy: "repeat the trace; `portleak doctor` shows what is slow here".to_owned(),
+        })
+    }
+}
+
+/// Whether the probes know more of a hold by now.
+fn shows_port_or_end(header: &Header) -> bool {
+    header.port != 0 || header.kind == kind::RELEASED
+}
+
+impl PendingPorts {
+    fn announce(&mut self, record: &HoldRecord) {
+        let (hold, at_ns) = (&record.hold, record.header.at_ns);
+        let pending = Pending { at_ns, netns: NetNs(hold.netns), pid: hold.owner.pid };
+        let [udp, tcp] = &mut self.pending;
+        let group = if hold.protocol == protocol::UDP { udp } else { tcp };
+        group.insert(record.header.cookie, pending);
+    }
+
+    fn resolve(&mut self, cookie: u64) {
+        for group in self.pending.iter_mut().filter(|group| !group.is_empty()) {
+            group.remove(&cookie);
+        }
+    }
+
+    /// Has the ports looked up, where it is time.
+    fn look_up(&mut self, cx: &mut Context<'_>) {
+        for (which, schedule) in SCHEDULES.iter().enumerate() {
+            if self.pending[which].is_empty() || cx.now_ns < self.listed_ns[which] + schedule.every_ns {
                 continue;
             }
-            self.looked_ns[which] = now_ns;
-            for (netns, group) in self.settled(which, now_ns.saturating_sub(patience.settled_ns)) {
-                let pids = group.iter().map(|(_, pending)| pending.pid);
-                // A namespace that cannot be entered stays unsettled: held, port unknown.
-                let ports =
-                    netns::find(netns, pids).and_then(|namespace| ports(&namespace, patience.protocol));
-                for (cookie, pending) in ports.iter().flat_map(|_| &group) {
-                    self.pending[which].remove(cookie);
-                    let port = ports.as_ref().and_then(|ports| ports.get(cookie).copied());
-                    let kind = still_open(*cookie, pending, ledger)
-                        .and_then(|hold| conclude(*cookie, &hold, port, ledger));
-                    events.extend(kind.map(|kind| Event { at_ns: now_ns, kind }));
-                }
+            self.listed_ns[which] = cx.now_ns;
+            for (netns, holds) in self.settled(which, cx.now_ns.saturating_sub(schedule.settled_ns)) {
+                let pids: Vec<u32> = holds.iter().map(|(_, pending)| pending.pid).collect();
+                let (queries, protocol) = (Arc::clone(cx.queries), schedule.protocol);
+                let job = move || queries.ports(netns, &pids, protocol);
+                self.missed += u64::from(self.worker.submit(Batch { which, holds }, job).is_err());
             }
         }
     }
@@ -102,6 +148,30 @@ impl PendingPorts {
         }
         by_netns
     }
+
+    /// What a list says of the holds that it was made for. Where there is none, they stay as they
+    /// are: held, port unknown.
+    fn conclude(&mut self, outcome: Outcome<Batch, PortList>, cx: &mut Context<'_>) {
+        let (batch, ports) = match outcome {
+            Outcome::Done(batch, PortList::Listed(ports)) => (batch, ports),
+            Outcome::Done(_, PortList::Gone | PortList::Unreadable) => return,
+            Outcome::Missed(_) => {
+                self.missed += 1;
+                return;
+            }
+        };
+        for (cookie, announced) in batch.holds {
+            let group = &mut self.pending[batch.which];
+            if group.get(&cookie).is_some_and(|pending| pending.at_ns == announced.at_ns) {
+                group.remove(&cookie);
+            }
+            let kind = still_open(cookie, &announced, cx.ledger)
+                .and_then(|hold| resolved(cookie, &hold, ports.get(&cookie).copied(), cx.ledger));
+            if let Some(kind) = kind {
+                cx.emit(kind);
+            }
+        }
+    }
 }
 
 /// The hold as it was announced, if nothing more is known of it yet. The socket may have another
@@ -112,19 +182,19 @@ fn still_open(cookie: u64, pending: &Pending, ledger: &Ledger) -> Option<Hold> {
 }
 
 /// What the list says of a hold.
-fn conclude(cookie: u64, hold: &Hold, port: Option<u16>, ledger: &mut Ledger) -> Option<EventKind> {
+fn resolved(cookie: u64, hold: &Hold, port: Option<u16>, ledger: &mut Ledger) -> Option<EventKind> {
     match port {
         Some(port) => {
             ledger.learn(cookie, port);
             Some(EventKind::PortLearnt { hold: HoldId(cookie), port })
         }
-        // What became of a TCP socket that is not listed, its tracepoints tell.
-        None if hold.protocol == TCP => None,
+        // What became of a TCP socket that is not listed, its tracepoints show.
+        None if hold.protocol == protocol::TCP => None,
         None => retract(cookie, hold, ledger),
     }
 }
 
-/// A UDP socket is not listed: it has no port, unless it was closed meanwhile, which the probes tell.
+/// A UDP socket is not listed: it has no port, unless it was closed meanwhile, which the probes show.
 fn retract(cookie: u64, hold: &Hold, ledger: &mut Ledger) -> Option<EventKind> {
     let announced = wire::acquired(HoldId(cookie), hold, 0).ok()?;
     ledger.retract(cookie, hold).then(|| {
@@ -137,10 +207,4 @@ fn retract(cookie: u64, hold: &Hold, ledger: &mut Ledger) -> Option<EventKind> {
             retracts: Some(announced.hold),
         })
     })
-}
-
-/// The local ports of a namespace's sockets, by cookie.
-pub(crate) fn ports(namespace: &Namespace, protocol: Protocol) -> Option<FxHashMap<u64, u16>> {
-    let dump = netns::within(namespace, || sock_diag::dump(&[protocol])).ok()?.ok()?;
-    Some(dump.rows.into_iter().map(|row| (row.cookie, row.local_port)).collect())
 }

@@ -1,56 +1,64 @@
 //! Sends that find no port, where no function probe shows them.
 //!
 //! One hook shows them, after every send of the whole machine: some 50 ns each, a tenth of what a
-//! small TCP send costs. So it is attached only while UDP ports are few somewhere: the probes count
-//! them and wake us, and from time to time they are counted anew.
+//! small TCP send costs. So it is attached only while few UDP ports are left somewhere: the probes
+//! count them and wake us, and from time to time they are counted again.
 
+use super::{Context, Tracker};
+use crate::event::EventKind;
 use crate::source::linux::bpf::ledger::Ledger;
-use crate::source::linux::bpf::probes::{Probes, SENDS};
-use portleak_ebpf::{Hold, pool_low_from};
+use crate::source::linux::bpf::probes::SENDS;
+use crate::source::linux::bpf::wire::Record;
+use portleak_ebpf::{Hold, kind, pool_low_from, protocol};
 use rustc_hash::FxHashMap;
 
-/// How often, while it is attached, we look whether it still has to be.
+/// How often, while the hook is attached, the ports are counted again.
 const EVERY_NS: u64 = 10_000_000_000;
-/// `IPPROTO_UDP`.
-const UDP: u8 = 17;
 
-/// Whether the hook is attached, and when that was last weighed.
+/// Whether the hook is attached, and when the ports were last counted.
 #[derive(Debug, Default)]
 pub struct UdpSendHook {
     attached: bool,
-    weighed_ns: u64,
+    /// `None` before the first poll: a pool may be low from the start.
+    counted_ns: Option<u64>,
+}
+
+impl Tracker for UdpSendHook {
+    fn on_record(&mut self, record: &Record, _: &mut Option<EventKind>, cx: &mut Context<'_>) {
+        if let Record::Short(header) = record
+            && header.kind == kind::POOL_LOW
+        {
+            self.attach_if_low(header.at_ns, cx);
+        }
+    }
+
+    /// Detaches the hook when enough ports are free again.
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        match self.counted_ns {
+            None => self.attach_if_low(cx.now_ns, cx),
+            Some(counted_ns) if self.attached && cx.now_ns >= counted_ns + EVERY_NS => {
+                self.counted_ns = Some(cx.now_ns);
+                if !recount(cx.ledger) {
+                    cx.system.watch_sends(false);
+                    self.attached = false;
+                    cx.ledger.set_crowded(false);
+                }
+            }
+            Some(_) => {}
+        }
+    }
 }
 
 impl UdpSendHook {
-    /// The probes say so, or it may be so from the start.
-    pub fn told(&mut self, now_ns: u64, ledger: &mut Ledger, probes: &mut Probes) {
-        if !probes.has(SENDS) {
-            return; // It is not needed, or not to be had.
+    fn attach_if_low(&mut self, now_ns: u64, cx: &mut Context<'_>) {
+        self.counted_ns = Some(now_ns);
+        if !cx.system.has_hook(SENDS) {
+            return; // It is not needed, or the kernel refuses it.
         }
-        if recount(ledger) {
-            self.attach(now_ns, probes);
+        if recount(cx.ledger) {
+            self.attached = self.attached || cx.system.watch_sends(true);
         } else {
-            ledger.set_crowded(false);
-        }
-    }
-
-    fn attach(&mut self, now_ns: u64, probes: &mut Probes) {
-        self.weighed_ns = now_ns;
-        if !self.attached {
-            self.attached = probes.watch_sends(true);
-        }
-    }
-
-    /// Detaches the hook when there is room again, if it is time to look.
-    pub fn look(&mut self, now_ns: u64, ledger: &mut Ledger, probes: &mut Probes) {
-        if !self.attached || now_ns < self.weighed_ns + EVERY_NS {
-            return;
-        }
-        self.weighed_ns = now_ns;
-        if !recount(ledger) {
-            probes.watch_sends(false);
-            self.attached = false;
-            ledger.set_crowded(false);
+            cx.ledger.set_crowded(false);
         }
     }
 }
@@ -75,7 +83,7 @@ struct Pool {
 
 fn count<'a>(holds: impl Iterator<Item = &'a Hold>) -> FxHashMap<u32, Pool> {
     let mut pools: FxHashMap<u32, Pool> = FxHashMap::default();
-    for hold in holds.filter(|hold| hold.protocol == UDP) {
+    for hold in holds.filter(|hold| hold.protocol == protocol::UDP) {
         let pool = pools.entry(hold.netns).or_default();
         pool.held += 1;
         // Of the latest that is seen: a range may have been changed.
@@ -98,7 +106,7 @@ mod tests {
     #[test]
     fn udp_is_counted_by_namespace() {
         let hold = |protocol, netns| Hold { protocol, netns, range_low: 1, range_high: 9, ..Hold::default() };
-        let holds = [hold(UDP, 7), hold(6, 7), hold(UDP, 8), hold(UDP, 7)];
+        let holds = [hold(protocol::UDP, 7), hold(6, 7), hold(protocol::UDP, 8), hold(protocol::UDP, 7)];
         let counted = count(holds.iter());
         assert_eq!(counted.len(), 2);
         assert_eq!(counted[&7], Pool { held: 2, usable: 9 });

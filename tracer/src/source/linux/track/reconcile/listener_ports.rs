@@ -4,7 +4,7 @@
 //! that did once the listener is closed, so the listener must be remembered.
 
 use crate::event::{Acquired, Protocol, SocketState};
-use portleak_ebpf::{Header, Hold, HoldRecord, kind, state};
+use portleak_ebpf::{Header, Hold, HoldRecord, kind, protocol, state};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// A TCP socket that may come to listen, or does on a port that is not known yet.
@@ -36,24 +36,24 @@ impl ListenerPorts {
 
     /// The ledger has a hold.
     pub(super) fn holds(&mut self, hold: &Hold) {
-        if hold.protocol == 6 && hold.state == state::LISTEN && hold.port != 0 {
+        if hold.protocol == protocol::TCP && hold.state == state::LISTEN && hold.port != 0 {
             self.ports.insert((hold.netns, hold.port));
         }
     }
 
     /// A record about a hold came.
-    pub(super) fn notice(&mut self, record: &HoldRecord) {
+    pub(super) fn on_hold(&mut self, record: &HoldRecord) {
         let (hold, cookie) = (&record.hold, record.header.cookie);
         let candidate =
             Candidate { netns: hold.netns, port: hold.port, listens: hold.state == state::LISTEN };
         match hold.state {
-            state::BOUND | state::LISTEN if hold.protocol == 6 => self.keep(cookie, candidate),
+            state::BOUND | state::LISTEN if hold.protocol == protocol::TCP => self.keep(cookie, candidate),
             _ => self.forget(cookie),
         }
     }
 
     /// A record came that is all header.
-    pub(super) fn pass(&mut self, header: &Header) {
+    pub(super) fn on_header(&mut self, header: &Header) {
         if self.candidates.is_empty() {
             return;
         }
@@ -76,7 +76,8 @@ impl ListenerPorts {
 
     /// Whether a socket that is no hold may have been accepted.
     pub(super) fn may_be_accepted(&self, hold: &Hold) -> bool {
-        let connection = hold.protocol == 6 && !matches!(hold.state, state::BOUND | state::LISTEN);
+        let connection =
+            hold.protocol == protocol::TCP && !matches!(hold.state, state::BOUND | state::LISTEN);
         connection && (self.incomplete || self.ports.contains(&(hold.netns, hold.port)))
     }
 
@@ -123,10 +124,10 @@ mod tests {
     #[test]
     fn a_listener_is_remembered_after_its_end() {
         let mut listened = ListenerPorts::default();
-        listened.notice(&record(state::BOUND, PORT));
+        listened.on_hold(&record(state::BOUND, PORT));
         assert!(!accepted(&listened));
-        listened.pass(&header(kind::STATE, state::LISTEN, 0));
-        listened.pass(&header(kind::RELEASED, 0, 0));
+        listened.on_header(&header(kind::STATE, state::LISTEN, 0));
+        listened.on_header(&header(kind::RELEASED, 0, 0));
         assert!(accepted(&listened) && listened.candidates.is_empty());
         assert!(!listened.may_be_accepted(&hold(state::BOUND, PORT)), "bound is not accepted");
     }
@@ -134,18 +135,18 @@ mod tests {
     #[test]
     fn a_listener_that_was_not_bound_has_its_port_later() {
         let mut listened = ListenerPorts::default();
-        listened.notice(&record(state::LISTEN, 0));
-        listened.pass(&header(kind::LEARNT, 0, PORT));
+        listened.on_hold(&record(state::LISTEN, 0));
+        listened.on_header(&header(kind::LEARNT, 0, PORT));
         assert!(accepted(&listened));
     }
 
     #[test]
     fn who_binds_and_connects_or_closes_never_listened() {
         let mut listened = ListenerPorts::default();
-        listened.notice(&record(state::BOUND, PORT));
-        listened.notice(&record(state::SYN_SENT, PORT));
-        listened.notice(&record(state::BOUND, PORT));
-        listened.pass(&header(kind::RELEASED, 0, 0));
+        listened.on_hold(&record(state::BOUND, PORT));
+        listened.on_hold(&record(state::SYN_SENT, PORT));
+        listened.on_hold(&record(state::BOUND, PORT));
+        listened.on_header(&header(kind::RELEASED, 0, 0));
         assert!(!accepted(&listened) && listened.candidates.is_empty());
     }
 

@@ -1,4 +1,4 @@
-//! One look at the sockets of some namespaces, and at who holds them.
+//! One scan of the sockets of some namespaces, and of who holds them.
 
 use crate::event::{NetNs, Protocol};
 use crate::source::SourceError;
@@ -11,45 +11,53 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-/// What was seen.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    /// When it began: what was acquired later may be missing in it.
-    pub(super) began_ns: u64,
-    /// How long it took.
-    pub(super) took_ns: u64,
-    /// The inode numbers of all sockets, by cookie; without TIME_WAITs.
-    pub(super) inodes: FxHashMap<u64, u32>,
-    /// Sockets that look like holds.
-    pub(super) ephemeral: Vec<(u64, Hold)>,
-    /// Namespaces of which all is listed.
-    pub(super) complete: FxHashSet<NetNs>,
-    /// Who holds which inode. Asked first: a holder seen may have passed its socket on since, but
-    /// one that is not seen did not have it.
-    pub(super) holders: Holders,
-    /// Whether all processes were asked.
-    pub(super) everyone: bool,
+/// What to scan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanRequest {
+    /// The namespaces whose sockets are listed.
+    pub netns: FxHashSet<NetNs>,
+    /// The processes whose descriptors are read; `None` for all.
+    pub among: Option<BTreeSet<u32>>,
+    /// Those that may keep sockets in io_uring's tables.
+    pub rings: BTreeSet<u32>,
 }
 
-/// Looks into some namespaces and at the descriptors of some processes, or of all; and at what those
-/// with `rings` may keep there.
-pub(super) fn scan(
-    netns: &FxHashSet<NetNs>,
-    descriptors: &Descriptors,
-    among: Option<BTreeSet<u32>>,
-    rings: &BTreeSet<u32>,
-) -> Seen {
-    let mut seen = Seen { began_ns: clock::boot_ns(), everyone: among.is_none(), ..Seen::default() };
-    seen.holders = descriptors.holders(among);
-    seen.holders.add_rings(rings);
+/// What a scan found.
+#[derive(Debug, Default)]
+pub struct ScanResult {
+    /// When it began: what was acquired later may be missing in it.
+    pub began_ns: u64,
+    /// How long it took.
+    pub took_ns: u64,
+    /// The inode numbers of all sockets, by cookie; without TIME_WAITs.
+    pub inodes: FxHashMap<u64, u32>,
+    /// Sockets that look like holds.
+    pub ephemeral: Vec<(u64, Hold)>,
+    /// Namespaces of which all is listed.
+    pub complete: FxHashSet<NetNs>,
+    /// Who holds which inode. Asked first: a holder seen may have passed its socket on since, but
+    /// one that is not seen did not have it.
+    pub holders: Holders,
+    /// Whether all processes were asked.
+    pub everyone: bool,
+}
+
+/// Lists the sockets of some namespaces and the descriptors of some processes, or of all.
+#[must_use]
+pub fn scan(request: &ScanRequest, descriptors: &Descriptors) -> ScanResult {
+    let ScanRequest { netns, among, rings } = request;
+    let mut result =
+        ScanResult { began_ns: clock::boot_ns(), everyone: among.is_none(), ..ScanResult::default() };
+    result.holders = descriptors.holders(among.as_ref());
+    result.holders.add_rings(rings);
     for namespace in netns::all().into_iter().filter(|namespace| netns.contains(&namespace.id)) {
-        // One that cannot be looked into is not complete, and nothing is concluded for it.
+        // One that cannot be entered is not complete, and nothing is concluded for it.
         if let Ok((view, reserved, interrupted)) = view(&namespace) {
-            seen.enter(&view, &reserved, interrupted);
+            result.add(&view, &reserved, interrupted);
         }
     }
-    seen.took_ns = clock::boot_ns() - seen.began_ns;
-    seen
+    result.took_ns = clock::boot_ns() - result.began_ns;
+    result
 }
 
 type Reserved = Vec<RangeInclusive<u16>>;
@@ -63,8 +71,8 @@ fn view(namespace: &Namespace) -> Result<(View, Reserved, bool), SourceError> {
     })?
 }
 
-impl Seen {
-    fn enter(&mut self, view: &View, reserved: &[RangeInclusive<u16>], interrupted: bool) {
+impl ScanResult {
+    fn add(&mut self, view: &View, reserved: &[RangeInclusive<u16>], interrupted: bool) {
         let sockets = view.rows.iter().filter(|row| row.time_wait_ms.is_none());
         self.inodes.extend(sockets.map(|row| (row.cookie, row.inode)));
         if interrupted {
