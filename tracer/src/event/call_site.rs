@@ -10,20 +10,20 @@ pub struct SiteId(pub NonZeroU64);
 /// One frame of a call site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// A place in a file, which is given its name when it is shown: the process may be gone by then.
+    /// A place in a file. It is named when it is shown, so the process need not exist any more.
     File {
         /// The executable or library, as this machine reaches it.
         path: Arc<str>,
         /// Offset in the file.
         offset: u64,
     },
-    /// What the source could name itself: the kernel's functions, code compiled while running.
+    /// A function that the source named: the kernel's, or code compiled at run time.
     Named {
         /// The function.
         name: Arc<str>,
-        /// Where it is, if that says more: a kernel module.
+        /// The kernel module, if it is in one.
         module: Option<Arc<str>>,
     },
-    /// An address of which nothing is known.
+    /// An address that belongs to no known file.
     Address(u64),
 }

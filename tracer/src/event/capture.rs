@@ -1,4 +1,4 @@
-//! What a source can see here, and how to read its times.
+//! What a source can capture on this machine, and how to read its times.
 
 use super::{PoolId, PortRange};
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub struct Hook {
     pub off_because: Option<String>,
 }
 
-/// A feature that does not work here as it should.
+/// A feature that is limited on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Degradation {
     /// What is missing or inexact.
@@ -49,7 +49,7 @@ impl Degradation {
     }
 }
 
-/// Something that could not be found out while tracing.
+/// Something that the trace could not determine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incomplete {
     /// What is missing.
@@ -60,16 +60,16 @@ pub struct Incomplete {
     pub remedy: String,
 }
 
-/// What this machine's settings mean for its ports, and what could be better.
+/// Advice on this machine's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advice {
-    /// What is so, one sentence.
+    /// The fact, one sentence.
     pub says: String,
     /// What to do about it, one sentence.
     pub remedy: String,
 }
 
-/// A question that only a machine itself can answer, and what it answered.
+/// A question that only a test on the machine can answer, and the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The question.
@@ -78,8 +78,8 @@ pub struct Answer {
     pub observed: Option<String>,
 }
 
-/// What a source can see, told before its first event. Recordings begin with it: what is added later
-/// needs a default, so that older ones can still be read.
+/// What a source can capture, known before its first event. Recordings begin with it: a field that is
+/// added later needs a default, so that older recordings can be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capture {
     /// `linux` or `windows`.
@@ -88,7 +88,7 @@ pub struct Capture {
     pub kernel: String,
     /// Every hook, on or off.
     pub hooks: Vec<Hook>,
-    /// Everything that is inexact here.
+    /// Every limited feature.
     pub degraded: Vec<Degradation>,
     /// How to read the events' times.
     pub clock: Clock,
@@ -99,7 +99,7 @@ pub struct Capture {
     pub pools: BTreeMap<PoolId, PortRange>,
 }
 
-/// A map whose keys are no texts, as a list of pairs.
+/// A map as a list of pairs: JSON keys must be texts.
 mod pairs {
     use super::{BTreeMap, PoolId, PortRange};
     use serde::{Deserialize, Deserializer, Serializer};

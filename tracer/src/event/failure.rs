@@ -3,7 +3,7 @@
 use super::{HoldId, OwnerId, PoolId};
 use std::net::{IpAddr, SocketAddr};
 
-/// Why no port could be had.
+/// The error of an allocation that found no free port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FailureCode {
     /// `connect()` found no port for the destination.
@@ -17,7 +17,7 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
-    /// The name users know it by.
+    /// Its usual name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -28,7 +28,7 @@ impl FailureCode {
         }
     }
 
-    /// The kernel's own number for it, where that is what users meet: Windows' NTSTATUS.
+    /// The kernel's number for it, if that is what users see: Windows' NTSTATUS.
     #[must_use]
     pub fn status(self) -> Option<u32> {
         match self {
@@ -38,7 +38,7 @@ impl FailureCode {
     }
 }
 
-/// An allocation failed for want of ports.
+/// An allocation failed because no port was free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
     /// The victim.

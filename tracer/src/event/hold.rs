@@ -20,9 +20,9 @@ pub enum SocketState {
     SynSent,
     /// Connected (for UDP: has a default destination).
     Connected,
-    /// The peer has closed, this side has not: the classic leak when it lasts.
+    /// The peer has closed, this side has not. The most common leak if it lasts.
     CloseWait,
-    /// This side has closed and the connection is on its way out (FIN_WAIT, CLOSING, LAST_ACK).
+    /// This side has closed; the connection is being closed (FIN_WAIT, CLOSING, LAST_ACK).
     Closing,
 }
 
@@ -35,32 +35,32 @@ pub struct Acquired {
     pub owner: OwnerId,
     /// From which pool.
     pub pool: PoolId,
-    /// The pool's range at that instant, where the source knows it.
+    /// The pool's range at that instant, if the source knows it.
     pub range: Option<PortRange>,
     /// Whether it was held before tracing began: its age is unknown.
     pub pre_existing: bool,
     /// The local address, unspecified (`0.0.0.0`, `::`) when not bound to one.
     pub local: IpAddr,
-    /// The local port; `None` when the kernel has chosen one that it does not show yet
+    /// The local port; `None` if the kernel has chosen one and does not show it yet
     /// (a UDP connect on Linux), followed by [`EventKind::PortLearnt`](super::EventKind::PortLearnt).
     pub port: Option<u16>,
-    /// Where to, if it is for one destination.
+    /// The destination, if it is for one only.
     pub remote: Option<SocketAddr>,
     /// The socket's state.
     pub state: SocketState,
-    /// The call site, where stacks are taken.
+    /// The call site, if call sites are captured.
     pub site: Option<SiteId>,
 }
 
-/// A TIME_WAIT that was there when tracing began.
+/// A TIME_WAIT that existed when tracing began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeWaitFound {
-    /// The hold whose connection it ends; not known otherwise, as a rule.
+    /// The hold whose connection it ends; as a rule no other event has it.
     pub hold: HoldId,
     /// The pool of its port.
     pub pool: PoolId,
-    /// Where its connection went.
+    /// The destination of its connection.
     pub remote: Option<SocketAddr>,
-    /// When it will end, unless [`EventKind::TimeWaitEnded`](super::EventKind::TimeWaitEnded) says so earlier.
+    /// When it ends, unless [`EventKind::TimeWaitEnded`](super::EventKind::TimeWaitEnded) comes earlier.
     pub ends_ns: u64,
 }

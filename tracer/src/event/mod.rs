@@ -1,8 +1,8 @@
-//! The portable vocabulary: what every source emits and the engine understands.
+//! The portable vocabulary: what every source emits and the engine consumes.
 //!
-//! A source (Linux probes, Windows ETW, a recording) turns what its kernel did into these events;
-//! everything after that point is the same on every machine. Times are nanoseconds on the source's
-//! monotonic clock (on Linux `CLOCK_BOOTTIME`); [`Clock`] maps them to wall time for people.
+//! A source (Linux probes, Windows ETW, a recording) translates its kernel's activity into these
+//! events; everything after that is the same on every system. Times are nanoseconds on the source's
+//! monotonic clock (on Linux `CLOCK_BOOTTIME`); [`Clock`] maps them to wall time.
 
 mod call_site;
 mod capture;
@@ -26,11 +26,11 @@ use std::sync::Arc;
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// What a process is called; repeated when it changes (exec).
+    /// Name and other facts of a process; repeated when they change (exec).
     Process {
         /// Which process.
         id: ProcessId,
-        /// What is known of it now.
+        /// Its facts now.
         facts: ProcessFacts,
     },
     /// A process was forked.
@@ -47,12 +47,12 @@ pub enum EventKind {
         /// Which process.
         id: ProcessId,
     },
-    /// A process ended. Its holds may live on.
+    /// A process ended. Its holds may outlive it.
     Exited {
         /// Which process.
         id: ProcessId,
     },
-    /// A call site, before the first acquisition from it.
+    /// A call site; emitted before the first acquisition from it.
     Site {
         /// Which.
         id: SiteId,
@@ -61,7 +61,7 @@ pub enum EventKind {
     },
     /// A port was acquired.
     Acquired(Acquired),
-    /// The number of a hold's port became known.
+    /// The port number of a hold became known.
     PortLearnt {
         /// Which hold.
         hold: HoldId,
@@ -77,12 +77,12 @@ pub enum EventKind {
         /// The destination, when it changed with the state.
         remote: Option<SocketAddr>,
     },
-    /// The port of a hold is free again, as far as this hold is concerned.
+    /// A hold ended. Its port is free unless another hold or a TIME_WAIT has it as well.
     Released {
         /// Which hold.
         hold: HoldId,
     },
-    /// A TIME_WAIT began on the port of a hold. The hold itself is released beside it.
+    /// A TIME_WAIT began on the port of a hold. The hold has a release of its own.
     TimeWaitBegan {
         /// The hold whose connection it ends.
         hold: HoldId,
@@ -92,43 +92,42 @@ pub enum EventKind {
         /// The hold whose connection it ended.
         hold: HoldId,
     },
-    /// A TIME_WAIT that began before tracing: of nobody that is known.
+    /// A TIME_WAIT that began before tracing; its owner is unknown.
     TimeWaitFound(TimeWaitFound),
-    /// A hold belongs to another owner from now on: the one before has given its socket away, or
-    /// ended while others can use it.
+    /// A hold changed its owner: the owner passed its socket on, or ended while others can use it.
     ///
-    /// A hold stays with its owner as long as that can use the socket. Otherwise it goes to a
-    /// process that can, and where none can although it is open (in flight between processes) to
-    /// [`OwnerId::Unowned`]. An orphan, which the kernel is still
-    /// closing after its last descriptor is gone, stays with its last owner, as TIME_WAIT does.
+    /// A hold stays with its owner as long as that process can use the socket. After that it moves to
+    /// a process that can, or to [`OwnerId::Unowned`] if the socket is open and no process can (in
+    /// flight between processes). An orphan, which the kernel is still closing after its last
+    /// descriptor is gone, stays with its last owner, and so does a TIME_WAIT.
     Moved {
         /// Which hold.
         hold: HoldId,
         /// Its new owner.
         owner: OwnerId,
     },
-    /// The kernel's list of sockets showed that the events had been wrong; those that mend it
-    /// are told beside this.
+    /// The kernel's list of sockets contradicted earlier events. The events that correct it are
+    /// emitted beside this one.
     Corrected {
         /// About how many holds.
         count: u64,
     },
-    /// An allocation failed for want of ports.
+    /// An allocation failed because no port was free.
     Failed(Failed),
-    /// No port was free any more, and one was handed out that closing connections still refer to
-    /// (Windows): the next allocation may fail.
+    /// No port was free and the port of a closing connection was reused (Windows): the next
+    /// allocation may fail.
     Scarce {
         /// The pool.
         pool: PoolId,
     },
-    /// A pool's range, when it is first seen and when it changes.
+    /// A pool's range; emitted when it is first seen and when it changes.
     Pool {
         /// Which pool.
         pool: PoolId,
         /// Its range.
         range: PortRange,
     },
-    /// The kernel's own totals for an owner. Sent after a loss and at the end.
+    /// The kernel's totals of an owner. Emitted after a loss and at the end.
     Totals {
         /// The owner.
         owner: OwnerId,
@@ -144,14 +143,14 @@ pub enum EventKind {
         /// Where.
         stage: LossStage,
     },
-    /// A full list of what is held follows as [`EventKind::Confirmed`], after a loss.
+    /// After a loss: a list of all holds follows as [`EventKind::Confirmed`].
     ResyncBegan,
-    /// A hold exists now; carries all that is needed if its acquisition was lost.
+    /// A hold exists now. It has all fields, in case its acquisition was lost.
     Confirmed(Acquired),
-    /// The list is complete: a hold that was acquired before it began and not confirmed is gone.
+    /// The list is complete: a hold that was acquired before it began and is not in it has ended.
     ResyncEnded,
-    /// For how long no data has moved on a hold's connection, in either direction: the answer to
-    /// what the engine asked (`Engine::take_idle_queries`). A source that does not know says nothing.
+    /// For how long no data has moved on a hold's connection, in either direction: the answer to an
+    /// idle query (`Engine::take_idle_queries`). A source that does not know emits nothing.
     Idle {
         /// Which hold.
         hold: HoldId,
@@ -160,11 +159,11 @@ pub enum EventKind {
     },
 }
 
-/// Something that happened, and when.
+/// An event and its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Nanoseconds on the source's clock.
     pub at_ns: u64,
-    /// What.
+    /// What happened.
     pub kind: EventKind,
 }

@@ -23,7 +23,7 @@ pub struct ProgramId {
     pub service: Option<Arc<str>>,
 }
 
-/// Who is answerable for a hold.
+/// The owner of a hold.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OwnerId {
     /// A user process.
@@ -35,15 +35,15 @@ pub enum OwnerId {
         /// The namespace that the kernel's socket lives in.
         netns: NetNs,
     },
-    /// Nobody: a socket in flight between processes, one that io_uring keeps for nobody who can be
+    /// No process: a socket in flight between processes, one in an io_uring whose process is not
     /// found, or one whose owner is unknown.
     Unowned,
-    /// All processes of one program together, where it is them that leak and none of them alone.
-    /// The engine says it; a source never does.
+    /// All processes of one program together, when they leak together and none of them alone. Only
+    /// the engine makes it.
     Program(ProgramId),
 }
 
-/// What is known of a process. Absent facts are `None`, never made up.
+/// Facts of a process. Unknown ones are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessFacts {
     /// The command name (at most 15 bytes on Linux).
@@ -60,14 +60,14 @@ pub struct ProcessFacts {
     pub netns: Option<NetNs>,
     /// The path of its cgroup, `/` at the top of the hierarchy.
     pub cgroup: Option<Arc<str>>,
-    /// Its container: the first digits of an id, or a name.
+    /// Its container: the start of the id, or a name.
     pub container: Option<Arc<str>>,
     /// Its systemd unit, or the service it implements.
     pub service: Option<Arc<str>>,
 }
 
-/// How many ports an owner has acquired and released since tracing began, counted in the kernel
-/// and therefore right even when events were lost.
+/// How many ports an owner has acquired and released since tracing began. The kernel counts them, so
+/// they are exact even when events were lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Ports acquired.

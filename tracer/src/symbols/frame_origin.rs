@@ -1,13 +1,13 @@
-//! Which frame of a call site tells most: the first of the program's own code, for a bug is rarely
-//! in the C library or in a language's own.
+//! Selects the frame of a call site that is shown: the innermost one of the program's own code, because
+//! bugs are rarely in the C library or in a language's runtime.
 
 use super::{Name, Origin};
 
-/// How libraries are called that only pass calls on.
+/// Prefixes of libraries that only pass calls on.
 const LIBRARIES: [&str; 8] =
     ["libc.so", "libc-", "libpthread", "ld-linux", "ld-musl", "libm.so", "libstdc++", "[vdso]"];
 
-/// How functions are called that only pass calls on: of Rust and of Go.
+/// Prefixes of functions that only pass calls on, in Rust and Go.
 const FUNCTIONS: [&str; 12] = [
     "std::",
     "core::",
@@ -23,12 +23,11 @@ const FUNCTIONS: [&str; 12] = [
     "crypto/tls.",
 ];
 
-/// What the paths of sources contain that come with a language, and of those that a program was
-/// built with.
+/// Folders in source paths of a language's runtime, and of a program's dependencies.
 const RUNTIME_SOURCES: [&str; 3] = ["/rustc/", "/rustlib/src/", "/sysdeps/"];
 const DEPENDENCY_SOURCES: [&str; 4] = ["/.cargo/", "/registry/src/", "/go/pkg/mod/", "/vendor/"];
 
-/// The frame to show when there is room for one; `None` if none says more than "it connected".
+/// The frame to show when there is room for one; `None` if all are of a runtime.
 #[must_use]
 pub fn representative(names: &[Name]) -> Option<&Name> {
     let first = names.iter().min_by_key(|name| name.origin); // The first of several.
@@ -52,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_programs_own_code_tells_most() {
+    fn the_programs_own_code_is_preferred() {
         let name = |(function, module, source): (&str, &str, &str)| Name {
             function: Some(function.to_owned()),
             origin: origin(function, module, source),
