@@ -1,38 +1,39 @@
-//! A machine's records as a session delivers them: late, in lots, and with whatever Windows lists beside.
+//! A machine's records as a session delivers them: late, and in batches.
 
 use portleak::event::{Acquired, Event, EventKind};
 use portleak::source::windows::etl::{Header, Reader, Trace, UNIX_EPOCH};
-use portleak::source::windows::inventory::Row;
 use portleak::source::windows::live::capture::{Findings, capture};
-use portleak::source::windows::live::live_source::{Losses, SessionSource, Settings, Start, System};
+use portleak::source::windows::live::inquiry::{Answer, Inquiry};
+use portleak::source::windows::live::live_source::{SessionSource, Start, System};
 use portleak::source::windows::live::queue::{Batch, Queue};
-use portleak::source::windows::model::{Background, Drivers};
+use portleak::source::windows::model::Background;
 use portleak::source::windows::record::Record;
 use portleak::source::{Source, SourceError, Stacks};
 use portleak_tests::etl::encode::{RELEASES, Release};
 use portleak_tests::etl::machine::Machine;
-use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Cursor;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 const SECOND_NS: u64 = 1_000_000_000;
-/// How often buffers are delivered that are not full.
+/// How often partly filled buffers are delivered.
 const FLUSH_NS: u64 = SECOND_NS;
 
-/// A session that delivers the records of a trace each second.
+/// A session that delivers the records of a trace each second. Windows lists nothing.
 struct Played {
-    now_ns: Rc<Cell<u64>>,
-    /// What is written, and when it comes in.
+    now_ns: Arc<AtomicU64>,
+    /// What is written, and when it arrives.
     writes: VecDeque<(u64, Batch)>,
     queue: Queue,
     batch: Batch,
 }
 
 impl System for Played {
-    fn take(&mut self, visit: &mut dyn FnMut(&Record<'_>)) -> Result<(), SourceError> {
-        while let Some((_, batch)) = self.writes.pop_front_if(|(comes_ns, _)| *comes_ns <= self.now_ns.get())
-        {
+    fn read(&mut self, visit: &mut dyn FnMut(&Record<'_>)) -> Result<(), SourceError> {
+        let now_ns = self.now_ns();
+        while let Some((_, batch)) = self.writes.pop_front_if(|(arrives_ns, _)| *arrives_ns <= now_ns) {
             batch.records().for_each(|record| self.queue.push(&record));
         }
         self.queue.take(&mut self.batch);
@@ -43,36 +44,31 @@ impl System for Played {
     async fn ready(&mut self) {}
 
     fn now_ns(&self) -> u64 {
-        self.now_ns.get()
+        self.now_ns.load(Relaxed)
     }
 
-    fn losses(&mut self) -> Losses {
-        Losses { etw: Some(0), queue: self.queue.dropped() }
+    fn dropped(&self) -> u64 {
+        self.queue.dropped()
     }
 
-    fn flush(&mut self) {}
-
-    fn sockets(&mut self) -> Result<Vec<Row>, SourceError> {
-        Err(SourceError { what: "nobody lists".to_owned(), remedy: String::new() })
+    fn request(&mut self, _inquiry: Inquiry) -> bool {
+        true
     }
 
-    fn drivers(&mut self) -> Result<Drivers, SourceError> {
-        Ok(Drivers::default())
-    }
-
-    fn ask_settings(&mut self) {}
-
-    fn take_settings(&mut self) -> Option<Settings> {
+    fn poll(&mut self, _now_ns: u64) -> Option<Result<Answer, SourceError>> {
         None
     }
 
-    fn stop(&mut self) {
-        self.now_ns.set(u64::MAX / 2);
+    fn wait(&mut self, _timeout: Duration) {}
+
+    fn stop(&mut self) -> Option<u64> {
+        self.now_ns.store(u64::MAX / 2, Relaxed);
+        Some(0)
     }
 }
 
-/// Follows the machine of `file`, looking at it every 50 ms.
-fn follow(file: Vec<u8>) -> Vec<Event> {
+/// Traces the machine of `file`, with a drain every 50 ms.
+fn trace_live(file: Vec<u8>) -> Vec<Event> {
     let mut reader = Reader::open(Cursor::new(file), |_, _, _| {}).expect("a trace");
     let clock = reader.header().clock();
     let since_epoch = (clock.unix_ns - i128::from(clock.monotonic_ns)) / 100;
@@ -81,9 +77,9 @@ fn follow(file: Vec<u8>) -> Vec<Event> {
     let header = Header::of_session((10, 0, reader.header().build), 0, boot, boot + start_ns / 100);
     let mut writes: VecDeque<(u64, Batch)> = VecDeque::new();
     let visit = |_: &Header, at_ns: u64, record: &Record<'_>| {
-        let comes_ns = start_ns + (at_ns - start_ns).next_multiple_of(FLUSH_NS);
-        if writes.back().is_none_or(|(last_ns, _)| *last_ns != comes_ns) {
-            writes.push_back((comes_ns, Batch::default()));
+        let arrives_ns = start_ns + (at_ns - start_ns).next_multiple_of(FLUSH_NS);
+        if writes.back().is_none_or(|(last_ns, _)| *last_ns != arrives_ns) {
+            writes.push_back((arrives_ns, Batch::default()));
         }
         let (_, batch) = writes.back_mut().expect("it was just added");
         batch.push(&Record { time: boot + at_ns / 100, ..*record });
@@ -96,8 +92,8 @@ fn follow(file: Vec<u8>) -> Vec<Event> {
         degraded: Vec::new(),
     };
     let queue = Queue::new(1 << 24);
-    let now_ns = Rc::new(Cell::new(start_ns));
-    let played = Played { now_ns: Rc::clone(&now_ns), writes, queue, batch: Batch::default() };
+    let now_ns = Arc::new(AtomicU64::new(start_ns));
+    let played = Played { now_ns: Arc::clone(&now_ns), writes, queue, batch: Batch::default() };
     let start = Start {
         capture: capture(&header, findings),
         header,
@@ -106,13 +102,13 @@ fn follow(file: Vec<u8>) -> Vec<Event> {
         prober: None,
         room: 1 << 24,
     };
-    let mut feed = SessionSource::new(played, start);
+    let mut source = SessionSource::new(played, start);
     let mut events = Vec::new();
     for turn in 0..20 * 40 {
-        now_ns.set(start_ns + turn * SECOND_NS / 20);
-        feed.drain(&mut events).expect("a session that goes on");
+        now_ns.store(start_ns + turn * SECOND_NS / 20, Relaxed);
+        source.drain(&mut events).expect("a session that goes on");
     }
-    feed.stop(&mut events).expect("a session that ends");
+    source.stop(&mut events).expect("a session that ends");
     events
 }
 
@@ -123,7 +119,7 @@ fn replay(file: Vec<u8>) -> Vec<Event> {
     events
 }
 
-/// What concerns ports.
+/// The events about ports.
 fn of_ports(events: Vec<Event>) -> Vec<Event> {
     let is_of_ports = |event: &Event| {
         matches!(
@@ -160,13 +156,13 @@ fn script(release: Release, network_order: bool) -> Vec<u8> {
 }
 
 #[test]
-fn a_session_tells_what_its_trace_tells() {
+fn a_session_emits_what_its_trace_file_emits() {
     for release in RELEASES {
         for network_order in [false, true] {
             let file = script(release, network_order);
-            let (told, replayed) = (of_ports(follow(file.clone())), of_ports(replay(file)));
-            assert!(told.len() > 200, "{release:?}: {}", told.len());
-            assert_eq!(told, replayed, "{release:?}");
+            let (live, replayed) = (of_ports(trace_live(file.clone())), of_ports(replay(file)));
+            assert!(live.len() > 200, "{release:?}: {}", live.len());
+            assert_eq!(live, replayed, "{release:?}");
         }
     }
 }

@@ -13,6 +13,7 @@
 
 pub mod capture;
 pub mod extended_items;
+pub mod inquiry;
 pub mod live_source;
 pub mod providers;
 pub mod queue;

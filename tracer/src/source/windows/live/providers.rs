@@ -1,35 +1,35 @@
-//! What the session asks of Windows: which providers, which of their events, and of which the stack.
+//! The providers of the session, their events, and the events that carry a stack.
 
 use crate::source::Stacks;
 use crate::source::windows::guid::{self, Guid};
 use crate::source::windows::layout::{Layout, layouts};
 use std::ops::RangeInclusive;
 
-/// How many portleaks can have a session at once; Windows runs 64 of everybody's.
-pub const SLOTS: usize = 32;
-/// Information: what all events that are used have, or less (winmeta.h).
+/// How many portleak processes can trace at once. Windows runs 64 sessions in total.
+pub const SESSIONS_MAX: usize = 32;
+/// Information (winmeta.h): no used event has a higher level.
 pub const LEVEL: u8 = 4;
-/// What a filter takes: `MAX_EVENT_FILTER_EVENT_ID_COUNT` (evntprov.h). ferrisetw leaves out a filter
-/// with more, or with none, and says nothing.
+/// The most ids in a filter: `MAX_EVENT_FILTER_EVENT_ID_COUNT` (evntprov.h). ferrisetw drops a filter
+/// with more ids, or with none, without an error.
 pub const IDS_MAX: usize = 64;
 
-/// AFD's older events, which every manifest since Windows 7 has beside the 1000 series: what is used says
-/// the same, so they are asked for only by who wants to know whether they are still written.
+/// AFD's legacy events, which every manifest since Windows 7 has beside the 1000 series. They repeat it,
+/// so only the self-test enables them, to find out whether Windows still writes them.
 pub const AFD_LEGACY: RangeInclusive<u16> = 1..=41;
 
 /// A provider with a manifest.
 #[derive(Clone, Copy, Debug)]
 pub struct Provider {
-    /// Which.
+    /// Its GUID.
     pub guid: Guid,
-    /// As Windows calls it.
+    /// Its name in Windows.
     pub name: &'static str,
-    /// Its keywords: an event is written that has one of them.
+    /// Its keywords: Windows writes an event that has one of them.
     pub keywords: u64,
 }
 
-/// The stack: endpoints (0x400) and what becomes of connections (0x4_0000_0000), and ports taken out
-/// of the pool (0x80_0000_0000).
+/// The TCP/IP stack: endpoints (0x400), connections (0x4_0000_0000) and reserved ports
+/// (0x80_0000_0000).
 pub const TCPIP: Provider =
     Provider { guid: guid::TCPIP, name: "Microsoft-Windows-TCPIP", keywords: 0x84_0000_0400 };
 /// The socket layer, as programs use it (`SOURCE_WINSOCK`).
@@ -37,7 +37,7 @@ pub const AFD: Provider = Provider { guid: guid::AFD, name: "Microsoft-Windows-W
 /// Processes (`WINEVENT_KEYWORD_PROCESS`).
 pub const KERNEL_PROCESS: Provider =
     Provider { guid: guid::KERNEL_PROCESS, name: "Microsoft-Windows-Kernel-Process", keywords: 0x10 };
-/// All that are asked.
+/// All enabled providers.
 pub const PROVIDERS: [Provider; 3] = [TCPIP, AFD, KERNEL_PROCESS];
 
 const _: () = {
@@ -50,7 +50,7 @@ const _: () = {
     assert!(count(layouts(AFD.guid)) + legacy <= IDS_MAX, "a filter takes both");
 };
 
-/// How many events layouts are of; those of one stand together.
+/// How many events the layouts describe. The layouts of one event are adjacent.
 const fn count(layouts: &[Layout]) -> usize {
     let (mut at, mut events) = (0, 0);
     while at < layouts.len() {
@@ -62,14 +62,14 @@ const fn count(layouts: &[Layout]) -> usize {
     events
 }
 
-/// The name of a session: `portleak` for the first one, then `portleak-2` and so on.
+/// The session names: `portleak`, then `portleak-2` and so on.
 #[must_use]
-pub fn session_name(slot: usize) -> String {
-    if slot == 0 { "portleak".to_owned() } else { format!("portleak-{}", slot + 1) }
+pub fn session_name(index: usize) -> String {
+    if index == 0 { "portleak".to_owned() } else { format!("portleak-{}", index + 1) }
 }
 
 impl Provider {
-    /// Its events that are used: those whose layout is known.
+    /// The ids of its used events: those with a known layout.
     #[must_use]
     pub fn ids(&self) -> Vec<u16> {
         let mut ids: Vec<u16> = layouts(self.guid).iter().map(|layout| layout.id).collect();
@@ -78,8 +78,8 @@ impl Provider {
     }
 }
 
-/// Of which events of TCPIP's the stack is taken: of the creation of a socket, which tells the kernel's
-/// drivers apart. Those of processes come with them, and are not read.
+/// The TCPIP events that carry a stack: socket creations, whose stacks name the kernel's drivers. Windows
+/// adds the stacks of processes as well; those are not read.
 #[must_use]
 pub fn stack_ids(stacks: Stacks) -> &'static [u16] {
     match stacks {
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_filters_are_the_decoders() {
+    fn the_filters_match_the_decoders() {
         for provider in PROVIDERS {
             assert_eq!(provider.ids().len(), count(layouts(provider.guid)));
         }
@@ -102,12 +102,12 @@ mod tests {
     }
 
     #[test]
-    fn sessions_have_names_of_their_own() {
+    fn session_names_differ() {
         assert_eq!([0, 1].map(session_name), ["portleak", "portleak-2"]);
     }
 
     #[test]
-    fn stacks_are_of_events_that_are_asked_for() {
+    fn only_enabled_events_carry_stacks() {
         let ids = TCPIP.ids();
         for stacks in [Stacks::None, Stacks::Kernel, Stacks::All] {
             assert!(stack_ids(stacks).iter().all(|id| ids.contains(id)), "{stacks:?}");

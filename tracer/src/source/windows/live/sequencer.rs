@@ -1,48 +1,38 @@
-//! Tells the model what comes in, each at its instant: records, and what Windows listed between them.
+//! Orders the model's inputs in time: the records, and the lists of sockets between them.
 //!
-//! Records are delivered up to a second after they were written, a listing is there at once: so it waits
-//! for the first record that is younger than its end. What the model then knows is what was at the
-//! listing's end, and it can tell what has happened since its beginning.
+//! Windows delivers a record up to a second after it was written, but a list of sockets at once. So a
+//! list waits for the first record that is younger than the list's end. The model then knows the state
+//! at that end, and also what has happened since the listing began.
 
+use super::inquiry::SocketList;
 use super::queue::Batch;
 use crate::event::{Event, EventKind, LossStage};
 use crate::source::windows::decoded_event;
 use crate::source::windows::etl::Header;
 use crate::source::windows::guid;
-use crate::source::windows::inventory::Row;
 use crate::source::windows::model::{Model, PortByteOrder, Votes};
 use crate::source::windows::record::Record;
 use std::mem::take;
 
-/// How long to wait for a port that was written both ways, before one order is taken to be right.
-const ORDER_WAIT_NS: u64 = 1_500_000_000;
-/// How long a record may be on its way: the session's buffers are delivered each second.
+/// How long to wait for a bind that shows the byte order of ports, before the default is used.
+const BYTE_ORDER_WAIT_NS: u64 = 1_500_000_000;
+/// How long the delivery of a record may take: the session delivers its buffers each second.
 const DELIVERY_NS: u64 = 2_500_000_000;
 
-/// The sockets that Windows listed.
-#[derive(Debug)]
-pub struct SocketList {
-    /// When it began.
-    pub at_ns: u64,
-    /// When it was done.
-    pub done_ns: u64,
-    /// They.
-    pub rows: Vec<Row>,
-}
-
-/// What is between the session and the model.
+/// The stage between the session and the model.
 #[derive(Debug)]
 pub struct Sequencer {
     header: Header,
     model: Model,
     votes: Votes,
-    /// Records from before the order of a port's bytes was known.
+    /// Records kept until the byte order of ports is known.
     backlog: Option<Backlog>,
+    /// A list that waits for the records from before its end.
     list: Option<SocketList>,
-    /// The thread that binds sockets for no other reason than to be heard.
+    /// The thread that binds sockets only to show the byte order. Its records are not applied.
     prober: Option<u32>,
     loss_records: u64,
-    /// Ports were read in the wrong order.
+    /// Ports were decoded in the wrong byte order.
     had_wrong_byte_order: bool,
 }
 
@@ -55,10 +45,10 @@ struct Backlog {
 }
 
 impl Sequencer {
-    /// Begins at `now_ns`. `room` is how many bytes of records it may keep.
+    /// Begins at `now_ns`. It keeps at most `room` bytes of records.
     #[must_use]
     pub fn new(header: Header, model: Model, prober: Option<u32>, room: usize, now_ns: u64) -> Self {
-        let until_ns = now_ns.saturating_add(ORDER_WAIT_NS);
+        let until_ns = now_ns.saturating_add(BYTE_ORDER_WAIT_NS);
         let backlog = Some(Backlog { batch: Batch::default(), room, dropped: 0, until_ns });
         Self {
             header,
@@ -77,10 +67,10 @@ impl Sequencer {
         &mut self.model
     }
 
-    /// A record came in.
+    /// Handles a record that has arrived.
     pub fn on_record(&mut self, record: &Record<'_>, now_ns: u64, events: &mut Vec<Event>) {
         if record.provider == guid::LOST_EVENT {
-            self.loss_records += 1; // The session counts what it lost, and that is asked.
+            self.loss_records += 1; // Used only where the session does not report its losses.
             return;
         }
         let is_probe = self.prober.is_some() && record.tid == self.prober;
@@ -96,7 +86,7 @@ impl Sequencer {
         }
     }
 
-    /// Takes in what a record says of the order of a port's bytes. True when it is the first to.
+    /// Counts what a record shows of the byte order of ports. True when it decides it.
     fn vote(&mut self, record: &Record<'_>) -> bool {
         if self.votes.is_decided() {
             return false;
@@ -107,7 +97,7 @@ impl Sequencer {
         self.votes.is_decided()
     }
 
-    /// The order is known: what has waited for it is told.
+    /// The byte order is known: the backlog can be delivered.
     fn apply_byte_order(&mut self, now_ns: u64, events: &mut Vec<Event>) {
         let order = self.votes.order();
         self.had_wrong_byte_order = self.backlog.is_none() && order != PortByteOrder::default();
@@ -137,7 +127,7 @@ impl Sequencer {
         self.model.apply(&self.header, at_ns, record, events);
     }
 
-    /// Windows has listed its sockets. A listing that still waits is told at once.
+    /// Windows has listed its sockets. A list that still waits is applied at once.
     pub fn resync(&mut self, list: SocketList, events: &mut Vec<Event>) {
         if let Some(before) = self.list.replace(list) {
             self.apply_list(&before, events);
@@ -148,16 +138,16 @@ impl Sequencer {
         self.model.resync(list.at_ns, &list.rows, events);
     }
 
-    /// Whether a listing still waits for the records before it.
+    /// Whether a list still waits for the records before it.
     #[must_use]
     pub fn has_pending_list(&self) -> bool {
         self.list.is_some()
     }
 
-    /// Time has passed: what was waited for comes no more.
+    /// Time has passed: ends the waits that are over.
     pub fn advance(&mut self, now_ns: u64, events: &mut Vec<Event>) {
         if self.backlog.as_ref().is_some_and(|backlog| now_ns >= backlog.until_ns) {
-            log::debug!("no port was bound that shows how events 1191 to 1195 write it");
+            log::debug!("no bind has shown the byte order of ports in events 1191 to 1195");
             self.deliver_backlog(now_ns, events);
         }
         let due = |list: &mut SocketList| now_ns >= list.done_ns.saturating_add(DELIVERY_NS);
@@ -168,12 +158,12 @@ impl Sequencer {
         }
     }
 
-    /// Whether it has turned out that what was told so far is wrong.
+    /// Whether earlier ports turned out to be decoded in the wrong byte order, once.
     pub fn take_byte_order_error(&mut self) -> bool {
         take(&mut self.had_wrong_byte_order)
     }
 
-    /// Nothing more comes.
+    /// No more records will arrive: delivers and applies what waits.
     pub fn finish(&mut self, now_ns: u64, events: &mut Vec<Event>) {
         self.deliver_backlog(now_ns, events);
         if let Some(list) = self.list.take() {
@@ -181,7 +171,7 @@ impl Sequencer {
         }
     }
 
-    /// How many records came since the last call that told of a loss.
+    /// How many loss records have arrived since the last call.
     pub fn take_loss_records(&mut self) -> u64 {
         take(&mut self.loss_records)
     }

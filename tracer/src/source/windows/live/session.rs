@@ -1,15 +1,14 @@
-//! The trace session: begun through ferrisetw, read on a thread of its own, and ended in any case.
+//! The trace session: started through ferrisetw, read on its own thread, and always ended.
 //!
-//! A session is Windows' and not the process's: one that is not ended runs on without a reader. So it
-//! is ended when the value is dropped, on a panic as well, and one that a killed process left behind is
-//! ended by the next to begin, which knows by its name that it is nobody's (`session_name`).
+//! Windows owns the session, not the process: a session that is not ended runs on without a reader. So
+//! it is ended when this value is dropped, also on a panic. A session that a killed process left behind
+//! is ended by the next start: its name shows that it has no owner (`session_name`).
 
 use super::control::{self, Status};
 use super::event_record;
-use super::live_source::Losses;
 use super::providers::{AFD_LEGACY, LEVEL, PROVIDERS, Provider, TCPIP, stack_ids};
 use super::queue::{Batch, Queue};
-use super::session_error::{ALREADY_EXISTS, NO_SESSION, cannot_begin, ended_by_others, number};
+use super::session_error::{ALREADY_EXISTS, NO_SESSION, cannot_start, ended_by_others, number};
 use super::session_name::SessionName;
 use crate::source::windows::guid;
 use crate::source::windows::record::Record;
@@ -29,100 +28,106 @@ use windows_sys::Win32::System::Diagnostics::Etw::{CloseTrace, PROCESSTRACE_HAND
 
 /// The size of a buffer of the session, in KB.
 const BUFFER_KB: u32 = 64;
-/// How often buffers that are not full are delivered: the shortest that Windows has.
+/// How often partly filled buffers are delivered: the shortest period that Windows allows.
 const FLUSH: Duration = Duration::from_secs(1);
-/// The longest path that ferrisetw hands on; what is longer it cuts, and says nothing.
+/// The longest path that ferrisetw passes on; it truncates a longer one without an error.
 const PATH_MAX: usize = 200;
-/// How long the reader may take to read what a session that was ended had written.
+/// How long the reader may take for the remaining buffers of an ended session.
 const READ_MAX: Duration = Duration::from_secs(5);
-/// How much larger the queue is than the session's buffers: it bears with our pauses, they do not.
+/// How many times larger the queue is than the session's buffers: the queue absorbs our stalls, the
+/// session's buffers cannot.
 const QUEUE_BUFFERS: usize = 4;
 
-/// What a session is to be like.
+/// The options of a session.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
-    /// The size of the session's buffers together, in bytes. Windows takes two for each processor at
-    /// least. The queue behind it takes four times as much.
+    /// The total size of the session's buffers in bytes. Windows allocates at least two buffers for each
+    /// processor. The queue behind them is four times as large.
     pub buffer_bytes: u32,
-    /// Of whose events the stack is taken.
+    /// Which events carry a stack.
     pub stacks: Stacks,
-    /// Whether AFD's events of old are let through as well.
+    /// Whether AFD's legacy events pass the filter too.
     pub legacy: bool,
-    /// A file that Windows writes the records to as well.
+    /// A file to which Windows writes the records too.
     pub file: Option<PathBuf>,
 }
 
-/// A session that runs.
+/// A running session.
 #[derive(Debug)]
 pub struct Session {
-    slot: SessionName,
+    name: SessionName,
     /// `None` once ended.
     trace: Option<UserTrace>,
-    /// Its handle for reading.
+    /// The handle for reading.
     reader: u64,
-    /// Says when reading is over, and why: 0 when the session has ended.
-    over: Receiver<u32>,
+    /// Receives why reading has ended: 0 when the session has ended.
+    ended: Receiver<u32>,
     queue: Arc<Queue>,
     batch: Batch,
     status: Status,
-    /// The session's losses when it was asked last.
+    /// What it lost, once it has ended.
     lost: Option<u64>,
     stacks_refused: Option<u32>,
 }
 
 impl Session {
-    /// Begins a session, ending one that was left behind.
+    /// Starts a session. Ends one of the same name that was left behind.
     ///
     /// # Errors
     /// When Windows refuses.
     pub fn open(options: &SessionOptions) -> Result<Self, SourceError> {
         let file = options.file.as_deref().map(writable).transpose()?;
-        let slot = SessionName::take()?;
-        let name = slot.name.as_str();
+        let session_name = SessionName::reserve()?;
+        let name = session_name.name.as_str();
         if control::stop(name).is_ok() {
-            log::warn!("the trace session {name:?} had been left behind, and was ended");
+            log::warn!("ended the trace session {name:?}, which a killed portleak had left behind");
         }
         let queue = Arc::new(Queue::new(queue_bytes(options)));
-        let begun =
-            begin(name, options, file, &queue).and_then(|(trace, reader)| match control::query(name) {
+        let started =
+            start(name, options, file, &queue).and_then(|(trace, reader)| match control::query(name) {
                 Ok(status) => Ok((trace, reader, status)),
                 Err(number) => Err(number),
             });
-        let (trace, reader, status) = begun.map_err(|number| {
-            // ferrisetw leaves the session behind when a later step than its start fails.
+        let (trace, reader, status) = started.map_err(|number| {
+            // ferrisetw does not end the session when a step after its start fails.
             if number != ALREADY_EXISTS {
                 let _ = control::stop(name);
             }
-            cannot_begin(name, number)
+            cannot_start(name, number)
         })?;
         let stacks = stack_ids(options.stacks);
         let stacks_refused =
             if stacks.is_empty() { None } else { status.enable_stacks(&TCPIP, stacks).err() };
-        let over = read_on_thread(reader, &queue);
+        let ended = read_on_thread(reader, &queue);
         Ok(Self {
-            slot,
+            name: session_name,
             trace: Some(trace),
             reader,
-            over,
+            ended,
             queue,
             batch: Batch::default(),
             status,
-            lost: Some(0),
+            lost: None,
             stacks_refused,
         })
     }
 }
 
 impl Session {
-    /// Hands over the records that have come in, in their order.
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name.name
+    }
+
+    /// Passes the records that have arrived to `visit`, in order.
     ///
     /// # Errors
-    /// When somebody else has ended the session; what it had written was handed over.
-    pub fn take(&mut self, mut visit: impl FnMut(&Record<'_>)) -> Result<(), SourceError> {
-        let over = self.over.try_recv();
+    /// When another program has ended the session. Its last records have been passed then.
+    pub fn read(&mut self, mut visit: impl FnMut(&Record<'_>)) -> Result<(), SourceError> {
+        let ended = self.ended.try_recv();
         self.queue.take(&mut self.batch);
         self.batch.records().for_each(|record| visit(&record));
-        let reason = match over {
+        let reason = match ended {
             Err(TryRecvError::Empty) => return Ok(()),
             Ok(reason) => reason,
             Err(TryRecvError::Disconnected) => 0,
@@ -131,52 +136,54 @@ impl Session {
             None => Ok(()),
             Some(trace) => {
                 self.close(trace);
-                Err(ended_by_others(&self.slot.name, reason))
+                Err(ended_by_others(self.name(), reason))
             }
         }
     }
 
-    /// Completes when records have come in, or somebody else has ended the session.
+    /// Completes when records have arrived, or another program has ended the session.
     pub async fn ready(&self) {
         self.queue.ready().await;
     }
 
-    /// What was lost since it began.
-    pub fn lost(&mut self) -> Losses {
-        if self.trace.is_some() {
-            self.lost = control::query(&self.slot.name).ok().map(|status| status.lost());
-        }
-        Losses { etw: self.lost, queue: self.queue.dropped() }
+    /// How many records were dropped because the queue was full.
+    pub fn dropped(&self) -> u64 {
+        self.queue.dropped()
     }
 
-    /// Has Windows deliver the records that it holds.
+    /// What Windows lost; `None` while the session runs, and when Windows does not report it.
+    pub fn final_losses(&self) -> Option<u64> {
+        self.lost
+    }
+
+    /// Makes Windows deliver the records in its buffers.
     pub fn flush(&self) {
-        if let Err(number) = control::flush(&self.slot.name) {
+        if let Err(number) = control::flush(self.name()) {
             log::debug!("the trace session cannot be flushed (error {number})");
         }
     }
 
-    /// Asks for the connections that are there, as records (1300).
+    /// Requests the open connections as records (1300).
     ///
     /// # Errors
-    /// The number of winerror.h.
+    /// An error number of winerror.h.
     pub fn capture_state(&self) -> Result<(), u32> {
         self.status.capture_state(&TCPIP)
     }
 
-    /// Why no stacks are taken although they were asked for: a number of winerror.h.
+    /// Why Windows refused the requested stacks: an error number of winerror.h.
     #[must_use]
     pub fn stacks_refused(&self) -> Option<u32> {
         self.stacks_refused
     }
 
-    /// Ends it, if it runs, and waits until what it had written is there to [`take`](Self::take).
+    /// Ends it if it runs, and waits until its last records can be [`read`](Self::read).
     pub fn stop(&mut self) {
         let Some(trace) = self.trace.take() else {
             return;
         };
-        let name = &self.slot.name;
-        if self.over.try_recv() == Err(TryRecvError::Empty) {
+        let name = &self.name.name;
+        if self.ended.try_recv() == Err(TryRecvError::Empty) {
             match control::stop(name) {
                 Ok(status) => self.lost = Some(status.lost()),
                 Err(NO_SESSION) => {}
@@ -185,20 +192,20 @@ impl Session {
                      logman stop {name} -ets"
                 ),
             }
-            // Once its session has ended, the reader reads what is left, and returns.
-            if self.over.recv_timeout(READ_MAX) == Err(RecvTimeoutError::Timeout) {
-                log::warn!("the last records of the trace session did not come");
+            // The reader reads the remaining buffers of the ended session, and returns.
+            if self.ended.recv_timeout(READ_MAX) == Err(RecvTimeoutError::Timeout) {
+                log::warn!("the last records of the trace session did not arrive");
             }
         }
         self.close(trace);
     }
 
-    /// Ends reading.
+    /// Closes the handle for reading.
     fn close(&mut self, trace: UserTrace) {
-        // SAFETY: the handle is of OpenTrace and is closed here alone.
+        // SAFETY: OpenTrace returned the handle, and only this call closes it.
         unsafe { CloseTrace(PROCESSTRACE_HANDLE { Value: self.reader }) };
-        // Dropped, it would close the reader and stop the session once more, by numbers that another
-        // session may have by now. Its callbacks and this value's queue stay behind, once.
+        // Its drop would close the reader and stop the session again, by handles that another session
+        // may own by now. So its callbacks and the queue are leaked, once.
         forget(trace);
     }
 }
@@ -209,23 +216,23 @@ impl Drop for Session {
     }
 }
 
-/// A file that Windows can write to, by its whole path: Windows does not know our folder.
+/// The absolute path of a file that can be written: Windows does not know our working folder.
 fn writable(file: &Path) -> Result<PathBuf, SourceError> {
-    let refused = |why: String| SourceError {
-        what: format!("cannot keep the events in {}: {why}", file.display()),
-        remedy: "name a file in a folder that is there, whose whole path is not long".to_owned(),
+    let failure = |why: String| SourceError {
+        what: format!("cannot write the events to {}: {why}", file.display()),
+        remedy: "name a file in an existing folder, with a shorter absolute path".to_owned(),
     };
-    let whole = path::absolute(file).map_err(|error| refused(error.to_string()))?;
+    let whole = path::absolute(file).map_err(|error| failure(error.to_string()))?;
     if whole.as_os_str().encode_wide().count() > PATH_MAX {
-        return Err(refused(format!("its path is longer than {PATH_MAX} characters")));
+        return Err(failure(format!("its path is longer than {PATH_MAX} characters")));
     }
-    // Windows would say only that something is denied.
-    File::create(&whole).map_err(|error| refused(error.to_string()))?;
+    // The error of Windows itself would not name the file.
+    File::create(&whole).map_err(|error| failure(error.to_string()))?;
     Ok(whole)
 }
 
-/// Begins the session and opens it for reading. The error is a number of winerror.h.
-fn begin(
+/// Starts the session and opens it for reading. The error is a number of winerror.h.
+fn start(
     name: &str,
     options: &SessionOptions,
     file: Option<PathBuf>,
@@ -240,7 +247,8 @@ fn begin(
         let ids = EventFilter::ByEventIds(ids);
         trace = trace.enable(enabled(provider, queue).add_filter(ids).build());
     }
-    // The session's own: without it, ferrisetw keeps them from us. It takes neither keywords nor filters.
+    // The session's own provider: ferrisetw passes on its events only if it is enabled. It has neither
+    // keywords nor filters.
     let lost = Provider { guid: guid::LOST_EVENT, name: "lost events", keywords: 0 };
     trace = trace.enable(enabled(&lost, queue).build());
     if let Some(file_path) = file {
@@ -252,13 +260,13 @@ fn begin(
 
 fn enabled(provider: &Provider, queue: &Arc<Queue>) -> provider::ProviderBuilder {
     let windows_sys::core::GUID { data1, data2, data3, data4 } = control::windows_guid(provider.guid);
-    let (queue, mut chain) = (Arc::clone(queue), Vec::new());
+    let (queue, mut items) = (Arc::clone(queue), Vec::new());
     provider::Provider::by_guid(ferrisetw::GUID { data1, data2, data3, data4 })
         .level(LEVEL)
         .any(provider.keywords)
         .trace_flags(TraceFlags::EVENT_ENABLE_PROPERTY_PROCESS_START_KEY)
-        // A panic in here would end the process.
-        .add_callback(move |event, _| queue.push(&event_record::read(event, &mut chain)))
+        // A panic in this callback would end the process.
+        .add_callback(move |event, _| queue.push(&event_record::read(event, &mut items)))
 }
 
 fn properties(options: &SessionOptions) -> TraceProperties {
@@ -278,16 +286,16 @@ fn queue_bytes(options: &SessionOptions) -> usize {
 
 /// Reads the session until it ends.
 fn read_on_thread(reader: u64, queue: &Arc<Queue>) -> Receiver<u32> {
-    let (say, over) = mpsc::channel();
+    let (send, ended) = mpsc::channel();
     let queue = Arc::clone(queue);
     let handle = TraceHandle { Value: reader };
     thread::spawn(move || {
-        let ended = UserTrace::process_from_handle(handle);
-        // Nobody listens any more if the session was dropped.
-        let _ = say.send(ended.err().as_ref().map_or(0, error_number));
+        let result = UserTrace::process_from_handle(handle);
+        // The receiver is gone if the session was dropped.
+        let _ = send.send(result.err().as_ref().map_or(0, error_number));
         queue.wake();
     });
-    over
+    ended
 }
 
 fn error_number(error: &TraceError) -> u32 {

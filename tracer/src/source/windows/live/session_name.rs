@@ -1,18 +1,18 @@
-//! A name for a session that no other portleak uses while it lives.
+//! A session name that no other running portleak uses.
 //!
-//! Windows knows a session by its name alone, and not whether anybody reads it. So each name has a
-//! mutex beside it, which ends with the process: who has the mutex may end a session of that name,
-//! for whoever began it is gone. A trace is thereby safe from a `portleak doctor` beside it.
+//! Windows knows a session by its name alone, and not whether anything reads it. So each name has a
+//! mutex beside it, which ends with its process. Whoever gets the mutex may end a session of that name:
+//! the process that started it is gone. So `portleak doctor` never ends the session of a running trace.
 
-use super::providers::{SLOTS, session_name};
-use super::session_error::{ACCESS_DENIED, ALREADY_EXISTS, all_taken};
+use super::providers::{SESSIONS_MAX, session_name};
+use super::session_error::{ACCESS_DENIED, ALREADY_EXISTS, all_in_use};
 use crate::source::SourceError;
 use std::io;
 use std::os::windows::io::{FromRawHandle, OwnedHandle};
 use std::ptr::null;
 use windows_sys::Win32::System::Threading::CreateMutexW;
 
-/// A name, ours for as long as this value lives.
+/// A name, reserved for as long as this value lives.
 #[derive(Debug)]
 pub(super) struct SessionName {
     /// The session's name.
@@ -21,36 +21,36 @@ pub(super) struct SessionName {
 }
 
 impl SessionName {
-    /// Takes the first name that is free.
+    /// Reserves the first free name.
     ///
     /// # Errors
     /// When none is, or Windows refuses.
-    pub(super) fn take() -> Result<Self, SourceError> {
-        for name in (0..SLOTS).map(session_name) {
-            // A mutex of that name which another user has made may not be opened.
+    pub(super) fn reserve() -> Result<Self, SourceError> {
+        for name in (0..SESSIONS_MAX).map(session_name) {
+            // Access is denied where another user has created the mutex.
             match mutex(&name) {
                 Ok(mutex) => return Ok(Self { name, _mutex: mutex }),
                 Err(ALREADY_EXISTS | ACCESS_DENIED) => {}
-                Err(number) => return Err(super::session_error::cannot_begin(&name, number)),
+                Err(number) => return Err(super::session_error::cannot_start(&name, number)),
             }
         }
-        Err(all_taken())
+        Err(all_in_use())
     }
 }
 
-/// Makes the mutex of a name for all users' sessions, unless there is one. The error is a number of
+/// Creates the mutex of a name for all users' sessions, unless it exists. The error is a number of
 /// winerror.h.
 fn mutex(name: &str) -> Result<OwnedHandle, u32> {
     let name: Vec<u16> = format!("Global\\{name}-session").encode_utf16().chain([0]).collect();
-    // SAFETY: the name ends with zero and outlives the call; no attributes are given.
+    // SAFETY: the name ends with zero and outlives the call; the attributes are null.
     let handle = unsafe { CreateMutexW(null(), 0, name.as_ptr()) };
     let number = io::Error::last_os_error().raw_os_error().map_or(0, i32::cast_unsigned);
     if handle.is_null() {
         return Err(number);
     }
-    // SAFETY: the handle is open, and nobody else's.
+    // SAFETY: the handle is open, and nothing else owns it.
     let handle = unsafe { OwnedHandle::from_raw_handle(handle) };
-    // It is opened if there is one already: then it is dropped here.
+    // CreateMutex opens an existing mutex too; its handle is dropped here.
     if number == ALREADY_EXISTS { Err(number) } else { Ok(handle) }
 }
 
@@ -59,8 +59,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_at_a_time_have_names_of_their_own() {
-        let (first, second) = (SessionName::take().unwrap(), SessionName::take().unwrap());
+    fn two_at_once_have_different_names() {
+        let (first, second) = (SessionName::reserve().unwrap(), SessionName::reserve().unwrap());
         assert_ne!(first.name, second.name);
         let free = first.name.clone();
         drop(first);

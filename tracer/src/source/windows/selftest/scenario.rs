@@ -44,7 +44,7 @@ pub fn run(save: Option<&Path>, patience: Duration) -> Result<Vec<Answer>, Sourc
     loop {
         sleep(POLL_EVERY);
         session.flush();
-        session.take(|record| captured.observe(record))?;
+        session.read(|record| captured.observe(record))?;
         scenario.captured_s = began.elapsed().as_secs();
         let waits = captured.is_waiting_for(&scenario) && began.elapsed() < patience;
         if began.elapsed() >= CAPTURE_MIN && !waits {
@@ -52,7 +52,7 @@ pub fn run(save: Option<&Path>, patience: Duration) -> Result<Vec<Answer>, Sourc
         }
     }
     session.stop();
-    session.take(|record| captured.observe(record))?;
+    session.read(|record| captured.observe(record))?;
     Ok(answers(&captured, &scenario))
 }
 

@@ -1,12 +1,14 @@
-//! A scripted Windows beneath the feed, and what it makes of it.
+//! The live source on a scripted Windows.
 
 use super::*;
-use crate::event::{Clock, OwnerId, Protocol, SocketState};
+use crate::event::{Clock, OwnerId, PortRange, Protocol, SocketState};
 use crate::source::windows::guid::{self, Guid};
-use crate::source::windows::inventory::RowState;
+use crate::source::windows::inventory::{Row, RowState};
 use crate::source::windows::live::extended_items;
 use crate::source::windows::live::queue::Batch;
 use crate::source::windows::live::session_error::ended_by_others;
+use crate::source::windows::model::Drivers;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem::take;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -24,21 +26,30 @@ const PORT: u16 = 50_000;
 struct Script {
     now_ns: u64,
     incoming: Batch,
-    /// What comes when the session is ended.
+    /// What arrives when the session is ended.
     last: Batch,
-    losses: Losses,
+    lost: Option<u64>,
+    dropped: u64,
     ended: bool,
     rows: Vec<Row>,
-    listed: u32,
-    flushed: u32,
-    drivers: u32,
-    asked_settings: u32,
-    settings: Option<Settings>,
+    settings: Settings,
+    requested: Vec<Inquiry>,
+    answers: VecDeque<Result<Answer, SourceError>>,
+    /// Inquiries are accepted and never answered.
+    hangs: bool,
+    waited: Duration,
     stopped: bool,
 }
 
+impl Script {
+    /// How often an inquiry was requested.
+    fn count(&self, inquiry: Inquiry) -> usize {
+        self.requested.iter().filter(|requested| **requested == inquiry).count()
+    }
+}
+
 impl System for Script {
-    fn take(&mut self, visit: &mut dyn FnMut(&Record<'_>)) -> Result<(), SourceError> {
+    fn read(&mut self, visit: &mut dyn FnMut(&Record<'_>)) -> Result<(), SourceError> {
         take(&mut self.incoming).records().for_each(|record| visit(&record));
         if self.ended { Err(ended_by_others("portleak", 0)) } else { Ok(()) }
     }
@@ -49,36 +60,40 @@ impl System for Script {
         self.now_ns
     }
 
-    fn losses(&mut self) -> Losses {
-        self.losses
+    fn dropped(&self) -> u64 {
+        self.dropped
     }
 
-    fn flush(&mut self) {
-        self.flushed += 1;
+    fn request(&mut self, inquiry: Inquiry) -> bool {
+        self.requested.push(inquiry);
+        let at_ns = self.now_ns;
+        let answer = match inquiry {
+            Inquiry::Losses => Answer::Losses(self.lost),
+            Inquiry::Sockets => {
+                Answer::Sockets(SocketList { at_ns, done_ns: at_ns, rows: self.rows.clone() })
+            }
+            Inquiry::Drivers => Answer::Drivers(Drivers::default()),
+            Inquiry::Settings => Answer::Settings(self.settings.clone()),
+        };
+        if !self.hangs {
+            self.answers.push_back(Ok(answer));
+        }
+        true
     }
 
-    fn sockets(&mut self) -> Result<Vec<Row>, SourceError> {
-        self.listed += 1;
-        Ok(self.rows.clone())
+    fn poll(&mut self, _now_ns: u64) -> Option<Result<Answer, SourceError>> {
+        self.answers.pop_front()
     }
 
-    fn drivers(&mut self) -> Result<Drivers, SourceError> {
-        self.drivers += 1;
-        Ok(Drivers::default())
+    fn wait(&mut self, timeout: Duration) {
+        self.waited += timeout;
     }
 
-    fn ask_settings(&mut self) {
-        self.asked_settings += 1;
-    }
-
-    fn take_settings(&mut self) -> Option<Settings> {
-        self.settings.take()
-    }
-
-    fn stop(&mut self) {
+    fn stop(&mut self) -> Option<u64> {
         self.stopped = true;
         self.ended = false;
         self.incoming = take(&mut self.last);
+        self.lost
     }
 }
 
@@ -108,20 +123,19 @@ fn start() -> Start {
     }
 }
 
-fn feed() -> SessionSource<Script> {
-    feed_with(start())
+fn source() -> SessionSource<Script> {
+    source_with(start())
 }
 
-fn feed_with(start: Start) -> SessionSource<Script> {
-    let losses = Losses { etw: Some(0), queue: 0 };
-    SessionSource::new(Script { now_ns: ns(0.0), losses, ..Script::default() }, start)
+fn source_with(start: Start) -> SessionSource<Script> {
+    SessionSource::new(Script { now_ns: ns(0.0), lost: Some(0), ..Script::default() }, start)
 }
 
-/// What was told by `second`.
-fn told(feed: &mut SessionSource<Script>, second: f64) -> Vec<EventKind> {
-    feed.system.now_ns = ns(second);
+/// What a drain at `second` emits.
+fn emitted(source: &mut SessionSource<Script>, second: f64) -> Vec<EventKind> {
+    source.system.now_ns = ns(second);
     let mut events = Vec::new();
-    feed.drain(&mut events).unwrap();
+    source.drain(&mut events).unwrap();
     events.into_iter().map(|event| event.kind).collect()
 }
 
@@ -208,159 +222,160 @@ fn row() -> Row {
 }
 
 /// The order of the bytes of a port is known.
-fn settled() -> SessionSource<Script> {
-    let mut feed = feed();
-    bind(&mut feed.system.incoming, 0.01, PROBER, PORT);
-    finish_bind(&mut feed.system.incoming, 0.02, PROBER, PORT);
-    assert_eq!(told(&mut feed, 0.05), [], "our own sockets are not told");
-    feed
+fn with_byte_order() -> SessionSource<Script> {
+    let mut source = source();
+    bind(&mut source.system.incoming, 0.01, PROBER, PORT);
+    finish_bind(&mut source.system.incoming, 0.02, PROBER, PORT);
+    assert_eq!(emitted(&mut source, 0.05), [], "our own sockets are not emitted");
+    source
 }
 
 #[test]
-fn records_wait_until_the_order_of_a_port_is_known() {
-    let mut feed = feed();
-    bind(&mut feed.system.incoming, 0.1, TID, PORT.swap_bytes());
-    assert_eq!(told(&mut feed, 0.2), []);
-    finish_bind(&mut feed.system.incoming, 0.1, TID, PORT);
-    assert_eq!(acquired(&told(&mut feed, 0.3)), [(PORT, PID)]);
+fn records_wait_until_the_byte_order_is_known() {
+    let mut source = source();
+    bind(&mut source.system.incoming, 0.1, TID, PORT.swap_bytes());
+    assert_eq!(emitted(&mut source, 0.2), []);
+    finish_bind(&mut source.system.incoming, 0.1, TID, PORT);
+    assert_eq!(acquired(&emitted(&mut source, 0.3)), [(PORT, PID)]);
 }
 
 #[test]
-fn our_own_sockets_show_the_order_and_are_not_told() {
-    let mut feed = feed();
-    bind(&mut feed.system.incoming, 0.01, PROBER, PORT.swap_bytes());
-    bind(&mut feed.system.incoming, 0.02, TID, (PORT + 1).swap_bytes());
-    finish_bind(&mut feed.system.incoming, 0.03, PROBER, PORT);
-    assert_eq!(acquired(&told(&mut feed, 0.05)), [(PORT + 1, PID)]);
+fn our_own_sockets_show_the_byte_order_and_are_not_emitted() {
+    let mut source = source();
+    bind(&mut source.system.incoming, 0.01, PROBER, PORT.swap_bytes());
+    bind(&mut source.system.incoming, 0.02, TID, (PORT + 1).swap_bytes());
+    finish_bind(&mut source.system.incoming, 0.03, PROBER, PORT);
+    assert_eq!(acquired(&emitted(&mut source, 0.05)), [(PORT + 1, PID)]);
 }
 
 #[test]
-fn they_do_not_wait_for_ever() {
-    let mut feed = feed();
-    bind(&mut feed.system.incoming, 0.1, TID, PORT);
-    assert_eq!(told(&mut feed, 1.4), []);
-    assert_eq!(acquired(&told(&mut feed, 1.5)), [(PORT, PID)], "as the machine writes numbers");
-    finish_bind(&mut feed.system.incoming, 1.6, TID, PORT);
-    bind(&mut feed.system.incoming, 1.7, TID + 4, PORT + 1);
-    assert_eq!(acquired(&told(&mut feed, 1.8)), [(PORT + 1, PID)]);
+fn the_wait_for_the_byte_order_is_limited() {
+    let mut source = source();
+    bind(&mut source.system.incoming, 0.1, TID, PORT);
+    assert_eq!(emitted(&mut source, 1.4), []);
+    assert_eq!(acquired(&emitted(&mut source, 1.5)), [(PORT, PID)], "as the machine writes numbers");
+    finish_bind(&mut source.system.incoming, 1.6, TID, PORT);
+    bind(&mut source.system.incoming, 1.7, TID + 4, PORT + 1);
+    assert_eq!(acquired(&emitted(&mut source, 1.8)), [(PORT + 1, PID)]);
 }
 
 #[test]
-fn a_wrong_order_is_put_right_when_it_is_found_out() {
-    let mut feed = feed();
-    feed.system.rows = vec![row()];
-    bind(&mut feed.system.incoming, 0.1, TID, PORT.swap_bytes());
-    told(&mut feed, 1.5);
-    finish_bind(&mut feed.system.incoming, 1.6, TID, PORT);
-    bind(&mut feed.system.incoming, 1.7, TID + 4, (PORT + 1).swap_bytes());
-    assert_eq!(acquired(&told(&mut feed, 1.8)), [(PORT + 1, PID)]);
-    told(&mut feed, 5.0);
-    assert_eq!(feed.system.listed, 1, "what is wrong is mended");
+fn a_wrong_byte_order_is_corrected_by_a_list() {
+    let mut source = source();
+    source.system.rows = vec![row()];
+    bind(&mut source.system.incoming, 0.1, TID, PORT.swap_bytes());
+    emitted(&mut source, 1.5);
+    finish_bind(&mut source.system.incoming, 1.6, TID, PORT);
+    bind(&mut source.system.incoming, 1.7, TID + 4, (PORT + 1).swap_bytes());
+    assert_eq!(acquired(&emitted(&mut source, 1.8)), [(PORT + 1, PID)]);
+    emitted(&mut source, 5.0);
+    assert_eq!(source.system.count(Inquiry::Sockets), 1, "the wrong holds are corrected");
 }
 
 #[test]
-fn what_waits_is_bounded_and_the_rest_counted() {
-    let mut feed = feed_with(Start { room: 250, ..start() });
+fn the_backlog_is_bounded_and_the_rest_counted() {
+    let mut source = source_with(Start { room: 250, ..start() });
     for port in 0..9 {
-        push(&mut feed.system.incoming, 0.1, (guid::TCPIP, 1191, 0), TID, &acquires(PORT + port));
+        push(&mut source.system.incoming, 0.1, (guid::TCPIP, 1191, 0), TID, &acquires(PORT + port));
     }
-    let kinds = told(&mut feed, 1.6);
+    let kinds = emitted(&mut source, 1.6);
     let [(dropped, LossStage::Queue)] = lost(&kinds)[..] else { panic!("{kinds:?}") };
     assert_eq!(acquired(&kinds).len() as u64 + dropped, 9);
 }
 
 #[test]
-fn losses_are_told_once() {
-    let mut feed = settled();
-    feed.system.losses = Losses { etw: Some(7), queue: 3 };
-    assert_eq!(lost(&told(&mut feed, 0.5)), []);
-    assert_eq!(lost(&told(&mut feed, 1.1)), [(7, LossStage::Etw), (3, LossStage::Queue)]);
-    assert_eq!(lost(&told(&mut feed, 2.2)), []);
-    feed.system.losses.etw = Some(9);
-    assert_eq!(lost(&told(&mut feed, 3.3)), [(2, LossStage::Etw)]);
+fn losses_are_emitted_once() {
+    let mut source = with_byte_order();
+    source.system.lost = Some(7);
+    source.system.dropped = 3;
+    assert_eq!(lost(&emitted(&mut source, 0.5)), []);
+    assert_eq!(lost(&emitted(&mut source, 1.1)), [(7, LossStage::Etw), (3, LossStage::Queue)]);
+    assert_eq!(lost(&emitted(&mut source, 2.2)), []);
+    source.system.lost = Some(9);
+    assert_eq!(lost(&emitted(&mut source, 3.3)), [(2, LossStage::Etw)]);
 }
 
 #[test]
-fn records_of_losses_count_where_the_session_does_not() {
-    let mut feed = settled();
+fn loss_records_count_where_the_session_reports_no_sum() {
+    let mut source = with_byte_order();
     let lost_event = (guid::LOST_EVENT, 0, 0);
-    push(&mut feed.system.incoming, 0.5, lost_event, TID, &[]);
-    feed.system.losses.etw = Some(1);
-    assert_eq!(lost(&told(&mut feed, 1.1)), [(1, LossStage::Etw)], "not twice");
-    push(&mut feed.system.incoming, 1.5, lost_event, TID, &[]);
-    push(&mut feed.system.incoming, 1.5, lost_event, TID, &[]);
-    feed.system.losses.etw = None;
-    assert_eq!(lost(&told(&mut feed, 2.2)), [(2, LossStage::Etw)]);
-    feed.system.losses.etw = Some(3);
-    assert_eq!(lost(&told(&mut feed, 3.3)), [], "these have been told");
+    push(&mut source.system.incoming, 0.5, lost_event, TID, &[]);
+    source.system.lost = Some(1);
+    assert_eq!(lost(&emitted(&mut source, 1.1)), [(1, LossStage::Etw)], "not twice");
+    push(&mut source.system.incoming, 1.5, lost_event, TID, &[]);
+    push(&mut source.system.incoming, 1.5, lost_event, TID, &[]);
+    source.system.lost = None;
+    assert_eq!(lost(&emitted(&mut source, 2.2)), [(2, LossStage::Etw)]);
+    source.system.lost = Some(3);
+    assert_eq!(lost(&emitted(&mut source, 3.3)), [], "these were emitted");
 }
 
 #[test]
 fn sockets_are_listed_each_minute_and_soon_after_a_loss() {
-    let mut feed = settled();
+    let mut source = with_byte_order();
     for second in [10.0, 30.0, 59.9] {
-        told(&mut feed, second);
+        emitted(&mut source, second);
     }
-    assert_eq!(feed.system.listed, 0);
-    told(&mut feed, 60.0);
-    assert_eq!((feed.system.listed, feed.system.flushed), (1, 1));
-    feed.system.losses.etw = Some(1);
-    told(&mut feed, 61.0);
-    told(&mut feed, 64.0);
-    assert_eq!(feed.system.listed, 1, "not at once again");
-    told(&mut feed, 65.0);
-    assert_eq!(feed.system.listed, 2);
-    told(&mut feed, 124.9);
-    assert_eq!(feed.system.listed, 2);
-    told(&mut feed, 125.0);
-    assert_eq!(feed.system.listed, 3);
+    assert_eq!(source.system.count(Inquiry::Sockets), 0);
+    emitted(&mut source, 60.0);
+    assert_eq!(source.system.count(Inquiry::Sockets), 1);
+    source.system.lost = Some(1);
+    emitted(&mut source, 61.0);
+    emitted(&mut source, 64.0);
+    assert_eq!(source.system.count(Inquiry::Sockets), 1, "not at once again");
+    emitted(&mut source, 65.0);
+    assert_eq!(source.system.count(Inquiry::Sockets), 2);
+    emitted(&mut source, 124.9);
+    assert_eq!(source.system.count(Inquiry::Sockets), 2);
+    emitted(&mut source, 125.0);
+    assert_eq!(source.system.count(Inquiry::Sockets), 3);
 }
 
 /// A socket is bound at 59.5, Windows lists it at 60, and its records come at 60.8.
 #[test]
 fn a_list_waits_for_the_records_from_before() {
-    let mut feed = settled();
-    feed.system.rows = vec![row()];
-    assert_eq!(told(&mut feed, 60.0), []);
-    bind(&mut feed.system.incoming, 59.5, TID, PORT);
-    finish_bind(&mut feed.system.incoming, 59.5, TID, PORT);
-    assert_eq!(acquired(&told(&mut feed, 60.8)), [(PORT, PID)]);
-    push(&mut feed.system.incoming, 61.0, (guid::TCPIP, 1008, 0), TID, &bound(1));
-    assert_eq!(told(&mut feed, 61.1), [], "the list agrees");
-    assert_eq!(told(&mut feed, 70.0), []);
+    let mut source = with_byte_order();
+    source.system.rows = vec![row()];
+    assert_eq!(emitted(&mut source, 60.0), []);
+    bind(&mut source.system.incoming, 59.5, TID, PORT);
+    finish_bind(&mut source.system.incoming, 59.5, TID, PORT);
+    assert_eq!(acquired(&emitted(&mut source, 60.8)), [(PORT, PID)]);
+    push(&mut source.system.incoming, 61.0, (guid::TCPIP, 1008, 0), TID, &bound(1));
+    assert_eq!(emitted(&mut source, 61.1), [], "the list agrees");
+    assert_eq!(emitted(&mut source, 70.0), []);
 }
 
 #[test]
-fn a_list_mends_what_is_missed() {
-    let mut feed = settled();
-    feed.system.rows = vec![row()];
-    assert_eq!(told(&mut feed, 60.0), []);
-    assert_eq!(told(&mut feed, 62.4), [], "records may still come");
-    let kinds = told(&mut feed, 62.5);
+fn a_list_corrects_what_was_missed() {
+    let mut source = with_byte_order();
+    source.system.rows = vec![row()];
+    assert_eq!(emitted(&mut source, 60.0), []);
+    assert_eq!(emitted(&mut source, 62.4), [], "records may still come");
+    let kinds = emitted(&mut source, 62.5);
     assert_eq!(acquired(&kinds), [(PORT, PID)]);
     assert!(kinds.contains(&EventKind::Corrected { count: 1 }), "{kinds:?}");
 }
 
 #[test]
-fn what_was_there_is_told_first() {
+fn open_sockets_are_emitted_first() {
     let list = SocketList { at_ns: ns(0.0), done_ns: ns(0.1), rows: vec![row()] };
-    let mut feed = feed_with(Start { list: Some(list), prober: None, ..start() });
-    bind(&mut feed.system.incoming, 0.2, TID, PORT + 1);
-    finish_bind(&mut feed.system.incoming, 0.2, TID, PORT + 1);
-    assert_eq!(acquired(&told(&mut feed, 0.3)), [(PORT, PID), (PORT + 1, PID)]);
+    let mut source = source_with(Start { list: Some(list), prober: None, ..start() });
+    bind(&mut source.system.incoming, 0.2, TID, PORT + 1);
+    finish_bind(&mut source.system.incoming, 0.2, TID, PORT + 1);
+    assert_eq!(acquired(&emitted(&mut source, 0.3)), [(PORT, PID), (PORT + 1, PID)]);
 }
 
 #[test]
-fn an_unknown_driver_has_the_drivers_listed_but_not_at_once_again() {
-    let mut feed = settled();
+fn an_unknown_address_lists_the_drivers_but_not_again_at_once() {
+    let mut source = with_byte_order();
     let mut strange = |second: f64, address: u64| {
         let stack = [0, address].map(u64::to_le_bytes).concat();
         let mut extended = Vec::new();
         extended_items::write([(6, &stack[..])].into_iter(), &mut extended);
         let data = (&extended[..], &created()[..]);
-        push_with(&mut feed.system.incoming, second, (guid::TCPIP, 1001, 0), TID, data);
-        told(&mut feed, second);
-        feed.system.drivers
+        push_with(&mut source.system.incoming, second, (guid::TCPIP, 1001, 0), TID, data);
+        emitted(&mut source, second);
+        source.system.count(Inquiry::Drivers)
     };
     assert_eq!(strange(9.0, 0xffff_f800_0000_1000), 0);
     assert_eq!(strange(11.0, 0xffff_f800_0000_2000), 1);
@@ -369,15 +384,15 @@ fn an_unknown_driver_has_the_drivers_listed_but_not_at_once_again() {
 }
 
 #[test]
-fn the_end_brings_what_was_on_its_way() {
-    let mut feed = feed();
-    bind(&mut feed.system.incoming, 0.1, TID, PORT);
-    assert_eq!(told(&mut feed, 0.2), []);
-    push(&mut feed.system.last, 0.3, (guid::TCPIP, 1193, 0), TID, &acquires(PORT));
-    feed.system.losses.etw = Some(2);
+fn the_end_delivers_the_last_records() {
+    let mut source = source();
+    bind(&mut source.system.incoming, 0.1, TID, PORT);
+    assert_eq!(emitted(&mut source, 0.2), []);
+    push(&mut source.system.last, 0.3, (guid::TCPIP, 1193, 0), TID, &acquires(PORT));
+    source.system.lost = Some(2);
     let mut events = Vec::new();
-    feed.stop(&mut events).unwrap();
-    assert!(feed.system.stopped);
+    source.stop(&mut events).unwrap();
+    assert!(source.system.stopped);
     let kinds: Vec<EventKind> = events.into_iter().map(|event| event.kind).collect();
     assert_eq!(acquired(&kinds), [(PORT, PID)]);
     assert!(kinds.iter().any(|kind| matches!(kind, EventKind::Released { .. })), "{kinds:?}");
@@ -385,58 +400,107 @@ fn the_end_brings_what_was_on_its_way() {
 }
 
 #[test]
-fn what_was_lost_in_the_end_is_mended_in_the_end() {
+fn losses_at_the_end_are_corrected_by_a_last_list() {
     for lost in [0, 5] {
-        let mut feed = settled();
-        bind(&mut feed.system.incoming, 0.1, TID, PORT);
-        told(&mut feed, 0.2);
+        let mut source = with_byte_order();
+        bind(&mut source.system.incoming, 0.1, TID, PORT);
+        emitted(&mut source, 0.2);
         // Windows lists another socket, and ours no more.
-        feed.system.rows = vec![Row { local: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT + 1)), ..row() }];
-        feed.system.losses.etw = Some(lost);
-        feed.system.now_ns = ns(3.0);
+        source.system.rows =
+            vec![Row { local: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT + 1)), ..row() }];
+        source.system.lost = Some(lost);
+        source.system.now_ns = ns(3.0);
         let mut events = Vec::new();
-        feed.stop(&mut events).unwrap();
+        source.stop(&mut events).unwrap();
         let released = events.iter().any(|event| matches!(event.kind, EventKind::Released { .. }));
-        assert_eq!((feed.system.listed, released), (u32::from(lost > 0), lost > 0), "{events:?}");
+        assert_eq!(
+            (source.system.count(Inquiry::Sockets), released),
+            (usize::from(lost > 0), lost > 0),
+            "{events:?}"
+        );
     }
 }
 
 #[test]
-fn a_session_that_others_end_is_told_to_its_last_record() {
-    let mut feed = settled();
-    bind(&mut feed.system.incoming, 0.5, TID, PORT);
-    feed.system.ended = true;
-    feed.system.now_ns = ns(0.6);
+fn a_session_that_others_end_is_read_to_its_last_record() {
+    let mut source = with_byte_order();
+    bind(&mut source.system.incoming, 0.5, TID, PORT);
+    source.system.ended = true;
+    source.system.now_ns = ns(0.6);
     let mut events = Vec::new();
-    let error = feed.drain(&mut events).unwrap_err();
+    let error = source.drain(&mut events).unwrap_err();
     assert!(error.remedy.contains("trace again"), "{error}");
     assert!(events.iter().any(|event| matches!(event.kind, EventKind::Acquired(_))));
-    feed.stop(&mut events).unwrap();
+    source.stop(&mut events).unwrap();
 }
 
 #[test]
 fn times_are_since_boot() {
-    let mut feed = settled();
-    bind(&mut feed.system.incoming, 0.25, TID, PORT);
-    feed.system.now_ns = ns(0.6);
+    let mut source = with_byte_order();
+    bind(&mut source.system.incoming, 0.25, TID, PORT);
+    source.system.now_ns = ns(0.6);
     let mut events = Vec::new();
-    feed.drain(&mut events).unwrap();
+    source.drain(&mut events).unwrap();
     assert!(events.iter().all(|event| event.at_ns == 1_000 * SECOND_NS + SECOND_NS / 4), "{events:?}");
 }
 
 #[test]
-fn settings_are_asked_for_again_and_their_answer_awaited() {
-    let mut feed = feed();
-    told(&mut feed, 299.0);
-    assert_eq!(feed.system.asked_settings, 0);
-    told(&mut feed, 301.0);
-    assert_eq!(feed.system.asked_settings, 1);
+fn settings_are_read_again_every_five_minutes() {
+    let mut source = source();
+    emitted(&mut source, 299.0);
+    assert_eq!(source.system.count(Inquiry::Settings), 0);
     let range = PortRange { low: 10_000, high: 20_000, reserved: 0 };
     let pool = crate::source::windows::model::pool(Protocol::Tcp);
-    let ranges = BTreeMap::from([(pool, range)]);
-    feed.system.settings = Some(Settings { services: None, ranges });
-    let kinds = told(&mut feed, 302.0);
+    source.system.settings.ranges.pools = [(pool, range)].into();
+    let kinds = emitted(&mut source, 301.0);
+    assert_eq!(source.system.count(Inquiry::Settings), 1);
     assert!(kinds.contains(&EventKind::Pool { pool, range }), "{kinds:?}");
-    assert_eq!(told(&mut feed, 303.0), [], "once");
-    assert_eq!(feed.system.asked_settings, 1);
+    assert_eq!(emitted(&mut source, 303.0), [], "once");
+    assert_eq!(source.system.count(Inquiry::Settings), 1);
+}
+
+/// Windows answers nothing any more: records are still read, and nothing waits but the end.
+#[test]
+fn an_inquiry_that_hangs_stops_nothing() {
+    let mut source = with_byte_order();
+    source.system.hangs = true;
+    emitted(&mut source, 60.0);
+    assert_eq!(source.system.count(Inquiry::Sockets), 1);
+    bind(&mut source.system.incoming, 60.5, TID, PORT);
+    assert_eq!(acquired(&emitted(&mut source, 61.0)), [(PORT, PID)]);
+    emitted(&mut source, 180.0);
+    assert_eq!(source.system.count(Inquiry::Sockets), 1, "not again while one is pending");
+    assert_eq!(source.system.waited, Duration::ZERO);
+    source.stop(&mut Vec::new()).unwrap();
+    assert_eq!(source.system.waited, LAST_LIST_MAX);
+}
+
+#[test]
+fn a_list_that_missed_its_deadline_is_requested_again() {
+    let mut source = with_byte_order();
+    source.system.hangs = true;
+    emitted(&mut source, 60.0);
+    let missed = SourceError { what: "too late".to_owned(), remedy: String::new() };
+    source.system.answers.push_back(Err(missed));
+    (source.system.hangs, source.system.rows) = (false, vec![row()]);
+    emitted(&mut source, 65.0);
+    emitted(&mut source, 120.0);
+    assert_eq!(source.system.count(Inquiry::Sockets), 2);
+    assert_eq!(acquired(&emitted(&mut source, 123.0)), [(PORT, PID)]);
+}
+
+/// A list that arrives after younger records does not bring back what has ended since.
+#[test]
+fn a_late_list_revives_nothing() {
+    let mut source = with_byte_order();
+    bind(&mut source.system.incoming, 10.0, TID, PORT);
+    emitted(&mut source, 11.0);
+    source.system.hangs = true;
+    emitted(&mut source, 60.0);
+    push(&mut source.system.incoming, 60.5, (guid::TCPIP, 1193, 0), TID, &acquires(PORT));
+    emitted(&mut source, 61.0);
+    let list = SocketList { at_ns: ns(60.0), done_ns: ns(60.1), rows: vec![row()] };
+    source.system.answers.push_back(Ok(Answer::Sockets(list)));
+    assert_eq!(emitted(&mut source, 62.0), []);
+    assert_eq!(emitted(&mut source, 63.0), []);
 }
