@@ -193,6 +193,8 @@ pub struct Process {
     pub pid: u32,
     /// Its parent.
     pub parent: Option<u32>,
+    /// The start key of its parent, from Windows 10 2004 on.
+    pub parent_start_key: Option<u64>,
     /// When it was created, as FILETIME.
     pub created: Option<u64>,
     /// Its start key.

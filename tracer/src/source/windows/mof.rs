@@ -100,6 +100,7 @@ fn process(record: &Record<'_>, life: ProcessLife) -> Result<DecodedEvent, Unrea
             life,
             pid,
             parent: Some(parent),
+            parent_start_key: None,
             created: None,
             start_key: None,
             image: Some(image).filter(|image| !image.is_empty()),

@@ -72,6 +72,7 @@ mod tests {
             life: ProcessLife::Exists,
             pid,
             parent: Some(600),
+            parent_start_key: None,
             created: Some(BOOT + SECOND),
             start_key: None,
             image: Some(image.to_owned()),

@@ -57,6 +57,7 @@ pub(super) fn event(id: u16, values: Values) -> DecodedEvent {
         life,
         pid: values.u32(ProcessId),
         parent: Some(values.u32(ParentProcessId)).filter(|_| life != ProcessLife::Ended),
+        parent_start_key: Some(values.number(ParentStartKey)).filter(|&key| key != 0),
         created: Some(values.number(CreateTime)).filter(|&created| created != 0),
         start_key: values.start_key(),
         image: values.image,

@@ -63,6 +63,7 @@ fn unknown(pid: u32) -> Process {
         life: ProcessLife::Exists,
         pid,
         parent: None,
+        parent_start_key: None,
         created: None,
         start_key: None,
         image: None,
