@@ -17,4 +17,5 @@ mod moves;
 mod places;
 mod recording;
 mod sites;
+mod tree;
 mod verdicts;

@@ -14,7 +14,7 @@ pub(crate) fn switch(index: u32) -> u32 {
     CONTROL.get(index).copied().unwrap_or_default()
 }
 
-/// Sets a switch to 1; says whether it was 0. Two hooks that race may both be told so.
+/// Sets a switch to 1; true if it was 0. Two hooks that race may both get true.
 #[inline(always)]
 pub(crate) fn turn_on(index: u32) -> bool {
     // SAFETY: the map's own memory.

@@ -1,7 +1,7 @@
 //! Who holds which socket, listed by the kernel itself when user space asks.
 //!
-//! `/proc/PID/fd` says the same, but a link of it takes some 4 µs to read, and a busy host has tens
-//! of thousands.
+//! `/proc/PID/fd` shows the same, but each link takes some 4 µs to read, and a busy host has tens of
+//! thousands.
 
 use crate::kernel::{Address, global, load};
 use crate::task;
@@ -48,7 +48,7 @@ fn socket_files(ctx: *mut c_void) -> i32 {
     let meta: Address = load(ctx, META);
     let seq: Address = load(meta, META_SEQ);
     // SAFETY: `seq` is the listing that this call is for; the line is plain integers. One that does
-    // not fit any more is asked for again.
+    // not fit any more is listed again in the next read.
     unsafe {
         bpf_seq_write(seq as *mut _, (&raw const line).cast_mut().cast(), size_of::<SocketFile>() as u32);
     }

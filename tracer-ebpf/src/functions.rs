@@ -1,8 +1,8 @@
 //! Function probes: what no tracepoint shows, on kernels that let functions be probed.
 //!
-//! User space finds out at its start whether each one is run when it should be: a function that the
-//! compiler has copied into its caller can be attached to and is never entered (from 7.2 on
-//! `udp_lib_unhash`, when a socket is disconnected).
+//! At its start user space tests that each one fires when it should. A function that the compiler has
+//! copied into its caller can be attached to and is never entered (from 7.2 on `udp_lib_unhash`, when a
+//! socket is disconnected).
 
 use crate::control::switch;
 use crate::kernel::Address;
@@ -75,7 +75,7 @@ fn udp_lib_unhash(ctx: FEntryContext) -> i32 {
     0
 }
 
-/// `int __udp_disconnect(struct sock *sk, int flags)` (net/ipv4/udp.c): the port is given back,
+/// `int __udp_disconnect(struct sock *sk, int flags)` (net/ipv4/udp.c): the port is released,
 /// unless the program had asked for it by number.
 #[fexit(function = "__udp_disconnect")]
 fn __udp_disconnect(ctx: FExitContext) -> i32 {
@@ -91,7 +91,7 @@ fn __udp_disconnect(ctx: FExitContext) -> i32 {
     0
 }
 
-/// Takes note that a probe was run, if it was for the socket of the self-test.
+/// Counts the run of a probe, if it was for the socket of the self-test.
 #[inline(always)]
 fn ran(sk: Address, which: u32) {
     let tested = switch(control::SELF_TEST);

@@ -1,4 +1,4 @@
-//! The wire: what the probes (this package's bin) say to user space, defined once for both sides.
+//! The wire format between the probes (this package's bin) and user space, defined once for both sides.
 //!
 //! Records are fixed-size for their kind and hold integers and byte arrays only: no enum crosses
 //! the boundary, so no byte pattern is invalid and a decoder can be total.
@@ -223,7 +223,7 @@ pub struct Header {
 /// The value of [`Header::code`] in a record about a descendant of `run`'s command.
 pub const DESCENDANT: u8 = 1;
 
-/// A record that says it all in its header.
+/// A record that is all header.
 pub type ShortRecord = Header;
 
 /// A record about a hold.
@@ -322,8 +322,8 @@ pub mod control {
     pub const SNAPSHOT: u32 = 0;
     /// Nonzero from [`kind::POOL_LOW`](super::kind::POOL_LOW) on, until user space resets it.
     pub const POOL_LOW: u32 = 1;
-    /// Nonzero when function probes show which binds find no port: what else fails, they do not
-    /// confirm.
+    /// Nonzero when function probes show which binds find no port; other pending binds failed for
+    /// another reason.
     pub const BINDS_SEEN: u32 = 2;
     /// The lower half of the cookie of the socket with which function probes are tested.
     pub const SELF_TEST: u32 = 3;

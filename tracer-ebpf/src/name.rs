@@ -32,8 +32,8 @@ pub(crate) fn emit_current(owner: &OwnerKey, is_descendant: bool) {
     });
 }
 
-/// Reads the start of a process's command line from the current process's memory; says how many
-/// bytes.
+/// Reads the start of a process's command line from the current process's memory; returns the
+/// number of bytes.
 #[inline(always)]
 fn cmdline(task: Address, to: *mut u8) -> u32 {
     let mm: Address = read(task, global!(OFF_TASK_MM));

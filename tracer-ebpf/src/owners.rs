@@ -24,7 +24,7 @@ pub(crate) fn contains(owner: &OwnerKey) -> bool {
 }
 
 /// Adds `change` to what an owner has acquired; a new owner first gets its place, and the name of a
-/// new process is emitted. Says whether the owner belongs to the tree of `run`'s command.
+/// new process is emitted. True if the owner belongs to the tree of `run`'s command.
 #[inline(always)]
 pub(crate) fn charge(ctx: &impl EbpfContext, owner: &OwnerKey, protocol: u8, change: u64) -> bool {
     if let Some(totals) = OWNERS.get_ptr_mut(owner) {
@@ -83,7 +83,7 @@ pub(crate) fn end(owner: &OwnerKey) {
     }
 }
 
-/// Adds to what has been acquired; says whether the owner is marked as a descendant.
+/// Adds to what has been acquired; true if the owner is marked as a descendant.
 #[inline(always)]
 fn acquired(totals: *mut OwnerTotals, protocol: u8, change: u64) -> bool {
     // SAFETY: the map's own memory; the field is only ever added to atomically.

@@ -18,14 +18,14 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT
 /// Around the mark, how many bytes of backlog still wake user space: a few dozen records.
 const WAKE_WINDOW_BYTES: u64 = 4096;
 
-/// Adds one to a counter of this CPU and says what it was.
+/// Adds one to a counter of this CPU; returns its value before.
 #[inline(always)]
 pub(crate) fn count(index: u32) -> u64 {
     let Some(value) = COUNTERS.get_ptr_mut(index) else {
         return 0;
     };
     // SAFETY: the map's own memory, this CPU's slot. A hook that interrupts this one between load
-    // and store could hide one count; the counters say "some" or "none" exactly.
+    // and store could hide one count; "none" and "some" are exact all the same.
     unsafe {
         let before = *value;
         *value = before + 1;

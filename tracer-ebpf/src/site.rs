@@ -63,7 +63,7 @@ pub(crate) fn site(ctx: &impl EbpfContext, hook: Hook, cookie: u64, owner: Owner
     }
 }
 
-/// Writes the stack's return addresses, innermost first; says how many.
+/// Writes the stack's return addresses, innermost first; returns how many.
 #[inline(always)]
 fn walk(ctx: &impl EbpfContext, hook: Hook, owner: OwnerKey, frames: *mut [u64; FRAMES_MAX]) -> u32 {
     const BYTES: u32 = (FRAMES_MAX * size_of::<u64>()) as u32;

@@ -1,4 +1,4 @@
-//! What a `struct sock` says of itself, read by its address.
+//! The fields of a `struct sock`, read by its address.
 
 use crate::kernel::{ABSENT, Address, global, load, read};
 use portleak_ebpf::{Hold, OwnerKey, protocol};

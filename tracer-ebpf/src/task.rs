@@ -1,4 +1,4 @@
-//! What a `struct task_struct` says of its process.
+//! The process behind a `struct task_struct`.
 
 use crate::kernel::{Address, global, read};
 use aya_ebpf::helpers::bpf_get_current_task;

@@ -26,7 +26,7 @@ pub(crate) fn contains(process: &OwnerKey) -> bool {
     started_ticks == Some(process.started_ticks)
 }
 
-/// The current task has forked `child`. Says whether it belongs to the tree now.
+/// The current task has forked `child`. True if the child belongs to the tree.
 #[inline(always)]
 pub(crate) fn inherit(parent: &OwnerKey, child: &OwnerKey) -> bool {
     if !contains(parent) && !is_root_parent() {

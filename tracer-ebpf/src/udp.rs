@@ -94,7 +94,7 @@ pub(crate) fn autobind_failed(ctx: &impl EbpfContext, sk: Address, cookie: u64) 
     ledger::fail(ctx, cookie, &hold, EAGAIN);
 }
 
-/// Ends a hold whose port is given back now, or was before by connect(AF_UNSPEC), unseen.
+/// Ends a hold whose port is released now, or was released unseen by connect(AF_UNSPEC) before.
 #[inline(always)]
 pub(crate) fn end(ctx: &impl EbpfContext, sk: Address, cookie: u64, hold: &mut Hold) {
     match learn(sk, cookie, hold) {

@@ -34,7 +34,7 @@ pub(crate) fn freed(hold: &Hold) {
     change(hold, u64::MAX);
 }
 
-/// Adds to the count of the hold's namespace; gives the new count.
+/// Adds to the count of the hold's namespace; returns the new count.
 #[inline(always)]
 fn change(hold: &Hold, change: u64) -> Option<u64> {
     if hold.protocol != protocol::UDP {

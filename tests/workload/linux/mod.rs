@@ -1,6 +1,7 @@
 //! The command line, and which file does what.
 
 mod cases;
+mod children;
 mod client;
 mod exact;
 mod kernel;
@@ -21,7 +22,7 @@ mod uring;
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use portleak_tests::{limits, netns};
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::time::Duration;
 
 /// Opens and closes ports in known ways and says exactly what it did.
@@ -119,6 +120,16 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         processes: u16,
     },
+    /// Processes one after another, each of which takes a port and ends.
+    Children {
+        #[arg(long)]
+        count: u32,
+    },
+    /// A program as the first process of a new pid namespace.
+    InPidNamespace {
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
     /// A server on a port that the system chose, and its accepted connections.
     Accept {
         #[arg(long)]
@@ -179,6 +190,9 @@ enum Command {
     },
     /// mount(2): no program of the machine's is asked to do it otherwise.
     Mount { kind: CString, source: CString, target: CString, options: CString },
+    /// One process of `children`.
+    #[command(hide = true)]
+    OnePort,
     /// One server process of the commands above.
     #[command(hide = true)]
     Serve(server::Role),
@@ -233,6 +247,9 @@ fn run(command: Command) -> Result<()> {
         Command::Exact { processes, plan } => cases::exact(processes, &plan),
         Command::Reset { connections } => cases::reset(connections),
         Command::Hold { connections, processes } => cases::hold(connections, processes),
+        Command::Children { count } => children::run(count),
+        Command::InPidNamespace { command } => children::in_pid_namespace(&command),
+        Command::OnePort => children::one_port(),
         Command::Accept { connections } => cases::accept(connections),
         Command::ExitHolding { connections } => cases::exit_holding(connections),
         Command::Exec { connections } => cases::exec(connections),
