@@ -6,6 +6,7 @@ use clap::Parser;
 use portleak::engine::Profile;
 use portleak_tests::evaluate::judge::{Outcome, Setup, judge};
 use portleak_tests::evaluate::kinds::Kind;
+use portleak_tests::evaluate::policies::PolicyName;
 use portleak_tests::evaluate::table::{self, Row};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,6 +36,12 @@ struct Cli {
     /// Also with a source that cannot tell how long connections have been idle
     #[arg(long)]
     mute: bool,
+    /// The policy that judges
+    #[arg(long, value_enum, default_value_t)]
+    policy: PolicyName,
+    /// List every change of verdict with its numbers, to compare two builds
+    #[arg(long)]
+    changes: bool,
     /// Threads
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -53,7 +60,8 @@ fn main() {
         for &answers in sources {
             let idle = if answers { "" } else { ", idle times unknown" };
             println!("\n## Profile {name}{idle}\n");
-            let rows = evaluate(&cli, Setup::of(profile, answers));
+            let setup = Setup { policy: cli.policy, changes: cli.changes, ..Setup::of(profile, answers) };
+            let rows = evaluate(&cli, setup);
             println!("{}", table::text(&rows));
         }
     }
@@ -77,6 +85,10 @@ fn evaluate(cli: &Cli, setup: Setup) -> Vec<Row> {
             scope.spawn(|| {
                 while let Some(&(at, seed)) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let outcome = judge(kinds[at], seed, setup);
+                    for change in &outcome.changes {
+                        let (name, profile, answers) = (kinds[at].name, setup.profile, setup.answers);
+                        eprintln!("{name} {seed} {profile:?} {answers} {change}");
+                    }
                     if cli.verbose {
                         complain(kinds[at], seed, &outcome);
                     }

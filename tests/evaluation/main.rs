@@ -12,7 +12,7 @@ use portleak_tests::evaluate::kinds::{Frame, KINDS, Kind};
 /// A quarter of an hour, in which the leak begins after a minute.
 const SHORT: Frame = Frame { seconds: 900.0, begin: 60.0 };
 fn run(kind: &Kind, seed: u64, profile: Profile) -> Outcome {
-    judge(kind, seed, Setup { profile, frame: SHORT, answers: true })
+    judge(kind, seed, Setup { frame: SHORT, ..Setup::of(profile, true) })
 }
 
 fn named(name: &str) -> &'static Kind {

@@ -3,10 +3,12 @@
 use super::baselines::Pollers;
 use super::kinds::{Frame, Kind, Run};
 use super::play::{Levels, Listener, SECOND_NS, USABLE, play};
+use super::policies::PolicyName;
 use super::traffic::{Actor, Births};
 use portleak::engine::report::{Evidence, Finding, Owner, Verdict};
 use portleak::engine::{Config, Engine, Profile};
 use portleak::event::{Event, HoldId, OwnerId};
+use std::fmt::Write;
 
 /// How a run is judged.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +17,10 @@ pub struct Setup {
     pub frame: Frame,
     /// Whether the source answers how long a connection has been idle.
     pub answers: bool,
+    /// The policy that judges.
+    pub policy: PolicyName,
+    /// Whether to list every change of verdict; then a run goes on after the leak is found.
+    pub changes: bool,
 }
 
 impl Setup {
@@ -24,7 +30,7 @@ impl Setup {
             Profile::Production => Frame { seconds: 7_200.0, begin: 600.0 },
             Profile::Session => Frame { seconds: 900.0, begin: 60.0 },
         };
-        Self { profile, frame, answers }
+        Self { profile, frame, answers, policy: PolicyName::Lifetime, changes: false }
     }
 }
 
@@ -45,6 +51,8 @@ pub struct Outcome {
     /// Somebody was suspected, or called a leak, who does not leak.
     pub false_suspected: bool,
     pub false_leak: bool,
+    /// Every change of verdict, where they are listed.
+    pub changes: Vec<String>,
     /// What was said wrongly.
     pub wrong: Option<String>,
     /// When the baselines cried: rightly …
@@ -60,7 +68,8 @@ pub fn judge(kind: &Kind, seed: u64, setup: Setup) -> Outcome {
     let begin_ns = seconds(run.attach_s);
     let mut bench = Bench {
         run: &run,
-        engine: Engine::new(config, begin_ns),
+        changes: setup.changes,
+        engine: setup.policy.engine(config, begin_ns),
         pollers: Pollers::default(),
         outcome: Outcome { nominal: run.nominal, ..Outcome::default() },
     };
@@ -80,6 +89,7 @@ pub fn judge(kind: &Kind, seed: u64, setup: Setup) -> Outcome {
 
 struct Bench<'a> {
     run: &'a Run,
+    changes: bool,
     engine: Engine,
     pollers: Pollers,
     outcome: Outcome,
@@ -87,20 +97,23 @@ struct Bench<'a> {
 
 impl Listener for Bench<'_> {
     fn event(&mut self, event: &Event) {
-        if self.outcome.leak.is_none() {
+        if !self.is_decided() {
             self.engine.apply(event);
         }
     }
 
     fn second(&mut self, second: u32, levels: &Levels) -> Vec<HoldId> {
         self.pollers.second(second, levels);
-        if self.outcome.leak.is_some() {
+        if self.is_decided() {
             return Vec::new();
         }
         self.engine.advance(u64::from(second) * SECOND_NS + 20_000_000);
         for finding in self.engine.take_findings() {
             if let Finding::Verdict { at_ns, owner, verdict, evidence, .. } = finding {
                 let at_s = at_ns as f64 / SECOND_NS as f64;
+                if self.changes {
+                    self.outcome.changes.push(change(at_s, &owner, verdict, &evidence));
+                }
                 self.verdict(at_s, &owner, verdict, &evidence, levels);
             }
         }
@@ -108,11 +121,16 @@ impl Listener for Bench<'_> {
     }
 
     fn is_done(&self) -> bool {
-        self.outcome.leak.is_some() && self.pollers.cried.iter().all(Option::is_some)
+        self.is_decided() && self.pollers.cried.iter().all(Option::is_some)
     }
 }
 
 impl Bench<'_> {
+    /// Whether the engine need not go on.
+    fn is_decided(&self) -> bool {
+        self.outcome.leak.is_some() && !self.changes
+    }
+
     fn verdict(
         &mut self,
         at_s: f64,
@@ -147,6 +165,28 @@ impl Bench<'_> {
             Verdict::Clean | Verdict::Churn | Verdict::Exhausted => {}
         }
     }
+}
+
+/// A change of verdict with all its numbers, to compare two builds.
+fn change(at_s: f64, owner: &Owner, verdict: Verdict, evidence: &[Evidence]) -> String {
+    let mut line = format!("{at_s:.0} {:?} {verdict:?}", owner.id);
+    for one in evidence {
+        let since_s = one.since_ns / SECOND_NS;
+        let _ = write!(
+            line,
+            " | {:?} {since_s} {} {:.3} {:.3} {:.3?} {:.3?} {:?} {:?} {:?}",
+            one.kind,
+            one.held,
+            one.rate_per_s,
+            one.released_share,
+            one.exhaustion_in_s,
+            one.exhaustion_between_s,
+            one.abandoned,
+            one.processes,
+            one.oldest_ns,
+        );
+    }
+    line
 }
 
 /// Seconds until the pool is empty, if the leak's rate is constant.

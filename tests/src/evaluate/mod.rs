@@ -5,6 +5,7 @@ pub mod baselines;
 pub mod judge;
 pub mod kinds;
 pub mod play;
+pub mod policies;
 pub mod rng;
 pub mod table;
 pub mod traffic;

@@ -1,10 +1,10 @@
 //! `--thresholds FILE`: a TOML file that changes some of a profile's thresholds.
 
 use crate::engine::Profile;
-use crate::engine::detector::Thresholds;
+use crate::engine::detector::{Thresholds, Unknown};
 use std::path::Path;
 use std::{fs, io};
-use toml::{Table, Value};
+use toml::Table;
 
 /// The thresholds file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,20 +40,8 @@ pub fn read(file: &Path, profile: Profile) -> Result<Thresholds, ThresholdsError
 
 fn changed(text: &str, profile: Profile) -> Result<Thresholds, String> {
     let changes: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
-    let mut all = Table::try_from(Thresholds::of(profile)).map_err(|error| error.to_string())?;
-    merge(&mut all, changes);
-    all.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
-}
-
-fn merge(into: &mut Table, changes: Table) {
-    for (name, change) in changes {
-        match (into.get_mut(&name), change) {
-            (Some(Value::Table(into)), Value::Table(change)) => merge(into, change),
-            // TOML distinguishes 10 from 10.0; users need not.
-            (Some(old @ Value::Float(_)), Value::Integer(whole)) => *old = Value::Float(whole as f64),
-            (_, change) => _ = into.insert(name, change),
-        }
-    }
+    let changes = serde_json::to_value(changes).map_err(|error| error.to_string())?;
+    Thresholds::with(profile, &changes, Unknown::Refuse).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -74,8 +62,9 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named() {
         let unknown = changed("[abandoned]\nsurvivers = 3\n", Profile::Session).unwrap_err();
-        assert!(unknown.contains("survivers"), "{unknown}");
-        assert!(changed("calm_span_s = \"long\"", Profile::Session).is_err());
+        assert!(unknown.contains("abandoned.survivers"), "{unknown}");
+        let wrong = changed("calm_span_s = \"long\"", Profile::Session).unwrap_err();
+        assert!(wrong.contains("calm_span_s") && wrong.contains("long"), "{wrong}");
         assert!(changed("calm_span_s = ", Profile::Session).is_err());
     }
 }

@@ -2,23 +2,20 @@
 
 use super::Engine;
 use super::SECOND_NS;
-use super::detector::Judged;
+use super::detector::policy::Judgement;
 use super::report::{Evidence, LeakKind, SiteShare, Usual, Verdict};
 use super::sampling::Sample;
 use super::series_index::SeriesEntry;
 use super::series_key::{Key, Part, SeriesIx};
 use crate::event::PoolId;
 
-/// The share of an owner's holds from which on one destination stands for the whole.
-const DOMINANT_SHARE: f64 = 0.8;
-
 /// What one series shows, with its key.
-type Shown = (SeriesIx, Key, Judged);
+type Shown = (SeriesIx, Key, Judgement);
 
 impl Engine {
     /// The verdict on an owner and its evidence: the gravest of its series. A destination that
     /// explains the whole is reported in its place.
-    pub(super) fn combine(&self, found: &[(SeriesIx, Judged)]) -> (Verdict, Vec<Evidence>) {
+    pub(super) fn combine(&self, found: &[(SeriesIx, Judgement)]) -> (Verdict, Vec<Evidence>) {
         let shown: Vec<Shown> = found.iter().filter_map(|&(ix, judged)| self.shown(ix, judged)).collect();
         let verdict = shown.iter().map(|(_, _, judged)| judged.verdict).max().unwrap_or_default();
         let mut gravest: Vec<Shown> =
@@ -30,7 +27,9 @@ impl Engine {
             .collect();
         gravest.retain(|(_, key, _)| key.part != Part::Whole || !named.contains(&key.pool));
         for one in &mut gravest {
-            if let (Part::Whole, Some(part)) = (one.1.part, dominant(&shown, one)) {
+            if let (Part::Whole, Some(part)) =
+                (one.1.part, dominant(&shown, one, self.thresholds.naming.dominant_share))
+            {
                 *one = part;
             }
         }
@@ -39,9 +38,9 @@ impl Engine {
     }
 
     /// A program's series shows something only if it is no single process that does it.
-    fn shown(&self, ix: SeriesIx, judged: Judged) -> Option<Shown> {
+    fn shown(&self, ix: SeriesIx, judged: Judgement) -> Option<Shown> {
         let entry = self.series.get(ix)?;
-        let spread = || entry.sample.is_some_and(|sample| sample.is_spread());
+        let spread = || entry.sample.is_some_and(|sample| sample.is_spread(&self.thresholds.program));
         let counts = entry.key.part != Part::Program || judged.verdict >= Verdict::Suspected && spread();
         counts.then_some((ix, entry.key, judged))
     }
@@ -70,8 +69,8 @@ impl Engine {
         })
     }
 
-    /// The call site that has most of the holds that stay, where they have been looked at; else of
-    /// all. Its share is told of all that is held.
+    /// The call site that has most of the holds that stay, where they have been sampled; else of all.
+    /// Its share is that of everything held.
     fn site(&self, entry: &SeriesEntry, sample: Option<Sample>) -> Option<SiteShare> {
         let stays = sample.and_then(|sample| sample.site);
         let id = stays.or_else(|| entry.sites.dominant())?;
@@ -80,21 +79,19 @@ impl Engine {
 }
 
 /// How holds of the same place live that are not part of a leak.
-fn usual(judged: &Judged) -> Option<Usual> {
+fn usual(judged: &Judgement) -> Option<Usual> {
     let some = judged.released_share > 0.0 && judged.kind != LeakKind::Churn;
     let life_s = judged.healthy_s.filter(|_| some)?;
     Some(Usual { share: judged.released_share, life_s })
 }
 
 /// The destination that has most of what an owner holds in a pool.
-fn dominant(shown: &[Shown], (_, whole, judged): &Shown) -> Option<Shown> {
+fn dominant(shown: &[Shown], (_, whole, judged): &Shown, share: f64) -> Option<Shown> {
     let parts = shown.iter().filter(|(_, key, part)| {
-        key.pool == whole.pool
-            && key.part != Part::Whole
-            && part.held as f64 >= DOMINANT_SHARE * judged.held as f64
+        key.pool == whole.pool && key.part != Part::Whole && part.held as f64 >= share * judged.held as f64
     });
     parts
         .copied()
         .max_by_key(|(_, _, part)| part.held)
-        .map(|(ix, key, part)| (ix, key, Judged { kind: judged.kind, ..part }))
+        .map(|(ix, key, part)| (ix, key, Judgement { kind: judged.kind, ..part }))
 }

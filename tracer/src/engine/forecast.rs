@@ -1,7 +1,7 @@
 //! When a pool, or a destination of it, has no port left: the sum of all growth towards it.
 
 use super::Engine;
-use super::detector::Judged;
+use super::detector::policy::Judgement;
 use super::pools::surroundings;
 use super::report::{Forecast, Verdict};
 use super::series_key::Part;
@@ -9,24 +9,25 @@ use crate::event::PoolId;
 use rustc_hash::FxHashMap;
 use std::net::SocketAddr;
 
-/// Ports more a second: as seen, and between which bounds, once known of all that grow.
+/// Net growth in ports a second, with its confidence interval where that is known of all that grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Trend {
     rate: f64,
     slowest: f64,
     fastest: f64,
-    vague: bool,
+    /// One that grows has no interval.
+    unbounded: bool,
 }
 
 impl Trend {
-    fn add(&mut self, judged: &Judged, room: f64) {
+    fn add(&mut self, judged: &Judgement, room: f64) {
         self.rate += judged.rate_per_s;
         match judged.exhaustion_between_s {
             Some((earliest, latest)) if earliest > 0.0 => {
                 self.fastest += room / earliest;
                 self.slowest += room / latest;
             }
-            _ => self.vague = true,
+            _ => self.unbounded = true,
         }
     }
 }
@@ -40,7 +41,7 @@ impl Trends {
     pub(super) fn forecast(&self, pool: PoolId, remote: Option<SocketAddr>, room: u64) -> Option<Forecast> {
         let trend = self.0.get(&(pool, remote)).filter(|trend| trend.rate > 0.0)?;
         let room = room as f64;
-        let between_s = (!trend.vague).then(|| (room / trend.fastest, room / trend.slowest));
+        let between_s = (!trend.unbounded).then(|| (room / trend.fastest, room / trend.slowest));
         Some(Forecast { exhaustion_in_s: room / trend.rate, between_s })
     }
 }
@@ -49,7 +50,7 @@ impl Engine {
     /// What grows now: each owner's whole in its pool, its destinations each by itself.
     pub(super) fn trends(&self) -> Trends {
         let mut trends = Trends::default();
-        for entry in self.series.iter() {
+        for entry in self.series.iter().filter(|entry| entry.series.verdict() > Verdict::Clean) {
             let key = &entry.key;
             let towards = match key.part {
                 Part::Whole => None,
@@ -57,11 +58,8 @@ impl Engine {
                 Part::Destination(None) | Part::Program => continue,
             };
             let around = surroundings(&self.pools, key);
-            let judged = entry.series.judged(self.judged, around);
-            if judged.verdict > Verdict::Clean {
-                let room = around.usable.saturating_sub(around.used) as f64;
-                trends.0.entry((key.pool, towards)).or_default().add(&judged, room);
-            }
+            let judgement = entry.series.judgement(self.judged, around);
+            trends.0.entry((key.pool, towards)).or_default().add(&judgement, around.room() as f64);
         }
         trends
     }

@@ -4,6 +4,7 @@
 //! second, after all events of the seconds before it, so the result does not depend on how events
 //! are batched.
 
+mod config;
 mod counts;
 pub mod detector;
 mod early_warning;
@@ -22,6 +23,7 @@ pub mod scope;
 mod series_index;
 mod series_key;
 mod sites;
+mod slot_set;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,8 @@ use crate::event::{
     Acquired, Event, EventKind, Frame, HoldId, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId, Protocol,
     SiteId, SocketState, TimeWaitFound, Totals,
 };
+pub use config::{Config, Profile};
+use detector::policy::{LifetimePolicy, Policy};
 use detector::{Second, Thresholds};
 use holds::{Hold, Holds, TimeWaits};
 use owners::{OwnerIx, Owners};
@@ -38,9 +42,7 @@ use pools::{Pool, is_per_destination};
 use process_tree::ProcessTree;
 use report::{Finding, Progress, Verdict};
 use rustc_hash::FxHashMap;
-use scope::Scope;
-use serde::{Deserialize, Serialize};
-use series_index::SeriesIndex;
+use series_index::{SERIES_MAX, SeriesIndex};
 use series_key::Membership;
 use sites::Sites;
 use std::net::SocketAddr;
@@ -51,29 +53,6 @@ const SECOND_NS: u64 = 1_000_000_000;
 const REORDER_NS: u64 = 10_000_000;
 /// After a gap (a suspended machine) at most this many seconds are ticked.
 const CATCH_UP_MAX: u32 = 3_600;
-
-/// How quickly verdicts come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Profile {
-    /// An engineer watches: verdicts within minutes, some of them wrong.
-    #[default]
-    Session,
-    /// Nobody watches: no false alarms.
-    Production,
-}
-
-/// The engine's configuration.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Config {
-    /// How quickly verdicts come.
-    pub profile: Profile,
-    /// Whose ports to report.
-    pub scope: Scope,
-    /// Other thresholds than the profile's.
-    pub thresholds: Option<Thresholds>,
-}
 
 /// The engine.
 #[derive(Debug)]
@@ -110,8 +89,15 @@ impl Engine {
     /// An engine that begins at `now_ns` on the source's clock.
     #[must_use]
     pub fn new(config: Config, now_ns: u64) -> Self {
+        let policy = LifetimePolicy::new(config.effective_thresholds());
+        Self::with_policy(config, now_ns, Box::new(policy))
+    }
+
+    /// An engine that judges series by another policy.
+    #[must_use]
+    pub fn with_policy(config: Config, now_ns: u64, policy: Box<dyn Policy>) -> Self {
         Self {
-            thresholds: config.thresholds.unwrap_or(Thresholds::of(config.profile)),
+            thresholds: config.effective_thresholds(),
             tree: ProcessTree::new(config.scope.descendants_of),
             config,
             start_ns: now_ns,
@@ -121,7 +107,7 @@ impl Engine {
             early_releases: FxHashMap::default(),
             owners: Owners::default(),
             pools: FxHashMap::default(),
-            series: SeriesIndex::default(),
+            series: SeriesIndex::new(policy, SERIES_MAX),
             sites: Sites::default(),
             findings: Vec::new(),
             idle_queries: Vec::new(),

@@ -1,6 +1,7 @@
 //! The pools: which ports are in use, towards where, and how much room is left.
 
-use super::detector::{Second, Surroundings};
+use super::detector::Second;
+use super::detector::policy::Surroundings;
 use super::forecast::Trends;
 use super::report::{DestinationReport, PoolReport};
 use super::series_key::{Key, Part};

@@ -2,16 +2,14 @@
 //! query for their idle time.
 
 use super::Engine;
-use super::detector::{SAMPLE_SIZE, Window};
+use super::detector::Program;
+use super::detector::features::Window;
 use super::holds::Hold;
 use super::owners::OwnerIx;
 use super::series_key::SeriesIx;
 use super::sites::Tally;
 use crate::event::{HoldId, SiteId};
 use rustc_hash::FxHashMap;
-
-/// So many processes make a leak their program's.
-const PROCESSES_MIN: usize = 4;
 
 /// Idle queries kept until the source takes them.
 const IDLE_QUERIES_MAX: usize = 16_384;
@@ -31,8 +29,8 @@ pub(super) struct Sample {
 
 impl Sample {
     /// Whether it is the program that leaks and not one of its processes.
-    pub(super) fn is_spread(&self) -> bool {
-        self.processes >= PROCESSES_MIN && 2 * self.most <= self.holds
+    pub(super) fn is_spread(&self, t: &Program) -> bool {
+        self.processes >= t.processes_min && self.most as f64 <= t.busiest_share * self.holds as f64
     }
 }
 
@@ -48,7 +46,7 @@ struct SampleBuilder {
 }
 
 impl SampleBuilder {
-    fn add(&mut self, id: HoldId, hold: &Hold, window: &Window) {
+    fn add(&mut self, id: HoldId, hold: &Hold, window: &Window, size: usize) {
         self.holds += 1;
         *self.by_owner.entry(hold.origin).or_default() += 1;
         self.sites.acquire(hold.site);
@@ -58,9 +56,9 @@ impl SampleBuilder {
         }
         let rank = (shuffled(id), id);
         let at = self.queries.partition_point(|other| *other < rank);
-        if at < SAMPLE_SIZE {
+        if at < size {
             self.queries.insert(at, rank);
-            self.queries.truncate(SAMPLE_SIZE);
+            self.queries.truncate(size);
         }
     }
 
@@ -99,7 +97,7 @@ impl Engine {
                 if let Some(window) = wanted.get(&ix)
                     && window.includes(born, hold.state, hold.state_since)
                 {
-                    builders.entry(ix).or_default().add(id, hold, window);
+                    builders.entry(ix).or_default().add(id, hold, window, self.thresholds.idle.sample);
                 }
             }
         }

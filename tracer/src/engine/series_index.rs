@@ -4,23 +4,29 @@
 //! which sees a leak that is spread over many destinations; and its program's, which sees one that
 //! is spread over many short-lived processes.
 
-use super::detector::{Judged, Second, Series, Surroundings, Thresholds, Window};
+use super::detector::features::{Answer, Window};
+use super::detector::policy::{Judgement, Policy, Surroundings};
+use super::detector::{Second, Series};
 use super::holds::Hold;
-
 use super::owners::OwnerIx;
 use super::report::Verdict;
 use super::sampling::Sample;
 use super::series_key::{Key, Membership, Part, SeriesIx};
 use super::sites::Tally;
+use super::slot_set::SlotSet;
 use crate::event::PoolId;
 use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
-/// Series kept at once; a hold beyond counts in none of its own.
-const SERIES_MAX: usize = 32_768;
+/// Series kept at once.
+pub(super) const SERIES_MAX: usize = 32_768;
+/// Series among which the one to evict is chosen.
+const EVICTION_CANDIDATES: usize = 64;
 
 /// A series, which call sites its holds are from, and what the last sample of them showed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct SeriesEntry {
     pub(super) key: Key,
     pub(super) series: Series,
@@ -28,36 +34,75 @@ pub(super) struct SeriesEntry {
     pub(super) sample: Option<Sample>,
 }
 
+/// Where a series is kept.
+#[derive(Debug)]
+struct Slot {
+    generation: NonZeroU32,
+    entry: Option<SeriesEntry>,
+}
+
 /// What a tick found.
 #[derive(Debug, Default)]
 pub(super) struct Ticked {
     /// What is thought of each series that is not clean, by owner.
-    pub(super) found: FxHashMap<OwnerIx, Vec<(SeriesIx, Judged)>>,
+    pub(super) found: FxHashMap<OwnerIx, Vec<(SeriesIx, Judgement)>>,
     /// The series whose holds, born in a window, are to be sampled.
     pub(super) queries: Vec<(SeriesIx, Window)>,
 }
 
-/// All series.
-#[derive(Clone, Debug, Default)]
+/// All series. Those that rest cost nothing until something happens to them.
+#[derive(Debug)]
 pub(super) struct SeriesIndex {
-    slots: Vec<Option<SeriesEntry>>,
-    free: Vec<SeriesIx>,
+    policy: Box<dyn Policy>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
     by_key: FxHashMap<Key, SeriesIx>,
-    /// Series that found no room.
-    pub(super) refused: u64,
+    by_owner: BTreeSet<(OwnerIx, SeriesIx)>,
+    /// Slots whose series is judged each second.
+    awake: SlotSet,
+    /// The last second that was judged.
+    now: Second,
+    max: usize,
+    /// Where the next search for a series to evict begins.
+    hand: usize,
+    /// Series that were evicted for others, or found no room.
+    pub(super) evicted: u64,
 }
 
 impl SeriesIndex {
+    /// An empty index of at most `max` series.
+    pub(super) fn new(policy: Box<dyn Policy>, max: usize) -> Self {
+        Self {
+            policy,
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_key: FxHashMap::default(),
+            by_owner: BTreeSet::new(),
+            awake: SlotSet::default(),
+            now: 0,
+            max,
+            hand: 0,
+            evicted: 0,
+        }
+    }
+
     pub(super) fn get(&self, ix: SeriesIx) -> Option<&SeriesEntry> {
-        self.slots.get(ix.0 as usize)?.as_ref()
+        let slot = self.slots.get(ix.slot as usize).filter(|slot| slot.generation == ix.generation)?;
+        slot.entry.as_ref()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &SeriesEntry> {
-        self.slots.iter().flatten()
+        self.slots.iter().filter_map(|slot| slot.entry.as_ref())
     }
 
+    /// The series that something happens to. It wakes, with all seconds of its rest caught up.
     pub(super) fn get_mut(&mut self, ix: SeriesIx) -> Option<&mut SeriesEntry> {
-        self.slots.get_mut(ix.0 as usize)?.as_mut()
+        let slot = self.slots.get_mut(ix.slot as usize).filter(|slot| slot.generation == ix.generation)?;
+        let entry = slot.entry.as_mut()?;
+        if self.awake.insert(ix.slot) {
+            entry.series.wake(self.now);
+        }
+        Some(entry)
     }
 
     /// A hold begins to count; its program is counted for as well, if it has one.
@@ -76,8 +121,8 @@ impl SeriesIndex {
     pub(super) fn release(&mut self, hold: &Hold, lifetime_s: f64) {
         for ix in hold.series.iter() {
             if let Some(SeriesEntry { series, sites, .. }) = self.get_mut(ix) {
-                series.exit(hold.pool.protocol, hold.state, hold.state_since);
-                series.release(hold.born, lifetime_s);
+                series.features.exit(hold.pool.protocol, hold.state, hold.state_since);
+                series.features.release(hold.born, lifetime_s);
                 sites.release(hold.site);
             }
         }
@@ -103,8 +148,8 @@ impl SeriesIndex {
         let protocol = before.pool.protocol;
         for ix in same.iter() {
             if let Some(SeriesEntry { series, .. }) = self.get_mut(ix) {
-                series.exit(protocol, before.state, before.state_since);
-                series.enter(protocol, after.state, after.state_since);
+                series.features.exit(protocol, before.state, before.state_since);
+                series.features.enter(protocol, after.state, after.state_since);
             }
         }
         if stays {
@@ -126,7 +171,7 @@ impl SeriesIndex {
     ) {
         let key = Key { owner, pool, part: Part::Destination(remote) };
         if let Some(entry) = self.by_key.get(&key).copied().and_then(|ix| self.get_mut(ix)) {
-            entry.series.time_wait(change);
+            entry.series.features.count_time_wait(change);
         }
     }
 
@@ -137,23 +182,23 @@ impl SeriesIndex {
         };
         for ix in hold.series.iter() {
             if let Some(entry) = self.get_mut(ix) {
-                entry.series.record_idle(born, age_s, idle_s);
+                entry.series.features.record_idle(born, Answer { age_s, idle_s });
             }
         }
     }
 
     fn add(&mut self, ix: SeriesIx, hold: &Hold) {
         if let Some(SeriesEntry { series, sites, .. }) = self.get_mut(ix) {
-            series.acquire(hold.born);
-            series.enter(hold.pool.protocol, hold.state, hold.state_since);
+            series.features.acquire(hold.born);
+            series.features.enter(hold.pool.protocol, hold.state, hold.state_since);
             sites.acquire(hold.site);
         }
     }
 
     fn remove(&mut self, ix: SeriesIx, hold: &Hold) {
         if let Some(SeriesEntry { series, sites, .. }) = self.get_mut(ix) {
-            series.exit(hold.pool.protocol, hold.state, hold.state_since);
-            series.leave(hold.born);
+            series.features.exit(hold.pool.protocol, hold.state, hold.state_since);
+            series.features.leave(hold.born);
             sites.release(hold.site);
         }
     }
@@ -163,52 +208,106 @@ impl SeriesIndex {
         if let Some(&ix) = self.by_key.get(&key) {
             return Some(ix);
         }
-        if self.by_key.len() >= SERIES_MAX {
-            self.refused += 1;
-            return None;
+        if self.by_key.len() >= self.max {
+            self.evicted += 1;
+            let evicted = self.next_to_evict()?;
+            self.drop_series(evicted);
         }
-        let new = SeriesEntry { key, series: Series::default(), sites: Tally::default(), sample: None };
-        let ix = match self.free.pop() {
-            Some(ix) => ix,
+        let series = Series::new(self.now, self.policy.as_ref());
+        let entry = Some(SeriesEntry { key, series, sites: Tally::default(), sample: None });
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
             None => {
-                let ix = SeriesIx(u32::try_from(self.slots.len()).ok()?);
-                self.slots.push(None);
-                ix
+                let slot = u32::try_from(self.slots.len()).ok()?;
+                self.slots.push(Slot { generation: NonZeroU32::MIN, entry: None });
+                slot
             }
         };
-        self.slots[ix.0 as usize] = Some(new);
+        let place = &mut self.slots[slot as usize];
+        place.entry = entry;
+        let ix = SeriesIx { slot, generation: place.generation };
+        self.awake.insert(slot);
         self.by_key.insert(key, ix);
+        self.by_owner.insert((key.owner, ix));
         Some(ix)
     }
 
-    /// Lets a second go by in every series, and drops those with nothing left to watch.
-    pub(super) fn tick(
-        &mut self,
-        now: Second,
-        thresholds: &Thresholds,
-        mut around: impl FnMut(&Key) -> Surroundings,
-    ) -> Ticked {
+    /// The clean series that is missed least of some that come next: one that holds nothing, else one
+    /// that rests, else the smallest. `None` if none of them is clean.
+    fn next_to_evict(&mut self) -> Option<u32> {
+        let count = self.slots.len();
+        let candidates = (self.hand..self.hand + EVICTION_CANDIDATES.min(count)).map(|at| at % count);
+        self.hand = (self.hand + EVICTION_CANDIDATES) % count;
+        let rank = |at: usize| {
+            let slot = u32::try_from(at).ok()?;
+            let series = &self.slots[at].entry.as_ref()?.series;
+            let held = series.features.held();
+            let missed = (held > 0, self.awake.contains(slot), held);
+            (series.verdict() == Verdict::Clean).then_some((missed, slot))
+        };
+        candidates.filter_map(rank).min().map(|(_, slot)| slot)
+    }
+
+    /// Drops a series. Holds that still refer to it count in it no more.
+    fn drop_series(&mut self, slot: u32) {
+        let place = &mut self.slots[slot as usize];
+        let Some(entry) = place.entry.take() else {
+            return;
+        };
+        let ix = SeriesIx { slot, generation: place.generation };
+        place.generation = place.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        self.awake.remove(slot);
+        self.by_key.remove(&entry.key);
+        self.by_owner.remove(&(entry.key.owner, ix));
+        self.free.push(slot);
+    }
+
+    /// Judges second `now` in every series that does not rest, and drops those that are over.
+    pub(super) fn tick(&mut self, now: Second, mut around: impl FnMut(&Key) -> Surroundings) -> Ticked {
+        if now > self.now + 1 {
+            self.wake_all(); // The seconds between are not lived through.
+        }
+        self.now = now;
         let mut ticked = Ticked::default();
-        for (at, slot) in (0u32..).zip(&mut self.slots) {
-            let Some(SeriesEntry { key, series, .. }) = slot else {
+        let mut over = Vec::new();
+        for slot in self.awake.iter() {
+            let place = &mut self.slots[slot as usize];
+            let Some(SeriesEntry { key, series, .. }) = &mut place.entry else {
                 continue;
             };
-            let ix = SeriesIx(at);
-            let second = series.tick(now, around(key), thresholds);
-            if second.judged.verdict > Verdict::Clean {
-                ticked.found.entry(key.owner).or_default().push((ix, second.judged));
+            let ix = SeriesIx { slot, generation: place.generation };
+            let second = series.tick(now, around(key), self.policy.as_ref());
+            if let Some(judgement) = second.judgement {
+                ticked.found.entry(key.owner).or_default().push((ix, judgement));
             }
-            if let Some(window) = second.query {
-                series.query_idle(now, window);
-                ticked.queries.push((ix, window));
+            ticked.queries.extend(second.query.map(|window| (ix, window)));
+            if second.rests || series.is_over() {
+                over.push((slot, series.is_over()));
             }
-            if series.is_idle() {
-                self.by_key.remove(key);
-                *slot = None;
-                self.free.push(ix);
+        }
+        for (slot, is_over) in over {
+            self.awake.remove(slot);
+            if is_over {
+                self.drop_series(slot);
             }
         }
         ticked
+    }
+
+    /// How many are judged each second.
+    #[cfg(test)]
+    pub(super) fn awake(&self) -> usize {
+        self.awake.iter().count()
+    }
+
+    fn wake_all(&mut self) {
+        for (slot, place) in (0u32..).zip(&mut self.slots) {
+            if let Some(entry) = &mut place.entry
+                && self.awake.insert(slot)
+            {
+                entry.series.wake(self.now);
+            }
+        }
     }
 
     /// What is thought right now, between ticks, of an owner's series.
@@ -217,11 +316,13 @@ impl SeriesIndex {
         owner: OwnerIx,
         now: Second,
         mut around: impl FnMut(&Key) -> Surroundings,
-    ) -> Vec<(SeriesIx, Judged)> {
-        let own = (0u32..).zip(&self.slots).filter_map(|(at, slot)| Some((SeriesIx(at), slot.as_ref()?)));
-        own.filter(|(_, entry)| entry.key.owner == owner)
-            .map(|(ix, entry)| (ix, entry.series.judged(now, around(&entry.key))))
-            .filter(|(_, judged)| judged.verdict > Verdict::Clean)
+    ) -> Vec<(SeriesIx, Judgement)> {
+        let first = SeriesIx { slot: 0, generation: NonZeroU32::MIN };
+        let last = SeriesIx { slot: u32::MAX, generation: NonZeroU32::MAX };
+        let own = self.by_owner.range((owner, first)..=(owner, last)).map(|&(_, ix)| ix);
+        own.filter_map(|ix| Some((ix, self.get(ix)?)))
+            .filter(|(_, entry)| entry.series.verdict() > Verdict::Clean)
+            .map(|(ix, entry)| (ix, entry.series.judgement(now, around(&entry.key))))
             .collect()
     }
 }

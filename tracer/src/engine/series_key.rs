@@ -3,6 +3,7 @@
 use super::owners::OwnerIx;
 use crate::event::PoolId;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 /// What a series is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,9 +24,13 @@ pub(super) enum Part {
     Program,
 }
 
-/// Index of a series. It stays valid as long as a hold counts in the series.
+/// Index of a series. When the series is evicted its slot gets another generation, so that the index
+/// does not refer to the series that comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct SeriesIx(pub(super) u32);
+pub(super) struct SeriesIx {
+    pub(super) slot: u32,
+    pub(super) generation: NonZeroU32,
+}
 
 /// The series that a hold counts in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

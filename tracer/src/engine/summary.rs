@@ -35,7 +35,7 @@ impl Engine {
             events: self.events,
             lost: self.lost,
             corrections: self.corrections,
-            evicted: self.owners.evicted + self.series.refused,
+            evicted: self.owners.evicted + self.series.evicted,
             owners,
             pools,
         }

@@ -1,6 +1,7 @@
 //! The tick: each second, what the series show becomes the verdicts on their owners.
 
-use super::detector::{Judged, Second};
+use super::detector::Second;
+use super::detector::policy::Judgement;
 use super::owners::OwnerIx;
 use super::pools;
 use super::report::{Evidence, Finding, Verdict};
@@ -23,7 +24,7 @@ impl Engine {
         }
         self.acquired_before = [self.acquired_before[1], self.acquired];
         let pools = &self.pools;
-        let ticked = self.series.tick(now, &self.thresholds, |key| pools::surroundings(pools, key));
+        let ticked = self.series.tick(now, |key| pools::surroundings(pools, key));
         self.sample(&ticked.queries);
         let mut found = ticked.found;
         let known: FxHashSet<OwnerIx> = self
@@ -41,7 +42,7 @@ impl Engine {
     }
 
     /// Combines what an owner's series show into its verdict, and emits it if it changed.
-    fn update_verdict(&mut self, ix: OwnerIx, found: Vec<(SeriesIx, Judged)>, now_ns: u64) {
+    fn update_verdict(&mut self, ix: OwnerIx, found: Vec<(SeriesIx, Judgement)>, now_ns: u64) {
         let (verdict, evidence) = self.combine(&found);
         let Some(owner) = self.owners.get(ix) else {
             return;

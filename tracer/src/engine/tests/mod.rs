@@ -6,6 +6,7 @@ mod bookkeeping;
 mod early_warning;
 mod ownership;
 mod properties;
+mod resting;
 mod robustness;
 mod sites;
 mod verdicts;

@@ -1,8 +1,8 @@
-//! How many of a set were born when, in little room and without a list of its members.
+//! How many holds were born when: a histogram of birth seconds that needs little memory.
 
-use super::Second;
+use crate::engine::detector::Second;
 
-/// Buckets of one set: what `merge` leaves of two hours, with room to spare.
+/// Buckets of one histogram: `merge` leaves about 40 for two hours.
 const BUCKETS_MAX: usize = 80;
 /// Two buckets become one when together they are no wider than this share of their age.
 const WIDTH_SHARE: u32 = 4;
@@ -13,7 +13,7 @@ const WIDTH_SHARE: u32 = 4;
 /// histogram), so that a set of any size and age takes under a kilobyte. A removal needs the birth
 /// second only.
 #[derive(Clone, Debug, Default)]
-pub(super) struct AgeHistogram {
+pub struct AgeHistogram {
     /// Oldest first; they do not overlap.
     buckets: Vec<Bucket>,
     total: u64,
@@ -27,9 +27,18 @@ struct Bucket {
 }
 
 impl AgeHistogram {
+    /// Holds that were born then, as of `now`.
+    #[cfg(test)]
+    pub(in crate::engine::detector) fn of(births: impl IntoIterator<Item = Second>, now: Second) -> Self {
+        let mut ages = Self::default();
+        births.into_iter().for_each(|born| ages.insert(born));
+        ages.merge(now);
+        ages
+    }
+
     pub(super) fn insert(&mut self, born: Second) {
         self.total += 1;
-        // Births come in order but for a few that other CPUs told late, or that moved here.
+        // Births come in order, except for a few from other CPUs and holds that moved here.
         let after = self.buckets.partition_point(|bucket| bucket.first <= born);
         if let Some(bucket) = after.checked_sub(1).and_then(|at| self.buckets.get_mut(at))
             && born <= bucket.last
@@ -49,7 +58,7 @@ impl AgeHistogram {
         self.insert(born);
     }
 
-    /// Takes out one that was born then.
+    /// Removes one that was born then.
     pub(super) fn remove(&mut self, born: Second) {
         let after = self.buckets.partition_point(|bucket| bucket.first <= born);
         let bucket = after.checked_sub(1).and_then(|at| self.buckets.get_mut(at));
@@ -81,15 +90,17 @@ impl AgeHistogram {
         older.count += younger.count;
     }
 
-    /// How many were born up to then.
-    pub(super) fn born_until(&self, then: Second) -> u64 {
+    /// How many were born up to and including a second; a bucket counts once its youngest was.
+    #[must_use]
+    pub fn born_until(&self, then: Second) -> u64 {
         let old = self.buckets.iter().take_while(|bucket| bucket.last <= then);
         old.map(|bucket| u64::from(bucket.count)).sum()
     }
 
-    /// How many were born from one second up to, and without, another; those of a bucket that lies
-    /// across are taken to be spread evenly.
-    pub(super) fn born_between(&self, from: f64, to: f64) -> f64 {
+    /// How many were born from one second up to, and without, another; a bucket that lies
+    /// across counts in proportion.
+    #[must_use]
+    pub fn born_between(&self, from: f64, to: f64) -> f64 {
         let mut born = 0.0;
         for bucket in &self.buckets {
             let (first, end) = (f64::from(bucket.first), f64::from(bucket.last) + 1.0);
@@ -102,7 +113,8 @@ impl AgeHistogram {
     }
 
     /// The longest time between two births from one second up to another.
-    pub(super) fn gap_max(&self, from: f64, to: f64) -> f64 {
+    #[must_use]
+    pub fn gap_max(&self, from: f64, to: f64) -> f64 {
         let within = self.buckets.iter().filter(|bucket| {
             bucket.count > 0 && f64::from(bucket.last) >= from && f64::from(bucket.first) <= to
         });
@@ -113,22 +125,26 @@ impl AgeHistogram {
         })
     }
 
-    /// Buckets from the oldest on: the second their youngest was born in, and how many.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Second, u32)> {
+    /// Buckets, oldest first: the birth second of its youngest hold, and how many it counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Second, u32)> {
         self.buckets.iter().map(|bucket| (bucket.last, bucket.count))
     }
 
     /// When the oldest was born.
-    pub(super) fn oldest(&self) -> Option<Second> {
+    #[must_use]
+    pub fn oldest(&self) -> Option<Second> {
         self.buckets.iter().find(|bucket| bucket.count > 0).map(|bucket| bucket.first)
     }
 
     /// When the youngest was born.
-    pub(super) fn newest(&self) -> Option<Second> {
+    #[must_use]
+    pub fn newest(&self) -> Option<Second> {
         self.buckets.iter().rev().find(|bucket| bucket.count > 0).map(|bucket| bucket.last)
     }
 
-    pub(super) fn total(&self) -> u64 {
+    /// How many there are.
+    #[must_use]
+    pub fn total(&self) -> u64 {
         self.total
     }
 }
@@ -139,7 +155,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_young_are_told_to_the_second() {
+    fn young_ages_are_exact() {
         let mut ages = AgeHistogram::default();
         for born in [3, 3, 5, 4] {
             ages.insert(born);
@@ -171,8 +187,8 @@ mod tests {
             prop_assert_eq!(ages.total(), live.len() as u64);
             for age in [10, 100, 1_000] {
                 let older = |age: u32| live.iter().filter(|&&born| born + age <= now).count() as u64;
-                let told = ages.born_until(now.saturating_sub(age));
-                prop_assert!(now < age || told <= older(age) && told >= older(age + age / 2 + 1), "{} at {}", told, age);
+                let counted = ages.born_until(now.saturating_sub(age));
+                prop_assert!(now < age || counted <= older(age) && counted >= older(age + age / 2 + 1), "{} at {}", counted, age);
             }
         }
     }

@@ -1,20 +1,7 @@
 //! Growth: whether those that stay keep being added, and since when.
 
-use super::Second;
-use super::age_histogram::AgeHistogram;
-
-/// Spans looked at are this many times as long as the one before.
-const SPAN_STEP: f64 = 1.3;
-/// Each part of a span has at least this share of what it would have if growth were even.
-const EVEN_SHARE: f64 = 0.25;
-/// A pause this many times as long as the mean gap ends growth.
-const PAUSE_GAPS: f64 = 3.0;
-/// But not one of so many seconds: machines stutter.
-const PAUSE_MIN_S: f64 = 5.0;
-/// How many there must be for a span to be divided into so many parts.
-const BY_PARTS: [(f64, u32); 3] = [(12.0, 4), (8.0, 3), (3.0, 2)];
-/// Fewer than fill four parts are even if no gap between two is so many times the mean one.
-const GAPS_MAX: f64 = 4.0;
+use crate::engine::detector::features::AgeHistogram;
+use crate::engine::detector::{Second, Shape};
 
 /// A span in which those that stay were born, none of its parts without.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,14 +23,20 @@ impl Growth {
     }
 }
 
-/// The longest even growth of those that have reached an age; it goes on.
+/// The longest even growth of holds that have reached an age, if it goes on.
 ///
 /// ```text
 ///        from                         to = now - age        now
 /// ────────┼────────┼────────┼────────┼─────────────────────┼
 ///         some     some     some     some      and lately (of any age)
 /// ```
-pub(super) fn longest(ages: &AgeHistogram, now: Second, age_s: f64, span_min_s: f64) -> Option<Growth> {
+pub(super) fn longest(
+    ages: &AgeHistogram,
+    now: Second,
+    age_s: f64,
+    span_min_s: f64,
+    shape: &Shape,
+) -> Option<Growth> {
     let to = f64::from(now) - age_s.ceil();
     let oldest = f64::from(ages.oldest()?);
     let newest = f64::from(ages.newest()?) + 1.0;
@@ -54,40 +47,58 @@ pub(super) fn longest(ages: &AgeHistogram, now: Second, age_s: f64, span_min_s: 
     let mut span = full;
     while span >= shortest && span > 0.0 {
         let growth = Growth { from: to - span, to, count: ages.born_between(to - span, to) };
-        let patience = (PAUSE_GAPS * span / growth.count).max(PAUSE_MIN_S);
-        if pause <= patience && is_even(ages, &growth) {
+        let patience = (shape.pause_gaps * span / growth.count).max(shape.pause_min_s);
+        if pause <= patience && is_even(ages, &growth, shape) {
             return Some(growth);
         }
-        span /= SPAN_STEP;
+        span /= shape.span_step;
     }
     None
 }
 
-fn is_even(ages: &AgeHistogram, growth: &Growth) -> bool {
-    let Some(&(_, parts)) = BY_PARTS.iter().find(|&&(count, _)| growth.count >= count) else {
-        return false;
+/// Whether no part of the span is without births.
+fn is_even(ages: &AgeHistogram, growth: &Growth, shape: &Shape) -> bool {
+    let parts = match growth.count {
+        count if count >= shape.four_parts_from => 4,
+        count if count >= shape.three_parts_from => 3,
+        count if count >= shape.two_parts_from => 2,
+        _ => return false,
     };
-    let few = parts < BY_PARTS[0].1;
-    if few && ages.gap_max(growth.from, growth.to) > GAPS_MAX * (growth.to - growth.from) / growth.count {
+    if parts < 4
+        && ages.gap_max(growth.from, growth.to) > shape.gaps_max * (growth.to - growth.from) / growth.count
+    {
         return false;
     }
     let width = (growth.to - growth.from) / f64::from(parts);
-    let least = EVEN_SHARE * growth.count / f64::from(parts);
+    let least = shape.even_share * growth.count / f64::from(parts);
     (0..parts).all(|part| {
         let from = growth.from + f64::from(part) * width;
         ages.born_between(from, from + width) >= least
     })
 }
 
+/// Whether no age up to this one can show growth again before the next birth: the pause is longer
+/// than half of any span that could be found (`shortest` in [`longest`]).
+pub(super) fn is_over(ages: &AgeHistogram, now: Second, age_s: Second) -> bool {
+    let (Some(oldest), Some(newest)) = (ages.oldest(), ages.newest()) else {
+        return true;
+    };
+    u64::from(now) + u64::from(oldest) > 2 * u64::from(newest) + 2 + u64::from(age_s)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Profile;
+    use crate::engine::detector::Thresholds;
+
+    fn longest(ages: &AgeHistogram, now: Second, age_s: f64, span_min_s: f64) -> Option<Growth> {
+        let shape = Thresholds::of(Profile::Session).shape;
+        super::longest(ages, now, age_s, span_min_s, &shape)
+    }
 
     fn ages(births: impl IntoIterator<Item = Second>, now: Second) -> AgeHistogram {
-        let mut ages = AgeHistogram::default();
-        births.into_iter().for_each(|born| ages.insert(born));
-        ages.merge(now);
-        ages
+        AgeHistogram::of(births, now)
     }
 
     #[test]
