@@ -102,7 +102,7 @@ fn what_is_no_recording_is_called_by_its_name() {
         (b"\x1f\x8b\x08\x00", "remedy: unpack it first: gunzip"),
         (b"no such thing\n", "it is a text"),
         (b"{\"schema\":1,\"type\":\"start\"}\n", "it is the output of --format json"),
-        (b"\x7fELF\x02\x01\x01\x00", "it is no recording of portleak"),
+        (b"\x7fELF\x02\x01\x01\x00", "it is not a recording of portleak"),
         (b"\xd4\xc3\xb2\xa1\x02\x00", "it contains captured packets"),
         (&etl, "it does not begin with the header of an event trace"),
         (&later, "format 7, and this portleak reads formats up to 1\n  remedy: update portleak"),
@@ -118,5 +118,5 @@ fn what_is_no_recording_is_called_by_its_name() {
 fn what_is_no_file_is_told() {
     let says = |path: &str| String::from_utf8(replay(Path::new(path), &[]).stderr).unwrap();
     assert!(says("/nonexistent/leak.plk").contains("cannot replay /nonexistent/leak.plk: "));
-    assert!(says(env!("CARGO_MANIFEST_DIR")).contains("it is no file"));
+    assert!(says(env!("CARGO_MANIFEST_DIR")).contains("it is not a regular file"));
 }

@@ -71,11 +71,11 @@ impl Kind {
     fn refusal(self) -> (String, String) {
         let record = "record one with portleak run --record FILE, or trace --record FILE";
         let (is, remedy) = match self {
-            Self::Recording | Self::Etl | Self::Other => ("is no recording of portleak", record),
+            Self::Recording | Self::Etl | Self::Other => ("is not a recording of portleak", record),
             Self::Empty => ("is empty", record),
-            Self::Stub => ("is cut within its first bytes: nothing of it is left", record),
-            Self::Packets => ("contains captured packets, which do not tell who holds ports", record),
-            Self::Json => ("is the output of --format json, which cannot be judged again", record),
+            Self::Stub => ("is cut within its first bytes: nothing can be read", record),
+            Self::Packets => ("contains captured packets, which do not show who holds ports", record),
+            Self::Json => ("is the output of --format json, which cannot be replayed", record),
             Self::Text => ("is a text", record),
             Self::Packed(program) => {
                 return ("is packed".to_owned(), format!("unpack it first: {program}"));
@@ -115,7 +115,7 @@ pub fn open(path: &Path) -> Result<Replayed, SourceError> {
         |error: io::Error| cannot(&error.to_string(), "check the file's name and its permissions");
     // Not asked of the open file: Windows opens no folder, and a pipe is waited for.
     if !path.metadata().map_err(unreadable)?.is_file() {
-        return Err(cannot("it is no file", "save it to a file first: it is read twice"));
+        return Err(cannot("it is not a regular file", "save it to a file first: it is read twice"));
     }
     let mut file = File::open(path).map_err(unreadable)?;
     let mut head = Vec::new();

@@ -74,7 +74,7 @@ pub fn self_test(save: Option<&Path>, patience: Duration) -> Result<Vec<Answer>,
 #[cfg(not(windows))]
 pub fn self_test(_save: Option<&Path>, _patience: Duration) -> Result<Vec<Answer>, SourceError> {
     Err(SourceError {
-        what: "--self-test answers what is not known of Windows; there is nothing like that here".to_owned(),
+        what: "--self-test exists on Windows only".to_owned(),
         remedy: "portleak doctor: on Linux every start tests its probes".to_owned(),
     })
 }

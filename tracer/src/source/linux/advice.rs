@@ -26,7 +26,7 @@ fn advise(range: &PortRange, reuse: Option<u8>) -> Vec<Advice> {
              TIME_WAIT keeps each port for {TIME_WAIT_S} s",
             ports / TIME_WAIT_S
         ),
-        remedy: "keep connections open and use them again (keep-alive, a connection pool)".to_owned(),
+        remedy: "reuse connections (keep-alive, a connection pool)".to_owned(),
     }];
     if reuse.is_some_and(|reuse| reuse != 1) {
         advice.push(Advice {

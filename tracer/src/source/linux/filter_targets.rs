@@ -15,7 +15,7 @@ use std::path::Path;
 pub fn own_netns() -> Result<NetNs, SourceError> {
     let own = Namespace::open(Path::new(netns::OWN));
     own.map(|namespace| namespace.id).map_err(|error| SourceError {
-        what: format!("our own network namespace is not known: {error}"),
+        what: format!("portleak's own network namespace cannot be read: {error}"),
         remedy: "mount /proc".to_owned(),
     })
 }
@@ -27,7 +27,7 @@ pub fn own_netns() -> Result<NetNs, SourceError> {
 pub fn known_netns(inode: u32) -> Result<NetNs, SourceError> {
     let wanted = NetNs(inode);
     netns::find(wanted, std::iter::empty()).map(|namespace| namespace.id).ok_or_else(|| SourceError {
-        what: format!("no network namespace that we may see has the inode number {inode}"),
+        what: format!("no visible network namespace has the inode number {inode}"),
         remedy: "look it up as root (lsns -t net, or readlink /proc/PID/ns/net), or use --netns all"
             .to_owned(),
     })

@@ -58,7 +58,7 @@ fn rate(range: &PortRange, time_wait_s: Option<u32>) -> Advice {
             "{ports} ports carry {rate} connections a second if this side closes them: TIME_WAIT keeps each \
              port for {time}"
         ),
-        remedy: "keep connections open and use them again (keep-alive, a connection pool)".to_owned(),
+        remedy: "reuse connections (keep-alive, a connection pool)".to_owned(),
     }
 }
 

@@ -103,7 +103,7 @@ fn test(ebpf: &mut Ebpf, function: &Function) -> Option<String> {
         for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
             match runs_for(ebpf, function, path, address) {
                 Ok(true) => {}
-                Ok(false) => return Some(format!("it was not run for {} in the self-test", path.what)),
+                Ok(false) => return Some(format!("the self-test did not see it fire for {}", path.what)),
                 Err(error) => return Some(format!("it could not be tested: {error}")),
             }
         }

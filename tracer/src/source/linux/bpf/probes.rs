@@ -46,14 +46,14 @@ const PROBES: [Probe; 20] = [
     extra("sched_process_exit", "the end of processes"),
     core("post_bind4", "bound IPv4 ports"),
     core("post_bind6", "bound IPv6 ports"),
-    extra("bind4", "failures of bind(0) over IPv4 for want of ports"),
-    extra("bind6", "failures of bind(0) over IPv6 for want of ports"),
+    extra("bind4", "failures of bind(0) over IPv4 because no port is free"),
+    extra("bind6", "failures of bind(0) over IPv6 because no port is free"),
     extra("connect4", "ports of UDP connect over IPv4"),
     extra("connect6", "ports of UDP connect over IPv6"),
     extra("sendmsg4", "ports of UDP sendto over IPv4"),
     extra("sendmsg6", "ports of UDP sendto over IPv6"),
     extra("socket_files", "who holds which socket, without reading all of /proc"),
-    extra(SENDS, "failures of UDP sendto for want of ports"),
+    extra(SENDS, "failures of UDP sendto because no port is free"),
 ];
 
 /// The attached probes. Dropping them detaches them.
@@ -96,7 +96,7 @@ impl Probes {
             if let (true, Some(why)) = (probe.core, &off_because) {
                 return Err(SourceError {
                     what: format!("the kernel refused the probe {} ({}): {why}", probe.name, probe.gives),
-                    remedy: "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN on a kernel from 5.10 on; `portleak doctor` tells more".to_owned(),
+                    remedy: "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN on a kernel from 5.10 on; see `portleak doctor`".to_owned(),
                 });
             }
             hooks.push(Hook { name: probe.name.to_owned(), off_because });
@@ -192,14 +192,14 @@ struct Shown {
 
 const FUNCTIONS_SHOW: [Shown; 3] = [
     Shown {
-        feature: "the instant at which a UDP socket gives its port back by connect(AF_UNSPEC)",
+        feature: "the instant at which a UDP socket releases its port by connect(AF_UNSPEC)",
         by: &[UDP_DISCONNECT],
         remedy: "none needed: it is seen when the socket is next used or closed",
     },
     Shown {
-        feature: "a UDP socket that lies disconnected, told from one whose connect found no port (EAGAIN)",
+        feature: "the difference between a disconnected UDP socket and one whose connect found no port (EAGAIN)",
         by: &[UDP_DISCONNECT, UDP_GET_PORT],
-        remedy: "look at the pool's figures: a pool that was not near its end had a port to give",
+        remedy: "check the pool's figures: a pool that was not nearly full had a free port",
     },
     Shown {
         feature: "the instant at which the kernel closes a UDP socket of its own",
@@ -223,7 +223,7 @@ fn untold_sites(wanted: Stacks, can_walk_task: bool) -> Vec<Degradation> {
                 "modules of the kernel's UDP"
             },
             "before Linux 6.18 cgroup hooks cannot see a task's stack",
-            "use Linux 6.18 or newer; those of TCP connect and listen are told everywhere",
+            "use Linux 6.18 or newer; those of TCP connect and listen work everywhere",
         )
     });
     let pointerless = (wanted == Stacks::All).then(|| {
@@ -376,8 +376,7 @@ fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> SourceError
     }
     SourceError {
         what: format!("{what} could not be set up: {reason}"),
-        remedy: "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; `portleak doctor` tells more"
-            .to_owned(),
+        remedy: "run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; see `portleak doctor`".to_owned(),
     }
 }
 

@@ -132,7 +132,7 @@ impl Privileges {
 
     fn check(self) -> Result<(), SourceError> {
         if !self.is_root {
-            return Err(refusal("watching every process's ports needs root", "run it with sudo"));
+            return Err(refusal("tracing the ports of all processes needs root", "run it with sudo"));
         }
         // CAP_SYS_ADMIN includes these two (`bpf_capable`, `perfmon_capable`) but not the third.
         let bpf = [CAP_BPF, CAP_PERFMON].into_iter().filter(|_| !self.has(CAP_SYS_ADMIN));
@@ -155,14 +155,14 @@ impl Privileges {
         let mut spots = Vec::new();
         let mut spot = |feature, why| spots.push(degradation(feature, why, "run it with sudo"));
         if !self.is_root || !self.has(CAP_SYS_PTRACE) {
-            spot("owners of other users' ports", "/proc/PID/fd shows root every process, others their own");
+            spot("owners of other users' ports", "only root can read /proc/PID/fd of other users' processes");
             if bound_only_unlisted {
-                let feature = "other users' TCP ports that were bound and nothing else";
-                spot(feature, "before Linux 6.8 only their descriptors lead to them");
+                let feature = "other users' TCP ports that are bound and not connected";
+                spot(feature, "before Linux 6.8 they are found only through their descriptors");
             }
         }
         if !self.is_root || !self.has(CAP_SYS_ADMIN) {
-            spot("ports in other network namespaces", "to look into one needs CAP_SYS_ADMIN");
+            spot("ports in other network namespaces", "entering one needs CAP_SYS_ADMIN");
         }
         spots
     }
@@ -187,7 +187,7 @@ fn check_user_namespace() -> Result<(), SourceError> {
         return Ok(());
     }
     Err(refusal(
-        "this root is a user namespace's, not the machine's",
+        "portleak is root in a user namespace, not on the host",
         "run it outside the rootless container, or without user-namespace remapping",
     ))
 }
@@ -235,24 +235,24 @@ fn no_cgroup(error: io::Error) -> SourceError {
 fn partial_cgroup() -> Degradation {
     degradation(
         "processes outside this container",
-        "only a part of the cgroup hierarchy is in view, and socket hooks see no further",
-        "give it the machine's namespaces (docker: --cgroupns=host --pid=host)",
+        "only a part of the cgroup hierarchy is visible, and socket hooks cover only that part",
+        "use the host's namespaces (docker: --cgroupns=host --pid=host)",
     )
 }
 
 fn foreign_pids() -> Degradation {
     degradation(
         "names of processes",
-        "it runs in a pid namespace, where processes have other ids than the kernel's own",
-        "give it the machine's (docker: --pid=host)",
+        "portleak runs in a pid namespace, where pids differ from the kernel's",
+        "use the host's (docker: --pid=host)",
     )
 }
 
 fn other_pids() -> Degradation {
     degradation(
         "ports of other containers and of the machine",
-        "it runs in a pid namespace, whose /proc shows its own processes only",
-        "give it the machine's (docker: --pid=host)",
+        "portleak runs in a pid namespace, whose /proc shows only its own processes",
+        "use the host's (docker: --pid=host)",
     )
 }
 

@@ -78,7 +78,7 @@ impl Tracker for CallSites {
 
     fn incomplete(&self) -> Option<Incomplete> {
         (self.missed > 0).then(|| Incomplete {
-            what: "call sites that could not be looked up in time".to_owned(),
+            what: "call sites that were not resolved in time".to_owned(),
             count: self.missed,
             remedy: "look for processes whose /proc/PID/maps or perf map cannot be read".to_owned(),
         })

@@ -82,7 +82,7 @@ impl Tracker for FailedBinds {
 
     fn incomplete(&self) -> Option<Incomplete> {
         (self.missed > 0).then(|| Incomplete {
-            what: "failed binds whose reason could not be found out in time".to_owned(),
+            what: "failed binds whose reason was not determined in time".to_owned(),
             count: self.missed,
             remedy: "repeat the trace; `portleak doctor` shows what is slow here".to_owned(),
         })

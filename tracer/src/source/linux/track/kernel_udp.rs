@@ -55,7 +55,7 @@ impl Tracker for KernelUdp {
 
     fn incomplete(&self) -> Option<Incomplete> {
         (self.missed > 0).then(|| Incomplete {
-            what: "lists of the kernel's own UDP sockets that did not come in time".to_owned(),
+            what: "lists of the kernel's UDP sockets that were late".to_owned(),
             count: self.missed,
             remedy: "repeat the trace; their releases may be missing in this one".to_owned(),
         })

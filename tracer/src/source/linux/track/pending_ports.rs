@@ -96,7 +96,7 @@ impl Tracker for PendingPorts {
 
     fn incomplete(&self) -> Option<Incomplete> {
         (self.missed > 0).then(|| Incomplete {
-            what: "lists of sockets, for ports that are not known yet, that did not come in time".to_owned(),
+            what: "lists of sockets for pending ports that were late".to_owned(),
             count: self.missed,
             remedy: "repeat the trace; `portleak doctor` shows what is slow here".to_owned(),
         })

@@ -151,9 +151,9 @@ impl Tracker for Reconcile {
 
     fn incomplete(&self) -> Option<Incomplete> {
         (self.missed > 0).then(|| Incomplete {
-            what: "comparisons with the kernel's own list of sockets that were not done in time".to_owned(),
+            what: "comparisons with the kernel's list of sockets that were not completed in time".to_owned(),
             count: self.missed,
-            remedy: "repeat the trace: ports that were passed on may show a former owner".to_owned(),
+            remedy: "repeat the trace: sockets that moved may show a former owner".to_owned(),
         })
     }
 }
