@@ -13,10 +13,11 @@
 
 use anyhow::{Result, bail};
 use portleak::engine::Config;
-use portleak::engine::report::{Finding, Progress, Summary};
-use portleak::pipeline::replay;
-use portleak::sink::{Sink, SinkError};
+use portleak::pipeline::intake::Reading;
+use portleak::pipeline::{Pace, Setup, session};
+use portleak::source::Source;
 use portleak::source::windows::etl::Trace;
+use portleak::symbols::Symbols;
 use portleak_tests::etl::encode::Release;
 use portleak_tests::etl::machine::Machine;
 use portleak_tests::etl::writer::Form;
@@ -66,37 +67,21 @@ fn write(path: &Path, megabytes: u64, compressed: bool) -> Result<()> {
     Ok(())
 }
 
-/// Says nothing.
-#[derive(Default)]
-struct Silent {
-    events: u64,
-}
-
-impl Sink for Silent {
-    fn start(&mut self, _: u64) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn finding(&mut self, _: &Finding) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn progress(&mut self, _: &Progress, _: u64) {}
-
-    fn summary(&mut self, summary: &Summary) -> Result<(), SinkError> {
-        self.events = summary.events;
-        Ok(())
-    }
-}
-
 fn judge(path: &Path) -> Result<()> {
-    let mut trace = Trace::open(path)?;
-    let mut silent = Silent::default();
-    replay::trace(&mut trace, Config::default(), &mut silent)?;
+    let trace = Trace::open(path)?;
+    let setup = Setup {
+        config: Config::default(),
+        began_ns: trace.began_ns(),
+        sinks: Vec::new(),
+        recording: None,
+        symbols: Symbols::default(),
+        pace: Pace::File,
+    };
+    let summary = session::replay(&mut Reading::new(trace), setup)?;
     let cpu_s = meter::cpu_s();
     let megabytes = std::fs::metadata(path)?.len() as f64 / MEGABYTE as f64;
     let said = serde_json::json!({
-        "events": silent.events, "cpu_s": cpu_s, "megabytes": megabytes,
+        "events": summary.events, "cpu_s": cpu_s, "megabytes": megabytes,
         "megabytes_per_s": megabytes / cpu_s, "peak_bytes": meter::memory("VmHWM"),
     });
     println!("{said}");

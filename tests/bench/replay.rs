@@ -15,20 +15,23 @@
 
 use anyhow::{Result, bail};
 use portleak::engine::Config;
-use portleak::engine::report::{Finding, Progress, Summary};
+use portleak::engine::report::{Finding, Summary};
 use portleak::event::{
     Acquired, Capture, Clock, Event, EventKind, HoldId, NetNs, OwnerId, PoolId, PortRange, ProcessFacts,
     ProcessId, Protocol, SocketState,
 };
-use portleak::pipeline::replay::replay;
+use portleak::pipeline::intake::Reading;
+use portleak::pipeline::{Pace, Setup, session};
 use portleak::recording::{Header, Reader, Recording, Turn};
-use portleak::sink::{Sink, SinkError};
+use portleak::sink::{Completeness, Sink, SinkError};
 use portleak::symbols::Symbols;
 use portleak_tests::meter;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -65,7 +68,7 @@ fn write(path: &Path, connections: u64, hold: bool) -> Result<()> {
         buffer_bytes: 0,
         began_ns: BEGAN_NS,
     })?;
-    recording.batch(&processes(), BEGAN_NS)?;
+    recording.batch(&processes(), Some(BEGAN_NS))?;
     // What is still to come of connections that have begun, by the second.
     let mut later: BTreeMap<u64, Vec<Event>> = BTreeMap::new();
     for second in 0..connections.div_ceil(PER_SECOND) {
@@ -88,9 +91,9 @@ fn tell(recording: &mut Recording, events: Option<Vec<Event>>, second: u64) -> R
     events.sort_by_key(|event| event.at_ns);
     // Live, the source is read about every ten milliseconds.
     for batch in events.chunks(100) {
-        recording.batch(batch, batch.last().map_or(0, |event| event.at_ns))?;
+        recording.batch(batch, batch.last().map(|event| event.at_ns))?;
     }
-    Ok(recording.batch(&[], BEGAN_NS + (second + 1) * SECOND_NS)?)
+    Ok(recording.batch(&[], Some(BEGAN_NS + (second + 1) * SECOND_NS))?)
 }
 
 fn capture() -> Capture {
@@ -167,18 +170,17 @@ fn decode(path: &Path) -> Result<()> {
     say(count, start, path, None)
 }
 
-/// Says nothing, and knows how much memory was taken while the engine still has it.
-#[derive(Default)]
+/// Shows nothing, and measures how much memory is taken at the end, while the engine still has it.
 struct Silent {
-    before: u64,
-    after: u64,
-    events: u64,
-    held: u64,
+    after: Arc<AtomicU64>,
 }
 
 impl Sink for Silent {
+    fn name(&self) -> &str {
+        "nothing"
+    }
+
     fn start(&mut self, _: u64) -> Result<(), SinkError> {
-        self.before = meter::memory("VmRSS").unwrap_or_default();
         Ok(())
     }
 
@@ -186,24 +188,30 @@ impl Sink for Silent {
         Ok(())
     }
 
-    fn progress(&mut self, _: &Progress, _: u64) {}
-
-    fn summary(&mut self, summary: &Summary) -> Result<(), SinkError> {
-        self.after = meter::memory("VmRSS").unwrap_or_default();
-        self.events = summary.events;
-        self.held = summary.owners.iter().map(|owner| owner.tcp.held).sum();
+    fn summary(&mut self, _: &Summary, _: &Completeness) -> Result<(), SinkError> {
+        self.after.store(meter::memory("VmRSS").unwrap_or_default(), Ordering::Relaxed);
         Ok(())
     }
 }
 
 fn judge(path: &Path) -> Result<()> {
     let start = meter::cpu_s();
-    let mut reader = Reader::open(File::open(path)?)?;
-    let mut silent = Silent::default();
-    replay(&mut reader, Config::default(), &mut silent)?;
-    let grown = silent.after.saturating_sub(silent.before);
-    let per_hold = (silent.held > 0).then(|| grown as f64 / silent.held as f64);
-    say(silent.events, start, path, per_hold)
+    let reader = Reader::open(File::open(path)?)?;
+    let after = Arc::new(AtomicU64::new(0));
+    let setup = Setup {
+        config: Config::default(),
+        began_ns: reader.header().began_ns,
+        sinks: vec![Box::new(Silent { after: Arc::clone(&after) })],
+        recording: None,
+        symbols: Symbols::default(),
+        pace: Pace::File,
+    };
+    let before = meter::memory("VmRSS").unwrap_or_default();
+    let summary = session::replay(&mut Reading::new(reader), setup)?;
+    let grown = after.load(Ordering::Relaxed).saturating_sub(before);
+    let held: u64 = summary.owners.iter().map(|owner| owner.tcp.held).sum();
+    let per_hold = (held > 0).then(|| grown as f64 / held as f64);
+    say(summary.events, start, path, per_hold)
 }
 
 fn say(events: u64, start: f64, path: &Path, bytes_per_hold: Option<f64>) -> Result<()> {

@@ -5,9 +5,10 @@ use crate::engine::Config;
 use crate::engine::scope::Scope;
 use crate::event::Capture;
 use crate::os::page_bytes;
-use crate::os::signals::OsSignals;
+use crate::os::signals::{OsSignals, Signals};
+use crate::pipeline::capture::{self, Capturing, Opened};
 use crate::recording::{Header, Recording};
-use crate::source::{self, CaptureOptions, LiveSource, Source, Stacks, filter_targets};
+use crate::source::{self, CaptureOptions, Stacks, filter_targets};
 use crate::symbols::Symbols;
 use anyhow::{Context, bail};
 use std::ffi::OsString;
@@ -18,11 +19,11 @@ pub(super) fn create_recording(args: &RecordArgs, symbols: &Symbols) -> anyhow::
     Ok(args.record.as_deref().map(create).transpose()?)
 }
 
-/// What a recording of `source` begins with, apart from what is known when it does.
-pub(super) fn header(source: &LiveSource, args: &CaptureArgs, command: &[OsString]) -> Header {
+/// What a recording of an opened source begins with, apart from what is known when it does.
+pub(super) fn header(opened: &Opened, args: &CaptureArgs, command: &[OsString]) -> Header {
     Header {
         tool: concat!("portleak ", env!("CARGO_PKG_VERSION")).to_owned(),
-        capture: source.capture().clone(),
+        capture: opened.capture.clone(),
         config: Config::default(),
         command: command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         buffer_bytes: args.buffer,
@@ -34,9 +35,18 @@ pub(super) fn listen() -> anyhow::Result<OsSignals> {
     OsSignals::listen().context("cannot listen for Ctrl-C")
 }
 
-pub(super) fn open_source(args: &CaptureArgs, stacks: Stacks) -> anyhow::Result<LiveSource> {
+/// Opens the source on its own thread. A signal meanwhile ends it all: nothing was seen yet.
+pub(super) async fn open_source(
+    args: &CaptureArgs,
+    stacks: Stacks,
+    signals: &mut OsSignals,
+) -> anyhow::Result<(Opened, Capturing)> {
     let buffer_bytes = args.buffer.max(page_bytes());
-    Ok(source::open(&CaptureOptions { buffer_bytes, stacks: args.stacks(stacks) })?)
+    let options = CaptureOptions { buffer_bytes, stacks: args.stacks(stacks) };
+    tokio::select! {
+        opened = capture::open(move || source::open(&options)) => Ok(opened?),
+        _ = signals.next() => bail!("interrupted before the trace began"),
+    }
 }
 
 pub(super) fn config(args: &CaptureArgs) -> anyhow::Result<Config> {

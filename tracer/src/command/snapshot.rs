@@ -22,6 +22,6 @@ pub(super) fn execute(args: &Snapshot) -> anyhow::Result<u8> {
         limits_by: BY_DOCTOR,
     };
     let mut sink = open_sink(&args.output, writer, subject, None);
-    session::tell_picture(&picture, config, &mut *sink)?;
+    session::show_one_shot(&picture, config, &mut *sink)?;
     Ok(exit::OK)
 }

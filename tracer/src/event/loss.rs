@@ -16,6 +16,8 @@ pub enum LossStage {
     /// In the source's own table of ports, which is full: those that found no room are followed no
     /// more, and their releases are not counted.
     Table,
+    /// Between the engine and a sink: findings, whose reader is too slow. Events are not affected.
+    Output,
 }
 
 impl LossStage {
@@ -29,6 +31,7 @@ impl LossStage {
             Self::Etw => "etw",
             Self::Recording => "recording",
             Self::Table => "table",
+            Self::Output => "output",
         }
     }
 

@@ -5,6 +5,6 @@
 pub enum Signal {
     /// Ctrl-C.
     Interrupt,
-    /// SIGTERM.
+    /// SIGTERM, and all else that ends a process: SIGHUP, SIGQUIT, a console that is closed.
     Terminate,
 }

@@ -8,8 +8,11 @@ pub trait Signals {
     /// The next signal.
     fn next(&mut self) -> impl Future<Output = Signal>;
 
-    /// From now on a signal ends portleak at once, also in the middle of a blocked write.
+    /// From now on a signal ends portleak at once, whatever it does.
     fn release(&mut self);
+
+    /// The command that a signal is to end before it ends portleak; `None` once it has ended.
+    fn set_child(&mut self, pid: Option<u32>);
 
     /// Whether a Ctrl-C reaches the traced command as well. A terminal sends it to everyone in
     /// the foreground; without a terminal somebody sent it to portleak alone.
@@ -37,6 +40,10 @@ impl Signals for OsSignals {
 
     fn release(&mut self) {
         self.0.release();
+    }
+
+    fn set_child(&mut self, pid: Option<u32>) {
+        self.0.set_child(pid);
     }
 
     fn shared_with_child(&self) -> bool {

@@ -53,6 +53,9 @@ impl Listener {
         });
     }
 
+    /// A console has the command ended as well.
+    pub(super) fn set_child(&self, _pid: Option<u32>) {}
+
     pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Interrupt,

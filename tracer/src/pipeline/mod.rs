@@ -1,27 +1,34 @@
-//! The one loop: the source's events go into the engine, its findings to the output, until
-//! something says that it is enough.
+//! From a source to the sinks, live and from a file.
 //!
-//! Surprising: the loop waits a little after each turn even when the source has more. A storm of
-//! events is then read in batches, and the wake-ups cost the same for ten events as for ten
-//! thousand.
+//! ```text
+//! capture (thread) ──▶ queue ──┐                   ┌─▶ recorder (thread)
+//!                              ├─▶ loop: hub ──────┤
+//! file ────────────────────────┘  engine           └─▶ sinks (a thread each)
+//! ```
+//!
+//! The loop never waits for anything but the next batch: not for a disk, not for a reader of its
+//! output, not for a file of a traced process. What a queue has no room for is dropped and counted.
 
-mod desk;
-pub mod replay;
+pub mod capture;
+mod fan_out;
+mod hub;
+pub mod intake;
+mod lag;
+mod recorder;
 pub mod session;
 
 use crate::engine::report::Summary;
 use crate::recording::RecordError;
 use crate::sink::SinkError;
-use crate::source::{Source, SourceError};
-pub use desk::Desk;
+use crate::source::SourceError;
+pub use hub::{Hub, Setup};
+use intake::{Delivery, End, Intake};
 use std::pin::pin;
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, timeout_at};
 
-/// How often the engine judges and the progress is shown when nothing happens.
-const TICK: Duration = Duration::from_millis(250);
-/// The shortest time between two reads of the source.
-const BATCH: Duration = Duration::from_millis(10);
+/// How long the capture may take to end.
+const CAPTURE_END_MAX: Duration = Duration::from_secs(3);
 
 /// Tracing failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,60 +44,112 @@ pub enum TraceError {
     Record(#[from] RecordError),
 }
 
-/// Traces until `until` completes, then writes the summary; returns it with what `until` said.
-///
-/// A source that breaks, or a recording that cannot be written on, still gets its summary written:
-/// what was seen so far is worth having.
-///
-/// # Errors
-/// When the source broke, or the output or the recording cannot be written.
-pub async fn trace<S: Source, T>(
-    source: &mut S,
-    mut desk: Desk<'_>,
-    until: impl Future<Output = T>,
-) -> Result<(Summary, T), TraceError> {
-    let ended = follow(source, &mut desk, until).await;
-    if let Err(TraceError::Sink(error)) = ended {
-        return Err(error.into());
-    }
-    let mut events = Vec::new();
-    let stopped = source.stop(&mut events);
-    let summary = desk.finish(&mut events, source.now_ns())?;
-    stopped?;
-    Ok((summary, ended?))
+/// Whether somebody may have to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// A machine does not wait for us: a sink that is slow misses something.
+    Live,
+    /// A file does.
+    File,
 }
 
-async fn follow<S: Source, T>(
-    source: &mut S,
-    desk: &mut Desk<'_>,
-    until: impl Future<Output = T>,
-) -> Result<T, TraceError> {
-    desk.start()?;
-    let mut events = Vec::new();
-    let mut tick = interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut until = pin!(until);
-    loop {
-        let ticked = tokio::select! {
-            biased;
-            why = &mut until => return Ok(why),
-            _ = tick.tick() => true,
-            () = batch(source) => false,
-        };
-        source.drain(&mut events)?;
-        let now_ns = source.now_ns();
-        desk.take(&mut events, now_ns)?;
-        desk.ask(source);
-        if ticked {
-            desk.progress(now_ns);
+/// How long the end may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Somebody waits for it.
+    Short,
+    /// The trace ended of itself.
+    Long,
+}
+
+impl Patience {
+    /// For the names of call sites.
+    fn names(self) -> Duration {
+        match self {
+            Self::Short => Duration::from_millis(500),
+            Self::Long => Duration::from_secs(2),
+        }
+    }
+
+    /// For the recording, the names included.
+    fn recording(self) -> Duration {
+        self.names() + Duration::from_millis(250)
+    }
+
+    /// For the sinks, all of the above included. `None` is without end.
+    fn sinks(self) -> Option<Duration> {
+        match self {
+            Self::Short => Some(Duration::from_millis(900)),
+            Self::Long => Some(Duration::from_secs(5)),
         }
     }
 }
 
-/// Completes when the source has something, but not at once again.
-async fn batch<S: Source>(source: &mut S) {
-    sleep(BATCH).await;
-    source.ready().await;
+/// Traces until `until` completes or the intake ends, then writes the summary and returns it.
+///
+/// A source that breaks, or a recording or a sink that cannot be written on, ends the trace; the
+/// summary is still written wherever it can be: what was seen so far is worth having.
+///
+/// # Errors
+/// When the source broke, or a sink or the recording cannot be written.
+pub async fn trace(
+    intake: &mut impl Intake,
+    mut hub: Hub,
+    until: impl Future<Output = Patience>,
+) -> Result<Summary, TraceError> {
+    let (failed, patience, end) = match follow(intake, &mut hub, until).await {
+        Stop::Asked(patience) => (Ok(()), patience, None),
+        Stop::Failed(failure) => (Err(failure), Patience::Short, None),
+        Stop::Ended(end) => (Ok(()), Patience::Long, Some(end)),
+    };
+    let end = match end {
+        Some(end) => end,
+        None => rest(intake, &mut hub).await,
+    };
+    let End { events, now_ns, incomplete, ended } = end;
+    let written = hub.end(events, now_ns, incomplete, patience);
+    failed?;
+    let summary = written?;
+    ended?;
+    Ok(summary)
+}
+
+enum Stop {
+    Asked(Patience),
+    Failed(TraceError),
+    Ended(End),
+}
+
+async fn follow(intake: &mut impl Intake, hub: &mut Hub, until: impl Future<Output = Patience>) -> Stop {
+    let mut until = pin!(until);
+    loop {
+        let delivery = tokio::select! {
+            biased;
+            patience = &mut until => return Stop::Asked(patience),
+            failure = hub.failure() => return Stop::Failed(failure),
+            delivery = intake.next() => delivery,
+        };
+        match delivery {
+            Delivery::Batch(batch) => hub.consume(batch, intake),
+            Delivery::End(end) => return Stop::Ended(end),
+        }
+    }
+}
+
+/// Stops the intake and takes what it still delivers.
+async fn rest(intake: &mut impl Intake, hub: &mut Hub) -> End {
+    intake.stop();
+    let deadline = Instant::now() + CAPTURE_END_MAX;
+    loop {
+        match timeout_at(deadline, intake.next()).await {
+            Ok(Delivery::Batch(batch)) => hub.consume(batch, intake),
+            Ok(Delivery::End(end)) => return end,
+            Err(_) => {
+                hub.abandon_capture();
+                return End { now_ns: hub.now_ns(), ..End::default() };
+            }
+        }
+    }
 }
 
 #[cfg(test)]

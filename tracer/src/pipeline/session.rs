@@ -1,13 +1,14 @@
-//! The two ways to trace: the whole machine, or one command.
+//! The ways to trace: the whole machine, one command, a file, or one instant.
 
-use super::{Desk, TraceError, trace};
+use super::capture::{Capturing, ended_early, no_thread};
+use super::intake::Reading;
+use super::{Hub, Patience, Setup, TraceError, trace};
 use crate::engine::report::Summary;
 use crate::engine::{Config, Engine};
 use crate::exit;
 use crate::os::Signal;
 use crate::os::child::{Child, SpawnError};
 use crate::os::signals::Signals;
-use crate::recording::{Header, Recording};
 use crate::sink::{Sink, SinkError};
 use crate::source::{OneShot, Source};
 use std::ffi::OsString;
@@ -15,6 +16,8 @@ use std::io;
 use std::pin::pin;
 use std::process::ExitStatus;
 use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 /// What `portleak run` runs, and for how long.
@@ -56,98 +59,128 @@ impl RunError {
 /// Traces the machine until a signal, or for `duration`.
 ///
 /// # Errors
-/// When the source broke, or the output or the recording cannot be written.
-pub async fn trace_machine<S: Source>(
-    source: &mut S,
-    config: Config,
+/// When the source broke, or a sink or the recording cannot be written.
+pub async fn trace_machine(
+    capturing: &mut Capturing,
+    setup: Setup,
     duration: Option<Duration>,
     signals: &mut impl Signals,
-    output: &mut dyn Sink,
-    recording: Option<(Recording, Header)>,
 ) -> Result<Summary, TraceError> {
-    let desk = Desk::new(config, source.began_ns(), output, recording);
+    let hub = Hub::start(setup)?;
+    capturing.begin();
     let until = async {
-        tokio::select! {
-            _ = signals.next() => {}
-            () = elapsed(duration) => {}
-        }
+        let patience = tokio::select! {
+            _ = signals.next() => Patience::Short,
+            () = elapsed(duration) => Patience::Long,
+        };
         signals.release();
+        patience
     };
-    let (summary, ()) = trace(source, desk, until).await?;
-    Ok(summary)
+    trace(capturing, hub, until).await
 }
 
-/// Tells who held what at one instant.
+/// Judges a file, as fast as it can be read.
+///
+/// # Errors
+/// When the file or a sink broke.
+pub fn replay<S: Source>(reading: &mut Reading<S>, setup: Setup) -> Result<Summary, TraceError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.map_err(|error| no_thread(&error))?;
+    runtime.block_on(trace(reading, Hub::start(setup)?, std::future::pending()))
+}
+
+/// Shows who held what at one instant.
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn tell_picture(picture: &OneShot, config: Config, output: &mut dyn Sink) -> Result<(), SinkError> {
-    let mut engine = Engine::new(config, picture.at_ns);
-    for event in &picture.events {
+pub fn show_one_shot(shot: &OneShot, config: Config, sink: &mut dyn Sink) -> Result<(), SinkError> {
+    let mut engine = Engine::new(config, shot.at_ns);
+    for event in &shot.events {
         engine.apply(event);
     }
-    output.snapshot(&engine.summary(picture.at_ns))
+    sink.snapshot(&engine.summary(shot.at_ns))
 }
 
 /// Runs a command and traces it and its descendants until it ends. It does not outlive the call.
 ///
 /// # Errors
-/// When the command cannot be started, the source broke, or the output or the recording cannot be
+/// When the command cannot be started, the source broke, or a sink or the recording cannot be
 /// written.
-pub async fn run_command<S: Source>(
-    source: &mut S,
-    mut config: Config,
+pub async fn run_command(
+    capturing: &mut Capturing,
+    mut setup: Setup,
     plan: &Plan,
     signals: &mut impl Signals,
-    output: &mut dyn Sink,
-    recording: Option<(Recording, Header)>,
 ) -> Result<(Summary, ExitStatus), RunError> {
     // The engine needs the pid, and the child may take ports at once: so the engine begins at an
-    // instant before the child, and the source holds its events until the first drain.
-    let began_ns = source.now_ns();
-    // The mark is set by this thread's fork, before the child can run.
-    source.mark_children(true);
-    let spawned = Child::spawn(&plan.command);
-    source.mark_children(false);
-    let mut child = spawned?;
-    config.scope.descendants_of = Some(child.pid());
-    let desk = Desk::new(config, began_ns, output, recording);
-    let until = async {
-        enough(&mut child, plan, signals).await;
-        signals.release();
-    };
-    let traced = trace(source, desk, until).await;
+    // instant before the child, and the source keeps its events until the capture begins.
+    let mut child = spawn(capturing, plan.command.clone()).await?;
+    signals.set_child(Some(child.pid()));
+    setup.config.scope.descendants_of = Some(child.pid());
+    let traced = trace_child(capturing, setup, plan, &mut child, signals).await;
     let status = child.end().await;
-    let (summary, ()) = traced?;
-    Ok((summary, status.map_err(RunError::Wait)?))
+    Ok((traced?, status.map_err(RunError::Wait)?))
 }
 
-/// Completes when the command has ended and lingered, its time is up, or at the second Ctrl-C.
-/// The first is the command's to obey.
-async fn enough(child: &mut Child, plan: &Plan, signals: &mut impl Signals) {
+/// Starts the command on the capture's thread: the source marks what that thread starts, before it
+/// can run.
+async fn spawn(capturing: &Capturing, command: Vec<OsString>) -> Result<Child, RunError> {
+    let (report, spawned) = oneshot::channel();
+    let runtime = Handle::current();
+    capturing.with_marked_children(move || {
+        let _inside = runtime.enter();
+        let _ = report.send(Child::spawn(&command));
+    });
+    let spawned = spawned.await.map_err(|_| TraceError::Source(ended_early()))?;
+    Ok(spawned?)
+}
+
+async fn trace_child(
+    capturing: &mut Capturing,
+    setup: Setup,
+    plan: &Plan,
+    child: &mut Child,
+    signals: &mut impl Signals,
+) -> Result<Summary, TraceError> {
+    let hub = Hub::start(setup)?;
+    capturing.begin();
+    let until = async {
+        let patience = enough(child, plan, signals).await;
+        signals.release();
+        patience
+    };
+    trace(capturing, hub, until).await
+}
+
+/// Completes when the command has ended and lingered, its time is up, or at the second signal. The
+/// first is the command's to obey.
+async fn enough(child: &mut Child, plan: &Plan, signals: &mut impl Signals) -> Patience {
     let mut time_is_up = pin!(elapsed(plan.duration));
-    let mut interrupted = false;
+    let mut signalled = false;
     loop {
         tokio::select! {
-            // A failure to wait is told by Child::end.
-            _ = child.wait() => break,
-            () = &mut time_is_up => return,
-            signal = signals.next() => match signal {
-                Signal::Terminate => child.send(signal),
-                Signal::Interrupt if interrupted => return,
-                Signal::Interrupt => {
-                    interrupted = true;
-                    if !signals.shared_with_child() {
-                        child.send(signal);
-                    }
+            // A failure to wait is returned by Child::end.
+            _ = child.wait() => {
+                signals.set_child(None);
+                break;
+            }
+            () = &mut time_is_up => return Patience::Long,
+            signal = signals.next() => {
+                if signalled {
+                    return Patience::Short;
                 }
-            },
+                signalled = true;
+                if signal == Signal::Terminate || !signals.shared_with_child() {
+                    child.send(signal);
+                }
+            }
         }
     }
+    let patience = if signalled { Patience::Short } else { Patience::Long };
     tokio::select! {
-        () = sleep(plan.linger) => {}
-        () = &mut time_is_up => {}
-        _ = signals.next() => {}
+        () = sleep(plan.linger) => patience,
+        () = &mut time_is_up => patience,
+        _ = signals.next() => Patience::Short,
     }
 }
 

@@ -120,7 +120,7 @@ codes! {
     Protocol { 0 Tcp, 1 Udp }
     SocketState { 0 Bound, 1 Listen, 2 SynSent, 3 Connected, 4 CloseWait, 5 Closing }
     FailureCode { 0 EADDRNOTAVAIL, 1 EADDRINUSE, 2 EAGAIN, 3 WSAENOBUFS }
-    LossStage { 0 Kernel, 1 Queue, 2 Decode, 3 Etw, 4 Recording, 5 Table }
+    LossStage { 0 Kernel, 1 Queue, 2 Decode, 3 Etw, 4 Recording, 5 Table, 6 Output }
 }
 
 impl Field for u64 {

@@ -102,6 +102,12 @@ impl<R: Read + Seek> Reader<R> {
         std::mem::take(&mut self.names)
     }
 
+    /// The last instant that was read, in nanoseconds on the source's clock.
+    #[must_use]
+    pub fn last_ns(&self) -> u64 {
+        self.last_ns
+    }
+
     /// What is missing in the part that was read so far.
     #[must_use]
     pub fn flaws(&self) -> &Flaws {

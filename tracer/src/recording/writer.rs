@@ -32,6 +32,12 @@ pub enum RecordError {
         /// Why.
         error: io::Error,
     },
+    /// The disk took no more. What is there already can be replayed.
+    #[error("the recording {name} was not finished: its disk is too slow\n  remedy: record to a faster disk")]
+    Stalled {
+        /// The file's name.
+        name: String,
+    },
     /// It broke while being written. What is there already can be replayed.
     #[error(
         "cannot write the recording {name}: {error}\n  remedy: free space there, or choose another --record"
@@ -98,11 +104,19 @@ impl Recording {
         self.write(Kind::HEADER, &header, 0)
     }
 
-    /// Takes in what happened, and that the engine was told the time after it.
+    /// The file's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Writes what happened, and how far time came after it; `None` when the next batch belongs to
+    /// the same instant.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn batch(&mut self, events: &[Event], now_ns: u64) -> Result<(), RecordError> {
+    pub fn batch(&mut self, events: &[Event], until_ns: Option<u64>) -> Result<(), RecordError> {
+        let now_ns = until_ns.unwrap_or(self.block_began_ns);
         for event in events {
             self.namer.observe(&event.kind);
             self.encoder.event(event);
@@ -111,7 +125,9 @@ impl Recording {
                 self.close_block(now_ns)?;
             }
         }
-        self.encoder.mark(now_ns);
+        if until_ns.is_some() {
+            self.encoder.mark(now_ns);
+        }
         if now_ns >= self.block_began_ns + BLOCK_NS {
             self.close_block(now_ns)?;
             let found = self.namer.found();

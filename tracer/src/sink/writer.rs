@@ -23,6 +23,12 @@ pub enum SinkError {
         /// Why.
         error: io::Error,
     },
+    /// Its reader takes no more: a pipe that is full, a terminal that was stopped.
+    #[error("the summary was not written: nobody reads {name}\n  remedy: read it, or use --output FILE")]
+    Stalled {
+        /// The output's name.
+        name: String,
+    },
     /// It broke while being written.
     #[error("cannot write to {name}: {error}\n  remedy: free space there, or choose another --output")]
     Write {
@@ -36,14 +42,14 @@ pub enum SinkError {
 /// A named writer; each write is flushed, so that readers of a pipe see it at once.
 pub struct Writer {
     name: String,
-    stream: Box<dyn Write>,
+    stream: Box<dyn Write + Send>,
     terminal: bool,
 }
 
 impl Writer {
     /// A writer to `stream`, called `name` in errors.
     #[must_use]
-    pub fn new(name: &str, stream: Box<dyn Write>) -> Self {
+    pub fn new(name: &str, stream: Box<dyn Write + Send>) -> Self {
         Self { name: name.to_owned(), stream, terminal: false }
     }
 
@@ -63,6 +69,12 @@ impl Writer {
             Ok(file) => Ok(Self::new(&name, Box::new(file))),
             Err(error) => Err(SinkError::Create { name, error }),
         }
+    }
+
+    /// What errors call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Whether a person's terminal is on the other end.

@@ -1,7 +1,8 @@
 //! Files to replay: what kind one is, by its first bytes, and why one cannot be replayed.
 
-use super::SourceError;
 use super::windows::etl::Trace;
+use super::{Source, SourceError, Turn};
+use crate::event::{Capture, Event};
 use crate::recording::{MAGIC, OpenError, Reader};
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -138,11 +139,35 @@ pub fn open(path: &Path) -> Result<Replayed, SourceError> {
     Ok(Replayed::Recording(Box::new(reader)))
 }
 
-/// A file that was opened cannot be read on.
-#[must_use]
-pub fn broken(error: io::Error) -> SourceError {
-    SourceError {
-        what: format!("cannot read the recording on: {error}"),
-        remedy: "copy it to this machine first".to_owned(),
+/// A recording has the instants at which the engine was told the time: its turns are those of the
+/// trace.
+impl<R: Read + Seek> Source for Reader<R> {
+    fn capture(&self) -> &Capture {
+        &self.header().capture
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.last_ns()
+    }
+
+    fn began_ns(&self) -> u64 {
+        self.header().began_ns
+    }
+
+    async fn ready(&mut self) {}
+
+    fn turn(&mut self, events: &mut Vec<Event>) -> Result<Turn, SourceError> {
+        Self::turn(self, events).map_err(|error| SourceError {
+            what: format!("cannot read the recording on: {error}"),
+            remedy: "copy it to this machine first".to_owned(),
+        })
+    }
+
+    fn drain(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {
+        Source::turn(self, events).map(drop)
+    }
+
+    fn stop(&mut self, _events: &mut Vec<Event>) -> Result<(), SourceError> {
+        Ok(())
     }
 }

@@ -43,6 +43,8 @@ pub type LiveSource = windows::live::Live;
 #[cfg(not(any(target_os = "linux", target_os = "windows")))]
 pub type LiveSource = unsupported::Unsupported;
 
+pub use crate::recording::Turn;
+
 /// Begins to trace this machine. Call it inside a tokio runtime.
 ///
 /// # Errors
@@ -122,6 +124,8 @@ pub struct SourceError {
 }
 
 /// A stream of events with a clock.
+///
+/// A live source is opened, and then read, on a thread of its own.
 pub trait Source {
     /// What this source sees.
     fn capture(&self) -> &Capture;
@@ -150,6 +154,19 @@ pub trait Source {
     /// # Errors
     /// When the source broke and nothing more can come of it.
     fn drain(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError>;
+
+    /// Drains, and says how far time has come.
+    ///
+    /// # Errors
+    /// When the source broke.
+    fn turn(&mut self, events: &mut Vec<Event>) -> Result<Turn, SourceError> {
+        self.drain(events)?;
+        Ok(Turn::Until(self.now_ns()))
+    }
+
+    /// Events that it has emitted were lost on their way: one of the next drains lists anew what is
+    /// held, and all totals. A source that cannot, leaves this as it is.
+    fn resync(&mut self) {}
 
     /// Is asked for how long these holds have been idle. It answers with
     /// [`EventKind::Idle`](crate::event::EventKind::Idle) in one of the next drains, for those of

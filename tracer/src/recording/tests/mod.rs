@@ -63,7 +63,7 @@ fn record(batches: &[Batch]) -> Vec<u8> {
     let mut recording = Recording::new("test", Box::new(file.clone()), Symbols::default()).unwrap();
     recording.begin(&header()).unwrap();
     for (events, now_ns) in batches {
-        recording.batch(events, *now_ns).unwrap();
+        recording.batch(events, Some(*now_ns)).unwrap();
     }
     recording.end(Instant::now()).unwrap();
     std::mem::take(&mut *file.0.lock().unwrap())

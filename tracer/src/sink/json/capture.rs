@@ -1,7 +1,8 @@
 //! What a source can capture, as JSON.
 
-use super::PoolJson;
-use crate::event::{Capture, Degradation, Hook};
+use super::{PoolJson, seconds};
+use crate::event::{Capture, Degradation, Hook, Incomplete};
+use crate::sink::{Completeness, LoopLag};
 use serde::Serialize;
 
 /// The body of `start`.
@@ -80,5 +81,33 @@ impl<'a> DegradationJson<'a> {
 
     fn of(degradation: &'a Degradation) -> Self {
         Self { feature: &degradation.feature, why: &degradation.why, remedy: &degradation.remedy }
+    }
+}
+
+/// One thing that is missing.
+#[derive(Debug, Serialize)]
+pub(super) struct IncompleteJson<'a> {
+    what: &'a str,
+    count: u64,
+    remedy: &'a str,
+}
+
+impl<'a> IncompleteJson<'a> {
+    pub(super) fn all(completeness: &'a Completeness) -> Vec<Self> {
+        let one = |it: &'a Incomplete| Self { what: &it.what, count: it.count, remedy: &it.remedy };
+        completeness.incomplete.iter().map(one).collect()
+    }
+}
+
+/// How late the event loop was, in seconds.
+#[derive(Debug, Serialize)]
+pub(super) struct LoopLagJson {
+    p99: f64,
+    max: f64,
+}
+
+impl LoopLagJson {
+    pub(super) fn of(lag: LoopLag) -> Self {
+        Self { p99: seconds(lag.p99_s), max: seconds(lag.max_s) }
     }
 }

@@ -10,8 +10,8 @@ pub use capture::{CaptureJson, DegradationJson, HookJson};
 pub use pool::PoolJson;
 
 use super::context::Context;
-use super::{Sink, SinkError, Writer};
-use crate::engine::report::{Finding, Progress, Summary};
+use super::{Completeness, Sink, SinkError, Writer};
+use crate::engine::report::{Finding, Summary};
 use crate::event::Capture;
 use crate::symbols::Symbols;
 use jiff::tz::TimeZone;
@@ -73,6 +73,10 @@ impl JsonSink {
 }
 
 impl Sink for JsonSink {
+    fn name(&self) -> &str {
+        self.writer.name()
+    }
+
     fn start(&mut self, now_ns: u64) -> Result<(), SinkError> {
         if self.summary_only {
             return Ok(());
@@ -91,11 +95,9 @@ impl Sink for JsonSink {
         self.line(kind, at_ns, body)
     }
 
-    fn progress(&mut self, _progress: &Progress, _now_ns: u64) {}
-
-    fn summary(&mut self, summary: &Summary) -> Result<(), SinkError> {
+    fn summary(&mut self, summary: &Summary, completeness: &Completeness) -> Result<(), SinkError> {
         let at = self.context.rfc3339(summary.at_ns);
-        let body = summary::SummaryJson::of(summary, &self.capture, &self.context);
+        let body = summary::SummaryJson::of(summary, completeness, &self.capture, &self.context);
         write_line(&mut self.writer, "summary", at, body)
     }
 }

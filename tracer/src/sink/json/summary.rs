@@ -1,9 +1,11 @@
 //! The summary, as JSON: the last line.
 
+use super::capture::{IncompleteJson, LoopLagJson};
 use super::owner::{EvidenceJson, OwnerJson};
 use super::{DegradationJson, HookJson, PoolJson, seconds};
 use crate::engine::report::{LifetimeReport, OwnerReport, ProtocolReport, Summary};
 use crate::event::{Capture, FailureCode};
+use crate::sink::Completeness;
 use crate::sink::context::Context;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -24,6 +26,9 @@ struct QualityJson<'a> {
     corrections: u64,
     hooks: Vec<HookJson<'a>>,
     degraded: Vec<DegradationJson<'a>>,
+    /// `null` when a file was read.
+    loop_lag_s: Option<LoopLagJson>,
+    incomplete: Vec<IncompleteJson<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,7 +77,12 @@ struct LifetimeJson {
 }
 
 impl<'a> SummaryJson<'a> {
-    pub(super) fn of(summary: &'a Summary, capture: &'a Capture, context: &Context) -> Self {
+    pub(super) fn of(
+        summary: &'a Summary,
+        completeness: &'a Completeness,
+        capture: &'a Capture,
+        context: &Context,
+    ) -> Self {
         let report = |owner| ReportJson::of(owner, context, summary.at_ns);
         Self {
             duration_s: seconds(summary.duration_s),
@@ -82,6 +92,8 @@ impl<'a> SummaryJson<'a> {
                 corrections: summary.corrections,
                 hooks: HookJson::all(capture),
                 degraded: DegradationJson::all(capture),
+                loop_lag_s: completeness.loop_lag.map(LoopLagJson::of),
+                incomplete: IncompleteJson::all(completeness),
             },
             owners: summary.owners.iter().map(report).collect(),
             pools: summary.pools.iter().map(PoolJson::of).collect(),

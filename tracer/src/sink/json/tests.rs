@@ -1,6 +1,7 @@
 use super::*;
 use crate::engine::report::{OwnerReport, Verdict};
 use crate::event::{FailureCode, LossStage, NetNs, OwnerId, Protocol};
+use crate::sink::Completeness;
 use crate::sink::fixtures::{self, Written};
 use crate::symbols::Symbols;
 use serde_json::Value;
@@ -47,7 +48,7 @@ fn a_session_is_told_as_in_the_golden_file() {
             sink.finding(&finding).unwrap();
         }
         let owners = vec![fixtures::leaker(), fixtures::innocent(4800)];
-        sink.summary(&fixtures::summary(owners)).unwrap();
+        sink.summary(&fixtures::summary(owners), &Completeness::default()).unwrap();
     });
     fixtures::golden("session.jsonl", GOLDEN, &actual);
 }
@@ -77,7 +78,7 @@ fn quiet_leaves_the_summary() {
     let mut sink = JsonSink::new(written.writer(), &fixtures::capture(), Symbols::default(), true);
     sink.start(0).unwrap();
     sink.finding(&findings()[2]).unwrap();
-    sink.summary(&fixtures::summary(vec![])).unwrap();
+    sink.summary(&fixtures::summary(vec![]), &Completeness::default()).unwrap();
     let text = written.text();
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains(r#""type":"summary""#), "{text}");
@@ -88,7 +89,7 @@ fn absent_facts_are_null() {
     let mut owner = fixtures::innocent(1);
     owner.owner.facts = None;
     let summary = fixtures::summary(vec![owner]);
-    let text = written(|sink| sink.summary(&summary).unwrap());
+    let text = written(|sink| sink.summary(&summary, &Completeness::default()).unwrap());
     let line: Value = serde_json::from_str(&text).unwrap();
     let owner = &line["owners"][0]["owner"];
     for field in ["comm", "exe", "cmdline", "uid", "ppid", "service", "container", "cgroup", "netns"] {
@@ -104,7 +105,7 @@ fn system_and_nobody_are_owners_too() {
         |id| OwnerReport { owner: crate::engine::report::Owner { id, facts: None }, ..fixtures::innocent(1) };
     let system = OwnerId::System { module: Some("wireguard".into()), netns: NetNs(7) };
     let summary = fixtures::summary(vec![owner(system), owner(OwnerId::Unowned)]);
-    let text = written(|sink| sink.summary(&summary).unwrap());
+    let text = written(|sink| sink.summary(&summary, &Completeness::default()).unwrap());
     assert!(text.contains(r#""owner":{"kind":"system","module":"wireguard","netns":7}"#), "{text}");
     assert!(text.contains(r#""owner":{"kind":"unowned"}"#), "{text}");
 }

@@ -2,7 +2,8 @@
 
 use super::TextOptions;
 use crate::engine::report::Summary;
-use crate::event::Degradation;
+use crate::event::{Degradation, Incomplete};
+use crate::sink::Completeness;
 use crate::sink::numbers::{count, counted, duration, percent, share, size};
 
 /// Factor between the buffer that overflowed and the one that is advised.
@@ -50,6 +51,20 @@ pub(in crate::sink) fn limits(degraded: &[Degradation], verbose: bool) -> String
 fn limited(degradation: &Degradation) -> String {
     let Degradation { feature, why, remedy } = degradation;
     format!("limited: {feature}: {why}\n  remedy: {remedy}\n")
+}
+
+/// What is missing, with its remedy; how late the event loop was only if `verbose`.
+pub(super) fn completeness(completeness: &Completeness, options: &TextOptions) -> String {
+    let missing = |it: &Incomplete| {
+        let warning = options.paint.warning("INCOMPLETE");
+        format!("{warning} {} {}\n  remedy: {}\n", count(it.count), it.what, it.remedy)
+    };
+    let mut text: String = completeness.incomplete.iter().map(missing).collect();
+    if let Some(lag) = completeness.loop_lag.filter(|_| options.verbose) {
+        let (p99, max) = (duration(lag.p99_s), duration(lag.max_s));
+        text += &format!("event loop: lag {p99} at the 99th percentile, {max} at most\n");
+    }
+    text
 }
 
 /// What a loss means, and the remedy. Totals stay exact where the kernel itself counts them.

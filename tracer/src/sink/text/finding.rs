@@ -99,6 +99,7 @@ fn corrected(corrected: u64, options: &TextOptions) -> String {
 }
 
 fn lost(lost: u64, stage: LossStage, options: &TextOptions) -> String {
+    let name = options.paint.warning("LOST");
     let place = match stage {
         LossStage::Kernel => "in the kernel's event buffer",
         LossStage::Queue => "in the queue to the engine",
@@ -106,8 +107,11 @@ fn lost(lost: u64, stage: LossStage, options: &TextOptions) -> String {
         LossStage::Etw => "in the trace session",
         LossStage::Recording => "in a damaged part of the recording",
         LossStage::Table => "because the table of ports is full",
+        LossStage::Output => {
+            let findings = counted(lost, "finding");
+            return format!("{name} {findings}: this output is read too slowly; the summary is complete");
+        }
     };
-    let name = options.paint.warning("LOST");
     let events = counted(lost, "event");
     format!("{name} {events} {place}: {}", data_quality::consequence(stage.keeps_totals(), options))
 }

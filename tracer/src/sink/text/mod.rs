@@ -17,7 +17,7 @@ pub(super) use pools::{pool_line, several};
 pub use progress::ProgressLine;
 
 use super::context::Context;
-use super::{Sink, SinkError, Writer};
+use super::{Completeness, Sink, SinkError, Writer};
 use crate::engine::report::{Finding, Progress, Summary, Verdict};
 use crate::event::{Capture, Degradation};
 use crate::symbols::Symbols;
@@ -85,6 +85,10 @@ impl TextSink {
 }
 
 impl Sink for TextSink {
+    fn name(&self) -> &str {
+        self.writer.name()
+    }
+
     fn start(&mut self, now_ns: u64) -> Result<(), SinkError> {
         if let Some(progress) = &mut self.progress {
             progress.start(now_ns);
@@ -107,18 +111,23 @@ impl Sink for TextSink {
         self.write(&text)
     }
 
+    fn wants_progress(&self) -> bool {
+        self.progress.is_some()
+    }
+
     fn progress(&mut self, progress: &Progress, now_ns: u64) {
         if let Some(line) = &mut self.progress {
             line.show(progress, now_ns);
         }
     }
 
-    fn summary(&mut self, summary: &Summary) -> Result<(), SinkError> {
+    fn summary(&mut self, summary: &Summary, completeness: &Completeness) -> Result<(), SinkError> {
         let mut parts = vec![
             summary_text::text(summary, &self.context, &self.options.paint),
             table::text(&summary.owners, &self.options.paint),
             pools::text(&summary.pools),
-            data_quality::text(summary, self.totals_kept, &self.degraded, &self.options),
+            data_quality::text(summary, self.totals_kept, &self.degraded, &self.options)
+                + &data_quality::completeness(completeness, &self.options),
         ];
         parts.retain(|part| !part.is_empty());
         let gap = if self.told { "\n" } else { "" };

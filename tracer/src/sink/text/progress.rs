@@ -9,7 +9,7 @@ const INTERVAL_NS: u64 = 1_000_000_000;
 
 /// The progress line. Failures to write it are ignored.
 pub struct ProgressLine {
-    terminal: Box<dyn Write>,
+    terminal: Box<dyn Write + Send>,
     began_ns: u64,
     shown_ns: u64,
     visible: bool,
@@ -18,7 +18,7 @@ pub struct ProgressLine {
 impl ProgressLine {
     /// A line on `terminal`.
     #[must_use]
-    pub fn new(terminal: Box<dyn Write>) -> Self {
+    pub fn new(terminal: Box<dyn Write + Send>) -> Self {
         Self { terminal, began_ns: 0, shown_ns: 0, visible: false }
     }
 

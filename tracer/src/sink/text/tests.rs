@@ -1,6 +1,7 @@
 use super::*;
 use crate::engine::report::{Evidence, LeakKind, Owner, OwnerReport, ProtocolReport, Verdict};
 use crate::event::{FailureCode, LossStage, Protocol};
+use crate::sink::Completeness;
 use crate::sink::fixtures::{self, Written};
 use crate::symbols::Symbols;
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ fn written(options: TextOptions, tell: impl FnOnce(&mut TextSink)) -> String {
 }
 
 fn summary(summary: &Summary) -> String {
-    written(options(), |sink| sink.summary(summary).unwrap())
+    written(options(), |sink| sink.summary(summary, &Completeness::default()).unwrap())
 }
 
 fn first_line(owners: Vec<OwnerReport>) -> String {
@@ -192,7 +193,7 @@ fn verbose_spells_out_the_limits() {
     let mut options = options();
     options.verbose = true;
     let text = written(options, |sink| {
-        sink.summary(&fixtures::summary(vec![])).unwrap();
+        sink.summary(&fixtures::summary(vec![]), &Completeness::default()).unwrap();
     });
     assert!(text.contains("limited: UDP ports of the kernel"), "{text}");
     assert!(text.contains("remedy: use a kernel with"), "{text}");

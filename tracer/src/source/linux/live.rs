@@ -113,6 +113,10 @@ impl Source for Live {
         self.source.mark_children(on)
     }
 
+    fn resync(&mut self) {
+        self.source.resync();
+    }
+
     fn ask(&mut self, holds: &[HoldId]) {
         self.source.query_idle(holds);
     }

@@ -118,6 +118,11 @@ impl ProbeSource {
         self.state.system.has_hook(FORK) && self.state.ledger.mark_children(on)
     }
 
+    /// Events were dropped after they had been emitted.
+    pub fn resync(&mut self) {
+        self.state.requests.dropped += 1;
+    }
+
     /// The engine wants to know the idle times of these holds.
     pub fn query_idle(&mut self, holds: &[HoldId]) {
         self.state.requests.idle_queries.extend_from_slice(holds);

@@ -46,7 +46,8 @@ impl Tracker for ExitedOwners {
         self.next_ns = cx.now_ns + EVERY_NS;
         let freed = self.free(cx);
         // Their totals are gone now. A loss that was counted just now may have been of their records.
-        if !freed.is_empty() && cx.ledger.losses() != Losses::default() {
+        let lossy = cx.requests.dropped > 0 || cx.ledger.losses() != Losses::default();
+        if !freed.is_empty() && lossy {
             emit_totals(&freed, cx);
         }
         for (owner, _) in &freed {

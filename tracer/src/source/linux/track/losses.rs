@@ -16,6 +16,8 @@ pub struct LossCounts {
     /// Probes skipped by the kernel.
     skipped: u64,
     emitted_ns: u64,
+    /// How often events had been dropped after they were emitted.
+    dropped: u64,
     resync_due: bool,
     resynced_ns: u64,
 }
@@ -24,6 +26,11 @@ impl Tracker for LossCounts {
     fn poll(&mut self, cx: &mut Context<'_>) {
         if cx.now_ns >= self.emitted_ns + EVERY_NS {
             self.emit(cx);
+        }
+        if self.dropped != cx.requests.dropped {
+            self.dropped = cx.requests.dropped;
+            self.resync_due = true;
+            cx.requests.report_loss = true;
         }
         if self.resync_due && cx.now_ns >= self.resynced_ns + RESYNC_EVERY_NS {
             self.resync_due = false;
@@ -34,7 +41,7 @@ impl Tracker for LossCounts {
 
     fn finish(&mut self, cx: &mut Context<'_>) {
         self.emit(cx);
-        cx.requests.resync |= self.counted != Losses::default();
+        cx.requests.resync |= self.counted != Losses::default() || cx.requests.dropped > 0;
     }
 }
 

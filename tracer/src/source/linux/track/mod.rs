@@ -98,6 +98,8 @@ pub struct Requests {
     pub records: Vec<HoldRecord>,
     /// Records that could not be decoded.
     pub undecoded: u64,
+    /// How often events were dropped after they had been emitted.
+    pub dropped: u64,
     /// Records were lost: let every tracker know.
     pub report_loss: bool,
     /// The ledger is to be read whole: the engine has to mend its own table.

@@ -4,7 +4,7 @@ use super::trace_index::TraceIndex;
 use super::{ReadError, Reader};
 use crate::event::{Capture, Event, EventKind, LossStage};
 use crate::source::windows::model::Model;
-use crate::source::{Source, SourceError};
+use crate::source::{Source, SourceError, Turn};
 use std::fs::File;
 use std::future::pending;
 use std::io::{Read, Seek};
@@ -96,6 +96,11 @@ impl<R: Read + Seek> Source for Trace<R> {
         });
         self.over = !more.map_err(|error| failure(&self.name, &error))?;
         Ok(())
+    }
+
+    fn turn(&mut self, events: &mut Vec<Event>) -> Result<Turn, SourceError> {
+        self.drain(events)?;
+        Ok(if self.over { Turn::End(self.now_ns) } else { Turn::Until(self.now_ns) })
     }
 
     fn stop(&mut self, events: &mut Vec<Event>) -> Result<(), SourceError> {

@@ -1,0 +1,173 @@
+//! The sinks, each on a thread of its own behind a queue.
+//!
+//! While a trace lasts, nobody waits for a sink: a finding for which its queue has no room is dropped
+//! and counted. A replay waits, for there is nothing that it could miss.
+
+use super::{Pace, TraceError};
+use crate::engine::report::{Finding, Progress, Summary};
+use crate::event::LossStage;
+use crate::sink::{Completeness, Sink, SinkError};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::sync::Arc;
+use std::time::Instant;
+use std::{io, thread};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Messages in the queue of a sink at most.
+const QUEUE_MAX: usize = 1_024;
+
+enum Message {
+    Start(u64),
+    Finding(Arc<Finding>),
+    Progress(Progress, u64),
+    Summary(Arc<Summary>, Arc<Completeness>),
+}
+
+/// All sinks.
+pub(super) struct FanOut {
+    outlets: Vec<Outlet>,
+    pace: Pace,
+}
+
+/// One sink, seen from the loop.
+struct Outlet {
+    name: String,
+    wants_progress: bool,
+    queue: Sender<Message>,
+    /// Disconnected when the sink has ended.
+    ended: Receiver<()>,
+    /// Findings that were dropped, and those of them that the sink has not been sent the number of.
+    dropped: u64,
+    unreported: u64,
+}
+
+impl FanOut {
+    /// Starts a thread for each sink; it reports a failure of its sink to `failures`.
+    pub(super) fn start(
+        sinks: Vec<Box<dyn Sink>>,
+        pace: Pace,
+        failures: &UnboundedSender<TraceError>,
+    ) -> io::Result<Self> {
+        let outlets = sinks.into_iter().map(|sink| Outlet::start(sink, failures.clone()));
+        Ok(Self { outlets: outlets.collect::<io::Result<_>>()?, pace })
+    }
+
+    pub(super) fn begin(&mut self, now_ns: u64) {
+        for outlet in &mut self.outlets {
+            outlet.offer(Message::Start(now_ns), self.pace);
+        }
+    }
+
+    pub(super) fn finding(&mut self, finding: &Arc<Finding>, now_ns: u64) {
+        for outlet in &mut self.outlets {
+            outlet.finding(finding, now_ns, self.pace);
+        }
+    }
+
+    pub(super) fn wants_progress(&self) -> bool {
+        self.outlets.iter().any(|outlet| outlet.wants_progress)
+    }
+
+    /// A sink that is busy does without.
+    pub(super) fn progress(&mut self, progress: Progress, now_ns: u64) {
+        for outlet in self.outlets.iter_mut().filter(|outlet| outlet.wants_progress) {
+            let _ = outlet.queue.try_send(Message::Progress(progress, now_ns));
+        }
+    }
+
+    /// The sinks that dropped findings, and how many.
+    pub(super) fn dropped(&self) -> impl Iterator<Item = (&str, u64)> {
+        let dropped = |outlet: &Outlet| outlet.dropped > 0;
+        let outlets = self.outlets.iter();
+        outlets.filter(move |outlet| dropped(outlet)).map(|outlet| (outlet.name.as_str(), outlet.dropped))
+    }
+
+    /// Sends the summary and waits until every sink has written it, at most until `deadline`.
+    pub(super) fn end(
+        self,
+        summary: &Arc<Summary>,
+        completeness: &Arc<Completeness>,
+        deadline: Option<Instant>,
+    ) -> Result<(), SinkError> {
+        // One that is stalled must not keep the others waiting.
+        let mut full = Vec::new();
+        for outlet in &self.outlets {
+            let message = Message::Summary(Arc::clone(summary), Arc::clone(completeness));
+            if let Err(TrySendError::Full(message)) = outlet.queue.try_send(message) {
+                full.push((outlet, message));
+            }
+        }
+        for (outlet, message) in full {
+            let _ = match deadline {
+                Some(deadline) => outlet.queue.send_deadline(message, deadline).is_ok(),
+                None => outlet.queue.send(message).is_ok(),
+            };
+        }
+        let mut stalled = None;
+        for outlet in self.outlets {
+            let ended = match deadline {
+                Some(deadline) => outlet.ended.recv_deadline(deadline).is_err_and(|why| !why.is_timeout()),
+                None => outlet.ended.recv().is_err(),
+            };
+            if !ended {
+                stalled.get_or_insert(SinkError::Stalled { name: outlet.name });
+            }
+        }
+        stalled.map_or(Ok(()), Err)
+    }
+}
+
+impl Outlet {
+    fn start(sink: Box<dyn Sink>, failures: UnboundedSender<TraceError>) -> io::Result<Self> {
+        let (name, wants_progress) = (sink.name().to_owned(), sink.wants_progress());
+        let (queue, messages) = bounded(QUEUE_MAX);
+        let (alive, ended) = bounded(0);
+        let work = move || {
+            if let Err(error) = write(sink, &messages) {
+                // Before it counts as ended.
+                let _ = failures.send(error.into());
+            }
+            drop::<Sender<()>>(alive);
+        };
+        thread::Builder::new().name("sink".to_owned()).spawn(work)?;
+        Ok(Self { name, wants_progress, queue, ended, dropped: 0, unreported: 0 })
+    }
+
+    /// False if there was no room.
+    fn offer(&mut self, message: Message, pace: Pace) -> bool {
+        match pace {
+            // A sink that has ended takes nothing more, and has said why.
+            Pace::File => {
+                let _ = self.queue.send(message);
+                true
+            }
+            Pace::Live => !matches!(self.queue.try_send(message), Err(TrySendError::Full(_))),
+        }
+    }
+
+    fn finding(&mut self, finding: &Arc<Finding>, now_ns: u64, pace: Pace) {
+        if self.unreported > 0 {
+            let (count, stage) = (self.unreported, LossStage::Output);
+            let lost = Finding::Lost { at_ns: now_ns, count, stage };
+            if self.offer(Message::Finding(Arc::new(lost)), pace) {
+                self.unreported = 0;
+            }
+        }
+        if self.unreported > 0 || !self.offer(Message::Finding(Arc::clone(finding)), pace) {
+            self.unreported += 1;
+            self.dropped += 1;
+        }
+    }
+}
+
+fn write(mut sink: Box<dyn Sink>, messages: &Receiver<Message>) -> Result<(), SinkError> {
+    for message in messages {
+        match message {
+            Message::Start(now_ns) => sink.start(now_ns)?,
+            Message::Finding(finding) => sink.finding(&finding)?,
+            Message::Progress(progress, now_ns) => sink.progress(&progress, now_ns),
+            Message::Summary(summary, completeness) => return sink.summary(&summary, &completeness),
+        }
+    }
+    Ok(())
+}
