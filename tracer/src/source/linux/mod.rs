@@ -13,3 +13,6 @@ pub mod procfs;
 pub mod snapshot;
 pub mod system;
 pub mod track;
+
+#[cfg(test)]
+mod tests;

@@ -102,7 +102,8 @@ impl Holders {
         }
     }
 
-    fn add(&mut self, inode: u32, process: ProcessId) {
+    /// A process holds a socket; ascending pids make the first the lowest.
+    pub(crate) fn add(&mut self, inode: u32, process: ProcessId) {
         let first = *self.lowest.entry(inode).or_insert(process);
         if first != process {
             let others = self.others.entry(inode).or_default();
