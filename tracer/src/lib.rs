@@ -20,4 +20,6 @@ pub mod manual {
     pub mod limits {}
     #[doc = include_str!("../docs/verdicts.md")]
     pub mod verdicts {}
+    #[doc = include_str!("../docs/thresholds.md")]
+    pub mod thresholds {}
 }

@@ -19,7 +19,9 @@ pub enum ThresholdsError {
         why: io::Error,
     },
     /// It contains something that is not understood.
-    #[error("cannot understand the thresholds in {file}: {why}\n  remedy: docs/verdicts.md lists the names")]
+    #[error(
+        "cannot understand the thresholds in {file}: {why}\n  remedy: docs/thresholds.md lists the names"
+    )]
     Parse {
         /// Its path.
         file: String,
@@ -66,5 +68,41 @@ mod tests {
         let wrong = changed("calm_span_s = \"long\"", Profile::Session).unwrap_err();
         assert!(wrong.contains("calm_span_s") && wrong.contains("long"), "{wrong}");
         assert!(changed("calm_span_s = ", Profile::Session).is_err());
+    }
+
+    /// `10`, or `10 (4)` where the session profile differs.
+    fn cell(path: &[&str]) -> String {
+        let value = |profile| {
+            let all = serde_json::to_value(Thresholds::of(profile)).unwrap();
+            path.iter().fold(all, |value, name| value[*name].clone()).as_f64().unwrap()
+        };
+        let (production, session) = (value(Profile::Production), value(Profile::Session));
+        if production == session { format!("{production}") } else { format!("{production} ({session})") }
+    }
+
+    #[test]
+    fn the_manual_lists_every_number() {
+        const SHARED: [[&str; 3]; 2] =
+            [["abandoned", "unknown", "mixed"], ["close_wait", "syn_sent", "bound"]];
+        let manual = include_str!("../../docs/thresholds.md");
+        let all = serde_json::to_value(Thresholds::of(Profile::Production)).unwrap();
+        for (name, value) in all.as_object().unwrap() {
+            let Some(section) = value.as_object() else {
+                let row = format!("| `{name}` | {} | ", cell(&[name]));
+                assert!(manual.contains(&row), "{row}");
+                continue;
+            };
+            let shared = SHARED.iter().find(|sections| sections.contains(&name.as_str()));
+            for number in section.keys() {
+                let row = match shared {
+                    Some(sections) => {
+                        let cells = sections.map(|section| cell(&[section, number])).join(" | ");
+                        format!("| `{number}` | {cells} | ")
+                    }
+                    None => format!("| `{name}.{number}` | {} | ", cell(&[name, number])),
+                };
+                assert!(manual.contains(&row), "{row}");
+            }
+        }
     }
 }
