@@ -133,7 +133,7 @@ fn a_trace_without_ports_says_what_to_record() {
     machine.process(100, "a.exe");
     let error = Trace::of("boot.etl".to_owned(), Cursor::new(machine.end())).expect_err("nothing of ports");
     let text = error.to_string();
-    assert!(text.starts_with("boot.etl tells nothing of ports"), "{text}");
+    assert!(text.starts_with("boot.etl has no events about ports"), "{text}");
     assert!(text.contains("netsh trace start") && text.contains("Microsoft-Windows-TCPIP"), "{text}");
 }
 

@@ -1,25 +1,25 @@
-//! What Windows' settings mean for its pools, and how to get more out of them.
+//! Advice on the port pools from the settings of Windows.
 //!
-//! Sources: the range's commands and its least size, Microsoft's KB 929851; auto-reuse ranges, the help of
-//! `Set-NetTCPSetting`; `TcpTimedWaitDelay` with its 30 to 300 s, Microsoft's registry reference for
-//! Windows Server 2003, the last that documents it.
+//! Sources: the commands for the range and its minimum, Microsoft's KB 929851; auto-reuse ranges, the help
+//! of `Set-NetTCPSetting`; `TcpTimedWaitDelay` with its 30 to 300 s, Microsoft's registry reference for
+//! Windows Server 2003, the last one that documents it.
 
 use super::inventory::exclusions::{Exclusion, excluded_ports};
 use super::inventory::ranges::Ranges;
 use super::model::{DEFAULT_RANGE, pool};
 use crate::event::{Advice, PortRange, Protocol};
 
-/// The shortest and the longest that `TcpTimedWaitDelay` lets a TIME_WAIT last, in seconds.
+/// The limits of `TcpTimedWaitDelay`, in seconds.
 const TIME_WAIT_S: (u32, u32) = (30, 300);
-/// A range with room for the usual servers below it.
+/// A range that leaves room for the usual servers below it.
 const WIDER: &str = "start=10000 num=55536";
-/// One part in so many of a range may be excluded before that is worth a word.
+/// The share of a range that may be excluded without advice: one in this many ports.
 const EXCLUDED_SHARE: u32 = 10;
 
-/// The settings that matter.
+/// The settings that matter for the pools.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// The pools and what is excluded from them.
+    /// The port ranges and their exclusions.
     pub ranges: Ranges,
     /// `TcpTimedWaitDelay` in seconds, if it is set.
     pub time_wait_s: Option<u32>,
@@ -27,7 +27,7 @@ pub struct Settings {
     pub max_user_port: Option<u32>,
 }
 
-/// What can be said of them; of a range that could not be read, nothing.
+/// The advice for these settings. A range that could not be read gets none.
 #[must_use]
 pub fn advise(settings: &Settings) -> Vec<Advice> {
     let mut advice = Vec::new();
@@ -38,11 +38,15 @@ pub fn advise(settings: &Settings) -> Vec<Advice> {
         advice.push(sharing());
         advice.extend(old_limit(range, settings.max_user_port));
     }
-    advice.extend([Protocol::Tcp, Protocol::Udp].into_iter().filter_map(|it| eaten(it, &settings.ranges)));
+    advice.extend(
+        [Protocol::Tcp, Protocol::Udp]
+            .into_iter()
+            .filter_map(|protocol| excluded(protocol, &settings.ranges)),
+    );
     advice
 }
 
-/// How many connections a second the range carries.
+/// The rate of connections that the range allows.
 fn rate(range: &PortRange, time_wait_s: Option<u32>) -> Advice {
     let ports = range.usable();
     let (rate, time) = match time_wait_s {
@@ -62,7 +66,7 @@ fn rate(range: &PortRange, time_wait_s: Option<u32>) -> Advice {
     }
 }
 
-/// Nothing is said where the delay is not set: what Windows does then could not be verified.
+/// Without the setting there is no advice: the default of Windows could not be verified.
 fn shorter_wait(time_wait_s: Option<u32>) -> Option<Advice> {
     let seconds = time_wait_s.filter(|&seconds| seconds > TIME_WAIT_S.0)?;
     Some(Advice {
@@ -76,7 +80,7 @@ fn shorter_wait(time_wait_s: Option<u32>) -> Option<Advice> {
 
 fn wider(range: &PortRange) -> Option<Advice> {
     (range.usable() <= DEFAULT_RANGE.usable()).then(|| Advice {
-        says: format!("the range {}-{} could be wider", range.low, range.high),
+        says: format!("the range {}-{} can be wider", range.low, range.high),
         remedy: format!(
             "netsh int ipv4 set dynamicport tcp {WIDER}, and the same with ipv6; before, keep the ports of own \
              servers out of it: netsh int ipv4 add excludedportrange protocol=tcp startport=PORT numberofports=1"
@@ -84,7 +88,7 @@ fn wider(range: &PortRange) -> Option<Advice> {
     })
 }
 
-/// Whether it is done already is not read: no documented interface tells it quickly.
+/// Whether it is set already is not checked: no documented interface reports it quickly.
 fn sharing() -> Advice {
     Advice {
         says: "connections to different destinations can share a port, but only inside an auto-reuse range, \
@@ -109,8 +113,8 @@ fn old_limit(range: &PortRange, max_user_port: Option<u32>) -> Option<Advice> {
     })
 }
 
-/// Exclusions that eat the range.
-fn eaten(protocol: Protocol, ranges: &Ranges) -> Option<Advice> {
+/// Exclusions that take a large part of the range.
+fn excluded(protocol: Protocol, ranges: &Ranges) -> Option<Advice> {
     let range = ranges.pools.get(&pool(protocol))?;
     let size = u32::from(range.high) + 1 - u32::from(range.low);
     if range.reserved < size / EXCLUDED_SHARE {
@@ -122,9 +126,9 @@ fn eaten(protocol: Protocol, ranges: &Ranges) -> Option<Advice> {
     let list = format!("netsh int ipv4 show excludedportrange protocol={protocol}");
     let services = range.reserved.saturating_sub(own);
     let remedy = if services >= own {
-        "net stop winnat and net start winnat give back what Hyper-V and containers no longer need"
+        "net stop winnat and net start winnat release what Hyper-V and containers no longer need"
     } else {
-        "netsh int ipv4 delete excludedportrange takes away what an administrator has excluded"
+        "netsh int ipv4 delete excludedportrange removes what an administrator has excluded"
     };
     Some(Advice {
         says: format!(
@@ -161,7 +165,7 @@ mod tests {
         let rate = "16384 ports carry 54 to 546 connections a second if this side closes them: TIME_WAIT keeps \
                     each port for between 30 and 300 s, as this Windows has it";
         assert_eq!(said[0], rate);
-        assert_eq!(said[1], "the range 49152-65535 could be wider");
+        assert_eq!(said[1], "the range 49152-65535 can be wider");
         assert!(said[2].starts_with("connections to different destinations can share"), "{said:?}");
         assert_eq!(said.len(), 3);
     }

@@ -1,8 +1,8 @@
-//! A cursor over a payload: packed, little-endian, and never trusted to be as long as it should be.
+//! A cursor over a payload: packed, little-endian, and possibly shorter than its layout.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What is left of a payload.
+/// The rest of a payload.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
@@ -21,7 +21,7 @@ impl<'a> Bytes<'a> {
         self.array().map(u16::from_le_bytes)
     }
 
-    /// A number in network order: the ports of the classic providers.
+    /// A number in network byte order: the ports of the MOF events.
     pub(super) fn u16_be(&mut self) -> Option<u16> {
         self.array().map(u16::from_be_bytes)
     }
@@ -47,7 +47,7 @@ impl<'a> Bytes<'a> {
         self.array().map(|octets: [u8; 16]| Ipv6Addr::from(octets).into())
     }
 
-    /// A text in UTF-16 up to its zero, or to the end where that is missing.
+    /// UTF-16 text up to its terminating zero, or to the end if that is missing.
     pub(super) fn wide(&mut self) -> String {
         let units = self.0.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
         let text: Vec<u16> = units.take_while(|&unit| unit != 0).collect();
@@ -56,7 +56,7 @@ impl<'a> Bytes<'a> {
         String::from_utf16_lossy(&text)
     }
 
-    /// A text of bytes up to its zero, or to the end where that is missing.
+    /// Text in bytes up to its terminating zero, or to the end if that is missing.
     pub(super) fn narrow(&mut self) -> String {
         let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(self.0.len());
         let text = String::from_utf8_lossy(&self.0[..end]).into_owned();
@@ -64,7 +64,7 @@ impl<'a> Bytes<'a> {
         text
     }
 
-    /// Steps over a security identifier: revision, how many parts, authority, parts.
+    /// Skips a security identifier: revision, count of subauthorities, authority, subauthorities.
     pub(super) fn skip_sid(&mut self) -> Option<()> {
         let parts = *self.0.get(1)?;
         self.take(8 + 4 * usize::from(parts)).map(drop)
@@ -73,7 +73,7 @@ impl<'a> Bytes<'a> {
 
 /// The address in a `SOCKADDR`; `None` for families without ports.
 ///
-/// An IPv4 address that a dual-mode socket shows as `::ffff:a.b.c.d` is given as IPv4.
+/// An IPv4-mapped address (`::ffff:a.b.c.d`) of a dual-mode socket is returned as IPv4.
 pub(super) fn socket_address(bytes: &[u8]) -> Option<SocketAddr> {
     const AF_INET: u16 = 2;
     const AF_INET6: u16 = 23;

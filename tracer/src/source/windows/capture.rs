@@ -1,16 +1,16 @@
-//! What is said of every look at Windows, whether it is live, of one instant, or out of a file.
+//! The capture facts that live traces, one-shot lists and trace files share.
 
 use super::etl::Header;
 use super::model::{DEFAULT_RANGE, pool};
 use crate::event::{Capture, Degradation, Hook, PoolId, PortRange, Protocol};
 use std::collections::BTreeMap;
 
-/// How many of Windows' ticks, of 100 ns, make a second.
+/// Ticks of 100 ns in a second.
 const TICKS_PER_S: u64 = 10_000_000;
-/// The first build with events of UDP's ports: Windows 10 1607 and Server 2016.
+/// The first build with events for UDP ports: Windows 10 1607 and Server 2016.
 const UDP_BUILD: u32 = 14_393;
 
-/// What can be seen of the Windows that `header` is of. A pool that is not in `known` has Windows' default.
+/// What a trace of the Windows in `header` can see. A pool that is not in `known` has Windows' default.
 pub(super) fn capture(
     header: &Header,
     hooks: Vec<Hook>,
@@ -30,11 +30,11 @@ pub(super) fn capture(
     }
 }
 
-/// That an older Windows tells nothing of UDP's ports.
+/// The degradation of a Windows that reports no UDP ports.
 pub(super) fn without_udp(header: &Header, remedy: &str) -> Option<Degradation> {
     (header.build < UDP_BUILD).then(|| Degradation {
         feature: "UDP ports".to_owned(),
-        why: format!("Windows build {} tells nothing of them", header.build),
+        why: format!("Windows build {} has no events for them", header.build),
         remedy: remedy.to_owned(),
     })
 }

@@ -1,36 +1,36 @@
-//! What a record says, decoded: the vocabulary between the layouts and the model.
+//! Decoded records: the vocabulary between the layouts and the model.
 //!
-//! Nothing here is interpreted. Pointers are names that Windows reuses, a pid of 0 means unknown,
-//! and a port is as the record has it.
+//! Nothing is interpreted here. Pointers are names that Windows reuses, a pid of 0 is unknown, and a port is
+//! in the byte order of its record.
 
 use super::record::Record;
 use super::{guid, layout, mof};
 use crate::event::Protocol;
 use std::net::SocketAddr;
 
-/// A record that says something, but not in a way that is known.
+/// Why a known event cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unreadable {
-    /// Its layout is of a version that is not known.
+    /// Its version has no known layout.
     Layout,
     /// It is shorter than its layout.
     Short,
 }
 
-/// What a record says.
+/// The content of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecodedEvent {
-    /// Of the TCP/IP stack.
+    /// From the TCP/IP stack.
     Tcpip(Tcpip),
-    /// Of the socket layer.
+    /// From the socket layer.
     Afd(Afd),
-    /// Of a process.
+    /// About a process.
     Process(Process),
     /// An image (program, library, driver) is loaded.
     Image(Image),
     /// A service runs in a process.
     Service(Service),
-    /// Traffic, as the kernel logger tells it.
+    /// Traffic, as the kernel logger reports it.
     Traffic(Traffic),
     /// Events were lost.
     Lost {
@@ -39,29 +39,29 @@ pub enum DecodedEvent {
     },
 }
 
-/// Which way a port is held, as events 1191 to 1195 say it.
+/// A reference to a port, as events 1191 to 1195 report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortReference {
-    /// The endpoint or connection.
+    /// The endpoint or connection that holds it.
     pub acquirer: u64,
-    /// The port, in a byte order that is found out (`PortByteOrder`).
+    /// The port, in a byte order that is derived from the trace (`PortByteOrder`).
     pub port: u16,
-    /// Whether the reference is weak; of 1192, whether it was had.
+    /// Whether the reference is weak; for event 1192, whether the reference was granted.
     pub weak: bool,
-    /// The endpoint that it comes from.
+    /// The endpoint from which the reference comes.
     pub original: u64,
 }
 
-/// A connection, as many events name it.
+/// A connection, as many events describe it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
     /// Its control block.
     pub tcb: u64,
-    /// Its own address.
+    /// Its local address.
     pub local: Option<SocketAddr>,
-    /// The other side's address.
+    /// Its remote address.
     pub remote: Option<SocketAddr>,
-    /// What came of it (NTSTATUS).
+    /// The result (NTSTATUS).
     pub status: u32,
     /// The process, 0 when unknown.
     pub pid: u32,
@@ -69,14 +69,14 @@ pub struct Connection {
     pub start_key: Option<u64>,
 }
 
-/// An endpoint, as many events name it.
+/// An endpoint, as many events describe it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Its address in memory; `None` in layouts that do not have it.
+    /// Its pointer; `None` in layouts without it.
     pub endpoint: Option<u64>,
-    /// Its own address and port.
+    /// Its local address.
     pub local: Option<SocketAddr>,
-    /// What came of it (NTSTATUS).
+    /// The result (NTSTATUS).
     pub status: u32,
     /// The process, 0 when unknown.
     pub pid: u32,
@@ -84,81 +84,81 @@ pub struct Endpoint {
     pub start_key: Option<u64>,
 }
 
-/// What the TCP/IP stack says (Microsoft-Windows-TCPIP); the event's number stands beside it.
+/// An event of the TCP/IP stack (Microsoft-Windows-TCPIP), with its event ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tcpip {
     /// 1001, 1013, 1391: an endpoint was created.
     Created(Protocol, Endpoint),
     /// 1008, 1396: an endpoint was bound.
     Bound(Protocol, Endpoint),
-    /// 1006, 1394: an endpoint was refused a port.
+    /// 1006, 1394: an endpoint got no port.
     BindFailed(Protocol, Endpoint),
     /// 1009, 1397, 1398: an endpoint was closed.
     Closed(Protocol, Endpoint),
-    /// 1002: a connection was asked for.
+    /// 1002: a program requests a connection.
     Connecting(Connection),
-    /// 1033: a connection was made.
+    /// 1033: a connection was established.
     Connected(Connection),
-    /// 1034: no connection was made.
+    /// 1034: a connect failed.
     ConnectFailed(Connection),
-    /// 1050: no connection was made for want of a port.
+    /// 1050: a connect failed because no port was free.
     ConnectNoPort(Connection),
-    /// 1039: a connection was broken off.
+    /// 1039: a connection was aborted.
     Aborted(Connection),
     /// 1051: a connection changed its state.
     State {
         /// Its control block.
         tcb: u64,
-        /// The state now: 2 SYN_SENT, 4 ESTABLISHED, 7 CLOSE_WAIT, 10 TIME_WAIT and so on.
+        /// The new state: 2 SYN_SENT, 4 ESTABLISHED, 7 CLOSE_WAIT, 10 TIME_WAIT and so on.
         state: u32,
     },
-    /// 1300: a connection that was there before.
+    /// 1300: a connection from before the trace.
     Exists(Connection, u32),
     /// 1191: a port was acquired.
     Acquired(PortReference),
-    /// 1192: a connection took a reference to its endpoint's port, or did not get it.
+    /// 1192: a connection references its endpoint's port, or failed to.
     Inherited(PortReference),
     /// 1193: a port was released.
     Released(PortReference),
-    /// 1194: a port went from one holder to another.
+    /// 1194: a reference moved from one holder to another.
     Replaced(PortReference),
-    /// 1195: for want of free ports, one was given out that closing connections still refer to.
+    /// 1195: no port was free, so Windows handed out one that closing connections still reference.
     Shared(PortReference),
-    /// 1054, 1519: ports were taken out of the pool.
+    /// 1054, 1519: ports were reserved.
     Reserved {
-        /// Whether it was done (NTSTATUS).
+        /// The result (NTSTATUS).
         status: u32,
-        /// 6 for TCP, 17 for UDP; 1054 does not say.
+        /// 6 for TCP, 17 for UDP; `None` in 1054.
         transport: Option<u32>,
-        /// The first of them.
+        /// The first reserved port.
         start: u16,
-        /// How many.
+        /// How many ports.
         count: u16,
     },
 }
 
-/// What the socket layer says (Microsoft-Windows-Winsock-AFD).
+/// An event of the socket layer (Microsoft-Windows-Winsock-AFD).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Afd {
-    /// What is done.
+    /// The operation.
     pub action: AfdAction,
-    /// Whether it is done now, or begins.
+    /// Whether the operation has ended; else it begins.
     pub done: bool,
-    /// The kernel's process object, which is always right.
+    /// The kernel's process object, which is always the right one.
     pub process: u64,
-    /// AFD's endpoint, which is not the stack's.
+    /// AFD's endpoint, another pointer than the stack's.
     pub endpoint: u64,
-    /// The process id where the event has it (1000).
+    /// The process id, in events that carry it (1000).
     pub pid: u32,
-    /// What came of it (NTSTATUS).
+    /// The result (NTSTATUS).
     pub status: u32,
-    /// The address it is about: to bind to, or to connect to.
+    /// The address to bind or to connect to.
     pub address: Option<SocketAddr>,
-    /// The protocol of a socket that is created; `None` of others, and of sockets of neither.
+    /// The protocol of a created socket; `None` in other events, and for other protocols.
     pub protocol: Option<Protocol>,
 }
 
-/// What is done with a socket.
+/// An operation on a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AfdAction {
     /// 1000.
@@ -173,25 +173,25 @@ pub enum AfdAction {
     Abort,
 }
 
-/// What is known of a process's life.
+/// The state of a process's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessLife {
     /// It started.
     Started,
-    /// It is there.
+    /// It exists.
     Exists,
     /// It ended.
     Ended,
 }
 
-/// What is known of a process.
+/// A process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// What happened.
+    /// Whether it starts, exists or ends.
     pub life: ProcessLife,
-    /// Which.
+    /// Its pid.
     pub pid: u32,
-    /// Its parent.
+    /// The pid of its parent.
     pub parent: Option<u32>,
     /// The start key of its parent, from Windows 10 2004 on.
     pub parent_start_key: Option<u64>,
@@ -199,7 +199,7 @@ pub struct Process {
     pub created: Option<u64>,
     /// Its start key.
     pub start_key: Option<u64>,
-    /// Its image: a name, or a path.
+    /// Its image: a file name, or a path.
     pub image: Option<String>,
     /// Its command line.
     pub command: Option<String>,
@@ -208,31 +208,31 @@ pub struct Process {
 /// An image in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Where it begins.
+    /// Its base address.
     pub base: u64,
     /// Its size in bytes.
     pub size: u64,
-    /// In which process; 0 or 4 for the kernel's.
+    /// The process that loaded it; 0 or 4 for the kernel.
     pub pid: u32,
-    /// Its file.
+    /// The path of its file.
     pub path: String,
 }
 
 /// A service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// The process it runs in; 0 when it does not run.
+    /// The process that it runs in; 0 when it does not run.
     pub pid: u32,
     /// Its short name.
     pub name: String,
 }
 
-/// What traffic there was.
+/// The kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrafficKind {
-    /// A connection was made from here.
+    /// A connection was established from here.
     Connected,
-    /// A connection was made to here.
+    /// A connection was accepted here.
     Accepted,
     /// A connection ended.
     Disconnected,
@@ -245,19 +245,19 @@ pub enum TrafficKind {
 /// Traffic of one connection or socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traffic {
-    /// Over which protocol.
+    /// Its protocol.
     pub protocol: Protocol,
-    /// What.
+    /// Its kind.
     pub kind: TrafficKind,
-    /// Whose.
+    /// The process.
     pub pid: u32,
-    /// The address here.
+    /// The local address.
     pub local: SocketAddr,
-    /// The address there.
+    /// The remote address.
     pub remote: SocketAddr,
 }
 
-/// What a record says; `None` when it has no use here.
+/// Decodes a record; `None` when the event is not used.
 #[must_use]
 pub fn decode(record: &Record<'_>) -> Option<Result<DecodedEvent, Unreadable>> {
     match record.provider {

@@ -1,33 +1,33 @@
-//! Windows: what its tracing tells, live or from a file, as the same events that every source says.
+//! Windows: its event traces, live or from a file, as the events that every source emits.
 //!
-//! Payloads are decoded from their bytes: all is portable but the edge of `live`, and `win32`, which asks
-//! Windows what it lists.
+//! Payloads are decoded from their bytes. All code is portable but the edge of `live`, and `win32`, which
+//! calls Windows.
 //!
 //! ```text
 //! a file    etl::Reader    buffers → records in order of time ──┐
 //! Windows   live::Session  records as they are delivered ───────┤
 //!           win32, inventory: sockets, processes, drivers ────┐ │
 //!                                                             │ ▼
-//!                          decoded_event::decode   layout, classic: what a record says
+//!              decoded_event::decode   layout, mof: the content of a record
 //!                                                             │ ▼
-//!                          model::Model   what that means: holds, owners, refusals ── Event
+//!              model::Model   its meaning: holds, owners, failures ── Event
 //! ```
 //!
-//! # What nobody could verify
+//! # What could not be verified
 //!
-//! The layouts are Microsoft's manifests', and the reader agrees with Microsoft's on real traces. But
-//! no recording with events 1191 to 1195 could be had, so these are taken from the messages of the
-//! manifests, and each is handled whichever way it turns out:
+//! The layouts are those of Microsoft's manifests, and the reader agrees with Microsoft's decode of real
+//! traces. But no recording with events 1191 to 1195 was available. Their meaning is taken from the messages
+//! in the manifests, and every open question is handled either way:
 //!
-//! - The byte order of `PortNumber`: found out from each trace (`model::PortByteOrder`).
-//! - Whether `PortAcquirer` is the `Endpoint` of 1001: where it is not, the owner comes from the
-//!   request that the thread is in.
-//! - Whether TIME_WAIT keeps a reference: if it does, TIME_WAIT lasts until 1193; if not, it is not seen.
-//! - Whether a failed bind is told as 1029 or 1030: both are read, and the stack's 1006 before them.
-//! - Whether `WeakReference` of 1193 tells an endpoint's reference from a connection's: of a holder that
-//!   was never seen, the other kind is taken where none of its own is left.
-//! - Of which transport the ports of 1054 are: of TCP, as its name says; 1519 is believed before it.
-//! - Whether System's sockets have pid 4 in 1001 and 1391: the thread's pid is used where they have none.
+//! - The byte order of `PortNumber` is derived from each trace (`model::PortByteOrder`).
+//! - `PortAcquirer` may differ from the `Endpoint` of 1001. The owner then comes from the thread's pending
+//!   request.
+//! - TIME_WAIT may keep a reference. It then lasts until 1193; otherwise it is not seen.
+//! - A failed bind may be reported as 1029 or as 1030. Both are decoded, and the stack's 1006 as well.
+//! - `WeakReference` of 1193 may not distinguish an endpoint's reference from a connection's. For an unknown
+//!   holder, the other kind is released where none of its own kind is left.
+//! - 1054 does not report a transport. TCP is assumed, as its name says; 1519 has precedence.
+//! - System's sockets may not have pid 4 in 1001 and 1391. The thread's pid is used where they have none.
 
 pub mod advice;
 mod bytes;

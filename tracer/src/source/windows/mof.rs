@@ -1,7 +1,7 @@
-//! The classic events of the kernel logger: traffic, processes, images, services.
+//! The MOF events of the kernel logger: traffic, processes, images, services.
 //!
-//! Their layouts are those of the MOF classes `TcpIp`, `UdpIp`, `Process`, `Image` and
-//! `SystemConfig` (documented on Microsoft Learn, "NT Kernel Logger Trace Session").
+//! Their layouts are those of the MOF classes `TcpIp`, `UdpIp`, `Process`, `Image` and `SystemConfig`
+//! (Microsoft Learn, "NT Kernel Logger Trace Session").
 
 use super::bytes::Bytes;
 use super::decoded_event::{
@@ -12,7 +12,7 @@ use super::record::Record;
 use crate::event::Protocol;
 use std::net::SocketAddr;
 
-/// What a classic record says; `None` when it has no use here.
+/// Decodes a MOF event; `None` when it is not used.
 pub(super) fn decode(record: &Record<'_>) -> Option<Result<DecodedEvent, Unreadable>> {
     match record.provider {
         guid::MOF_TCP => traffic(record, Protocol::Tcp, tcp_kind(record.opcode)?),
@@ -25,7 +25,7 @@ pub(super) fn decode(record: &Record<'_>) -> Option<Result<DecodedEvent, Unreada
     .into()
 }
 
-/// The opcodes of IPv6 are those of IPv4 and 16.
+/// The opcodes of IPv6 are those of IPv4 plus 16.
 const V6: u8 = 16;
 
 fn tcp_kind(opcode: u8) -> Option<TrafficKind> {
@@ -57,8 +57,7 @@ fn process_life(opcode: u8) -> Option<ProcessLife> {
     }
 }
 
-/// Which layouts are known, from version `first` on; a newer version of these classes has only ever
-/// added to the end.
+/// The payload, if its version is known. Newer versions of these classes have only ever appended fields.
 fn known<'a>(record: &Record<'a>, first: u8) -> Result<Bytes<'a>, Unreadable> {
     if record.version < first { Err(Unreadable::Layout) } else { Ok(Bytes(record.payload)) }
 }
@@ -73,7 +72,7 @@ fn traffic(record: &Record<'_>, protocol: Protocol, kind: TrafficKind) -> Result
         let (to, from) = (ip()?, ip()?);
         let (to_port, from_port) = (bytes.u16_be()?, bytes.u16_be()?);
         let (to, from) = (SocketAddr::new(to, to_port), SocketAddr::new(from, from_port));
-        // TCP names the connection as this side sees it, UDP the datagram's way.
+        // TCP reports the connection as seen from here, UDP the direction of the datagram.
         let inward = (protocol, kind) == (Protocol::Udp, TrafficKind::Received);
         let (local, remote) = if inward { (to, from) } else { (from, to) };
         Some(DecodedEvent::Traffic(Traffic { protocol, kind, pid, local, remote }))
@@ -110,7 +109,7 @@ fn process(record: &Record<'_>, life: ProcessLife) -> Result<DecodedEvent, Unrea
     read(&mut bytes).ok_or(Unreadable::Short)
 }
 
-/// Steps over a `TOKEN_USER`: zero, or two pointers and a security identifier.
+/// Skips a `TOKEN_USER`: zero, or two pointers and a security identifier.
 fn skip_user(bytes: &mut Bytes<'_>, pointer: u8) -> Option<()> {
     let mut ahead = *bytes;
     if ahead.u32()? == 0 {

@@ -1,4 +1,4 @@
-//! One record of a trace, whichever way it came: from a session, or out of a file.
+//! One record of a trace, from a session or from a file.
 
 use super::bytes::Bytes;
 use super::guid::Guid;
@@ -9,45 +9,45 @@ const STACK_TRACE64: u16 = 6;
 /// `EVENT_HEADER_EXT_TYPE_PROCESS_START_KEY` (evntcons.h).
 const PROCESS_START_KEY: u16 = 13;
 
-/// A record as it lies in a buffer.
+/// A record in a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// When, on the trace's clock: its unit is the clock's.
+    /// Its time, in ticks of the trace's clock.
     pub time: u64,
-    /// Who wrote it.
+    /// The provider that wrote it.
     pub provider: Guid,
-    /// The event's number; 0 for classic events, which have an opcode instead.
+    /// The event id; 0 for MOF events, which have an opcode instead.
     pub id: u16,
     /// The version of its layout.
     pub version: u8,
-    /// The opcode: the kind of a classic event.
+    /// The opcode: the type of a MOF event.
     pub opcode: u8,
-    /// The process on whose thread it was written, where its header has one.
+    /// The process whose thread wrote it, if its header has one.
     pub pid: Option<u32>,
     /// That thread.
     pub tid: Option<u32>,
-    /// How many bytes a pointer has where it was written: 4 or 8.
+    /// The size of a pointer in its process: 4 or 8 bytes.
     pub pointer: u8,
-    /// What was attached besides: a chain of items.
+    /// The extended items: a chain.
     pub extended: &'a [u8],
     /// The event's own data.
     pub payload: &'a [u8],
 }
 
 impl<'a> Record<'a> {
-    /// The return addresses of the stack that was taken with it, innermost first.
+    /// The return addresses of its stack, innermost first.
     pub fn stack(&self) -> impl Iterator<Item = u64> + use<'a> {
         let items = Items(Bytes(self.extended));
         let stack = items.filter(|item| matches!(item.0, STACK_TRACE32 | STACK_TRACE64));
         stack.flat_map(|(kind, data)| {
             let width = if kind == STACK_TRACE32 { 4 } else { 8 };
-            // The first eight bytes tell which kernel and user parts belong together.
+            // The first eight bytes match the kernel and user parts of one stack.
             let addresses = data.get(8..).unwrap_or_default().chunks_exact(usize::from(width));
             addresses.filter_map(move |address| Bytes(address).pointer(width))
         })
     }
 
-    /// The key of the process that wrote it, which is never used again until the next boot.
+    /// The start key of the process that wrote it: unique until the next boot.
     #[must_use]
     pub fn start_key(&self) -> Option<u64> {
         let mut items = Items(Bytes(self.extended));
@@ -55,8 +55,8 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The items attached to a record: size with its header, kind, whether another follows, size of the
-/// data; each is filled up to eight bytes.
+/// The extended items of a record: size with header, kind, whether another follows, size of the data. Each
+/// is padded to eight bytes.
 struct Items<'a>(Bytes<'a>);
 
 impl<'a> Iterator for Items<'a> {
@@ -74,7 +74,7 @@ fn item_size(items: &[u8]) -> Option<usize> {
     Bytes(items).u16().map(usize::from).filter(|&size| size >= 8)
 }
 
-/// How long the chain of items is that `data` begins with. `None` when it leaves `data`.
+/// The length of the chain of items at the start of `data`. `None` when it exceeds `data`.
 pub(super) fn chain_length(data: &[u8]) -> Option<usize> {
     let mut length = 0;
     loop {
@@ -94,7 +94,7 @@ pub(super) fn chain_length(data: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// One attached item.
+    /// One extended item.
     fn item(kind: u16, linked: bool, data: &[u8]) -> Vec<u8> {
         let size = (8 + data.len()).next_multiple_of(8);
         let size16 = |size: usize| u16::try_from(size).expect("a short item").to_le_bytes();

@@ -1,4 +1,5 @@
-//! Who holds what at one instant, from what Windows lists: no session, and any user may ask.
+//! The one-shot list: which owner holds which port now, as Windows lists it. It needs no session and no
+//! rights.
 
 use super::capture::capture;
 use super::decoded_event::{Process, Service};
@@ -9,28 +10,28 @@ use super::model::{Background, Model};
 use crate::event::{Degradation, Event, EventKind, PoolId, PortRange};
 use crate::source::OneShot;
 
-/// What Windows listed.
+/// The state of the machine, as Windows lists it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Its version: major, minor, build.
+    /// The version of Windows: major, minor, build.
     pub version: (u32, u32, u32),
     /// When it booted, as FILETIME.
     pub boot: u64,
     /// When the sockets were listed, as FILETIME.
     pub now: u64,
-    /// Its sockets, each once.
+    /// The sockets, each listed once.
     pub rows: Vec<Row>,
-    /// Its processes.
+    /// The processes.
     pub processes: Vec<Process>,
-    /// Its services.
+    /// The services.
     pub services: Vec<Service>,
-    /// Its pools.
+    /// The port ranges.
     pub ranges: Ranges,
-    /// What could not be listed, but for what `ranges` says.
+    /// What could not be listed, besides what `ranges` lacks.
     pub degraded: Vec<Degradation>,
 }
 
-/// The one_shot of that.
+/// The one-shot list of this state.
 #[must_use]
 pub fn one_shot(seen: &Seen) -> OneShot {
     let header = Header::of_session(seen.version, 0, seen.boot, seen.now);

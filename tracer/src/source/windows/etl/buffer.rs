@@ -1,8 +1,7 @@
-//! The buffers of a file, one after the other: a header of 72 bytes (`WMI_BUFFER_HEADER`, ntwmi.h)
-//! and records.
+//! The buffers of a file: each a header of 72 bytes (`WMI_BUFFER_HEADER`, ntwmi.h) and records.
 //!
-//! Surprising: the size in the header of a compressed buffer is what it takes in the file, and what
-//! is filled is what it holds when unpacked.
+//! Surprising: in the header of a compressed buffer, the size is that in the file, and the filled size is
+//! that after decompression.
 
 use super::xpress;
 use crate::source::windows::bytes::Bytes;
@@ -10,25 +9,25 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
 /// Size of a buffer's header in bytes.
 pub(super) const HEADER_BYTES: usize = 72;
-/// The largest buffer that Windows makes is 16 MiB (`EVENT_TRACE_PROPERTIES.BufferSize`).
+/// The size of the largest buffer of Windows: 16 MiB (`EVENT_TRACE_PROPERTIES.BufferSize`).
 const BUFFER_BYTES_MAX: u32 = 16 << 20;
 /// `ETW_BUFFER_FLAG_COMPRESSED`.
 const COMPRESSED: u16 = 0x40;
 
-/// Where a buffer lies and what its header says.
+/// The place of a buffer, from its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     /// Offset in the file.
     offset: u64,
-    /// Bytes in the file, header and all.
+    /// Bytes in the file, with the header.
     size: u32,
-    /// Bytes of header and records, unpacked.
+    /// Bytes of header and records after decompression.
     filled: u32,
     compressed: bool,
 }
 
 impl Place {
-    /// What the header at `offset` says. `None` when it is none.
+    /// Decodes the header at `offset`. `None` when it is none.
     pub(super) fn read(offset: u64, header: &[u8; HEADER_BYTES]) -> Option<Self> {
         let mut bytes = Bytes(header);
         let size = bytes.u32()?;
@@ -47,12 +46,12 @@ impl Place {
         self.offset + u64::from(self.size)
     }
 
-    /// How much memory its records take.
+    /// The memory that its records need.
     pub(super) fn unpacked_bytes(&self) -> u64 {
         u64::from(self.filled)
     }
 
-    /// Reads its records into `data`. Says whether all were there and undamaged.
+    /// Reads its records into `data`. Returns whether they were complete and undamaged.
     pub(super) fn load(
         &self,
         file: &mut (impl Read + Seek),

@@ -5,14 +5,14 @@ use crate::event::Clock;
 use crate::source::windows::bytes::Bytes;
 use crate::source::windows::guid;
 
-/// 1601 to 1970, in the 100 ns of a FILETIME.
+/// From 1601 to 1970, in FILETIME's ticks of 100 ns.
 pub const UNIX_EPOCH: u64 = 116_444_736_000_000_000;
-/// A year: no trace is longer whose end is unknown.
+/// A year: the longest trace whose end is unknown.
 const YEAR_NS: u64 = 366 * 86_400 * 1_000_000_000;
-/// How far before its start, or after its end, a record of a trace may lie.
+/// How far outside the trace's start and end a record may lie.
 const SLACK_NS: u64 = 60_000_000_000;
 
-/// What a trace says of itself.
+/// The header of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Windows' version: major, minor.
@@ -21,17 +21,17 @@ pub struct Header {
     pub build: u32,
     /// Size of the session's buffers in bytes, unpacked.
     pub buffer_bytes: u32,
-    /// Events that the session had no room for.
+    /// Events that found no buffer.
     pub events_lost: u64,
     /// Buffers that could not be written.
     pub buffers_lost: u64,
     time: TimeBase,
 }
 
-/// How the times of a trace are to be read.
+/// How to convert the times of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct TimeBase {
-    /// Ticks a second.
+    /// Ticks in a second.
     frequency: u64,
     /// The tick at the trace's start.
     start_tick: u64,
@@ -59,7 +59,7 @@ impl Header {
         let (_timer, _file_max, _mode, _written) = (bytes.u32()?, bytes.u32()?, bytes.u32()?, bytes.u32()?);
         let (_start_buffers, pointer) = (bytes.u32()?, bytes.u32()?);
         let (events_lost, mhz) = (bytes.u32()?, bytes.u32()?);
-        // Two pointers, then TIME_ZONE_INFORMATION: 172 bytes, filled up to 176.
+        // Two pointers, then TIME_ZONE_INFORMATION: 172 bytes, padded to 176.
         bytes.take(if pointer == 4 { 8 } else { 16 } + 176)?;
         let (boot, frequency, start) = (bytes.u64()?, bytes.u64()?, bytes.u64()?);
         let (clock, buffers_lost) = (bytes.u32()?, bytes.u32()?);
@@ -81,8 +81,8 @@ impl Header {
         })
     }
 
-    /// Of a session that is followed while it runs, from the instant `now` on: its times are FILETIME, as
-    /// `boot` is, which is the zero of our clock. It has no end. The version is major, minor and build.
+    /// The header of a live session from the instant `now` on. Its times are FILETIME, like `boot`, the zero
+    /// of our clock. It has no end. The version is major, minor and build.
     #[must_use]
     pub fn of_session(version: (u32, u32, u32), buffer_bytes: u32, boot: u64, now: u64) -> Self {
         let (major, minor, build) = version;
@@ -98,7 +98,7 @@ impl Header {
         self.time.of_filetime(self.time.start)
     }
 
-    /// A record's time in nanoseconds since the machine's boot. `None` when it cannot lie in this trace.
+    /// A record's time in nanoseconds since boot. `None` when it lies outside the trace.
     #[must_use]
     pub fn at_ns(&self, tick: u64) -> Option<u64> {
         let time = &self.time;
@@ -110,13 +110,13 @@ impl Header {
         (first_ns..=last_ns.saturating_add(SLACK_NS)).contains(&at_ns).then_some(at_ns)
     }
 
-    /// A FILETIME in units of 100 ns since the machine's boot: how processes say when they started.
+    /// A FILETIME in ticks of 100 ns since boot, the unit of process starts.
     #[must_use]
     pub fn ticks_since_boot(&self, filetime: u64) -> u64 {
         filetime.saturating_sub(self.time.boot)
     }
 
-    /// How to read the times.
+    /// The clock of the trace.
     #[must_use]
     pub fn clock(&self) -> Clock {
         let since_epoch = i128::from(self.time.start) - i128::from(UNIX_EPOCH);

@@ -1,4 +1,4 @@
-//! `.etl` files: what `netsh trace`, `wpr` and `logman` record, read on any system.
+//! `.etl` files: recordings of `netsh trace`, `wpr` and `logman`, read on any system.
 
 mod buffer;
 mod header;

@@ -1,8 +1,8 @@
-//! A trace file, read twice: once through as it lies, to learn what is in it, then in order of time.
+//! A trace file, read twice: first in file order to index it, then in order of time.
 //!
-//! Every CPU fills buffers of its own, and a circular trace begins in the middle of its file. Both
-//! are mended the same way: the first reading notes when each buffer begins, and the second has
-//! those buffers open at once that overlap in time, no more.
+//! Every CPU fills its own buffers, and a circular trace begins in the middle of its file. Both need the
+//! same: the first reading notes when each buffer begins, and the second opens only buffers that overlap in
+//! time.
 
 use super::buffer::{self, HEADER_BYTES, Place};
 use super::header::Header;
@@ -12,38 +12,38 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// What the buffers may take that are open at once: 1,024 CPUs with buffers of 1 MiB.
+/// The most memory of open buffers: 1,024 CPUs with buffers of 1 MiB.
 const OPEN_BYTES_MAX: u64 = 1 << 30;
 
-/// A file that is no trace, or cannot be read.
+/// Why a file cannot be read as a trace.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The file does not begin as a trace does.
+    /// The file does not begin with a trace header.
     #[error("it does not begin with the header of an event trace")]
     NoTrace,
-    /// So many buffers overlap in time that memory would run out.
+    /// Too many buffers overlap in time to fit into memory.
     #[error("more than {} MiB of its buffers overlap in time: it is damaged", OPEN_BYTES_MAX >> 20)]
     TooWide,
 }
 
-/// How whole a file is.
+/// The integrity of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Integrity {
     /// Buffers read.
     pub buffers: u64,
-    /// Of those, such that could not be read to their end.
+    /// Buffers that could not be read to their end.
     pub damaged_buffers: u64,
-    /// Records whose time cannot be.
+    /// Records with an impossible time.
     pub misdated_records: u64,
     /// Whether the file ends within a buffer.
     pub truncated: bool,
 }
 
 impl Integrity {
-    /// What is wrong with it, in a few words; `None` if it is whole.
+    /// What is damaged; `None` if nothing is.
     #[must_use]
     pub fn damage(self) -> Option<String> {
         let Self { buffers, damaged_buffers, misdated_records, truncated } = self;
@@ -51,14 +51,14 @@ impl Integrity {
         damaged.then(|| {
             format!(
                 "{damaged_buffers} of its {buffers} buffers could not be read to their end, {misdated_records} \
-                 records have a time that cannot be{}",
+                 records have an impossible time{}",
                 if truncated { ", and it ends within a buffer" } else { "" }
             )
         })
     }
 }
 
-/// When a buffer begins, and where it lies.
+/// When a buffer begins, and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Dated {
     first_ns: u64,
@@ -71,17 +71,17 @@ pub struct Reader<R> {
     file: R,
     header: Header,
     integrity: Integrity,
-    /// The buffers in order of time, and how many have been opened.
+    /// The buffers in order of time, and how many were opened.
     dated: Vec<Dated>,
     opened: usize,
-    /// Open buffers: when their next record was written, and which they are.
+    /// The open buffers by the time of their next record.
     queue: BinaryHeap<Reverse<(u64, usize)>>,
     open: Vec<Open>,
     open_bytes: u64,
     scratch: Vec<u8>,
 }
 
-/// An open buffer, or room for one.
+/// An open buffer, or a free slot.
 #[derive(Clone, Debug, Default)]
 struct Open {
     data: Vec<u8>,
@@ -90,11 +90,11 @@ struct Open {
 }
 
 impl<R: Read + Seek> Reader<R> {
-    /// Opens a trace and shows all its records to `survey`, in no order, each with its time in
-    /// nanoseconds since boot.
+    /// Opens a trace and passes all its records to `survey`, unordered, each with its time in nanoseconds
+    /// since boot.
     ///
     /// # Errors
-    /// When it cannot be read, or is none.
+    /// When it cannot be read, or is no trace.
     pub fn open(mut file: R, mut survey: impl FnMut(&Header, u64, &Record<'_>)) -> Result<Self, ReadError> {
         file.seek(SeekFrom::Start(0))?;
         let head = buffer::read_header(&mut file)?.ok_or(ReadError::NoTrace)?;
@@ -118,12 +118,12 @@ impl<R: Read + Seek> Reader<R> {
         Ok(reader)
     }
 
-    /// What the trace says of itself.
+    /// The header of the trace.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// How whole the file is.
+    /// The integrity of the file.
     pub fn integrity(&self) -> Integrity {
         self.integrity
     }
@@ -142,7 +142,7 @@ impl<R: Read + Seek> Reader<R> {
             };
             self.integrity.buffers += 1;
             let Some(place) = Place::read(offset, &head) else {
-                // Buffers that are not compressed are of one size, so the next one can be found.
+                // Uncompressed buffers have one size, so the next one can be found.
                 self.integrity.damaged_buffers += 1;
                 let step = u64::from(self.header.buffer_bytes);
                 if step < HEADER_BYTES as u64 {
@@ -168,10 +168,10 @@ impl<R: Read + Seek> Reader<R> {
         }
     }
 
-    /// Shows about `wanted` records to `visit`, in order of time. Says whether there may be more.
+    /// Passes about `wanted` records to `visit`, in order of time. Returns whether there may be more.
     ///
     /// # Errors
-    /// When the file cannot be read, or is damaged so that it would not fit into memory.
+    /// When the file cannot be read, or its damage would exhaust the memory.
     pub fn read(
         &mut self,
         wanted: usize,
@@ -183,7 +183,7 @@ impl<R: Read + Seek> Reader<R> {
             let Some(Reverse((_, slot))) = self.queue.pop() else {
                 return Ok(false);
             };
-            // It goes on until another buffer's record is older.
+            // Read on until a record of another buffer is older.
             let until_ns = [
                 self.queue.peek().map(|Reverse((at_ns, _))| *at_ns),
                 self.dated.get(self.opened).map(|dated| dated.first_ns),
@@ -194,8 +194,8 @@ impl<R: Read + Seek> Reader<R> {
         Ok(true)
     }
 
-    /// Shows the records of an open buffer up to `until_ns`; at least one, at most `left`. Says how
-    /// many are still wanted.
+    /// Passes the records of an open buffer up to `until_ns`: at least one, at most `left`. Returns how many
+    /// are still wanted.
     fn drain(
         &mut self,
         slot: usize,
@@ -229,7 +229,7 @@ impl<R: Read + Seek> Reader<R> {
         }
     }
 
-    /// Opens the buffers that begin before the oldest record of those that are open.
+    /// Opens the buffers that begin before the oldest record of the open ones.
     fn open_due(&mut self) -> Result<(), ReadError> {
         while let Some(&Dated { first_ns, place }) = self.dated.get(self.opened) {
             if self.queue.peek().is_some_and(|Reverse((at_ns, _))| *at_ns < first_ns) {

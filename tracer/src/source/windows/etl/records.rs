@@ -1,17 +1,17 @@
-//! The records of one buffer: sixteen kinds of headers, each record at a multiple of eight bytes.
+//! The records of one buffer: sixteen kinds of headers, each record aligned to eight bytes.
 //!
-//! The layouts are those of ntwmi.h, as the public studies of the format describe them; which kind
-//! a record has says its third byte, and the fourth that it is one.
+//! The layouts are those of ntwmi.h, as public studies of the format describe them. Byte 2 is the header
+//! kind, byte 3 the marker.
 
 use crate::source::windows::bytes::Bytes;
 use crate::source::windows::guid::{self, Guid};
 use crate::source::windows::record::{Record, chain_length};
 
-/// The fourth byte of a record with one of the headers below.
+/// The marker of a record with one of the headers below.
 const MARKED: u8 = 0xc0;
-/// The fourth byte of a WPP message.
+/// The marker of a WPP message.
 const MESSAGE: u8 = 0x90;
-/// Where the records end before the buffer does.
+/// The end of the records in a buffer that is not full.
 const END: [u8; 4] = [0xff; 4];
 /// `EVENT_HEADER_FLAG_EXTENDED_INFO` (evntcons.h).
 const EXTENDED: u16 = 1;
@@ -24,27 +24,27 @@ pub(super) struct Records<'a> {
     damaged: bool,
 }
 
-/// What lies at a place of a buffer.
+/// What a buffer has at an offset.
 enum Found<'a> {
-    /// A record, and where the next one begins.
+    /// A record, and its size.
     Record(Record<'a>, usize),
-    /// Something that has no use here: a message, an instance.
+    /// A record of another kind, a message or an instance, and its size.
     Other(usize),
     End,
 }
 
 impl<'a> Records<'a> {
-    /// The records in `data`, from place `at` on.
+    /// The records in `data`, from offset `at` on.
     pub(super) fn new(data: &'a [u8], at: usize) -> Self {
         Self { data, at, damaged: false }
     }
 
-    /// Where the record after the last one returned begins.
+    /// The offset after the last returned record.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// Whether something followed that is no record.
+    /// Whether the buffer has anything else than records.
     pub(super) fn damaged(&self) -> bool {
         self.damaged
     }
@@ -76,7 +76,7 @@ impl<'a> Iterator for Records<'a> {
 }
 
 fn found(data: &[u8]) -> Option<Found<'_>> {
-    // What is too short for a header is padding.
+    // A rest shorter than a header is padding.
     let Some(&[a, b, kind, mark, c, d, ..]) = data.first_chunk::<8>() else {
         return Some(Found::End);
     };
@@ -103,7 +103,7 @@ fn found(data: &[u8]) -> Option<Found<'_>> {
     Some(Found::Record(Record { pointer, ..read }, size.next_multiple_of(8)))
 }
 
-/// Version, kind and mark, size, type, group; then thread, process and time, or the time alone.
+/// Version, kind and marker, size, type, group; then thread, process and time, or the time alone.
 fn system_record(data: &[u8], header: usize) -> Option<Record<'_>> {
     let mut bytes = Bytes(data);
     let version = bytes.u16()?;
@@ -111,7 +111,7 @@ fn system_record(data: &[u8], header: usize) -> Option<Record<'_>> {
     let [opcode, group] = bytes.array()?;
     let (tid, pid) = if header > 16 { (Some(bytes.u32()?), Some(bytes.u32()?)) } else { (None, None) };
     let time = bytes.u64()?;
-    // The upper bits of the version say what else stands between header and payload.
+    // The upper bits of the version count the fields between header and payload.
     let more = usize::from(version >> 15) + usize::from(version >> 8 & 7);
     let payload = data.get(header + 8 * more..)?;
     Some(Record {
@@ -128,7 +128,7 @@ fn system_record(data: &[u8], header: usize) -> Option<Record<'_>> {
     })
 }
 
-/// `EVENT_TRACE_HEADER` (evntrace.h): the classic event of a provider that has a GUID.
+/// `EVENT_TRACE_HEADER` (evntrace.h): a MOF event of a provider with a GUID.
 fn full_record(data: &[u8]) -> Option<Record<'_>> {
     let mut bytes = Bytes(data);
     bytes.take(4)?;
@@ -141,7 +141,7 @@ fn full_record(data: &[u8]) -> Option<Record<'_>> {
     Some(Record { time, provider, id: 0, version, opcode, pid, tid, pointer: 8, extended: &[], payload })
 }
 
-/// `EVENT_HEADER` (evntcons.h): the event of a provider that has a manifest.
+/// `EVENT_HEADER` (evntcons.h): an event of a provider with a manifest.
 fn event_record(data: &[u8]) -> Option<Record<'_>> {
     let mut bytes = Bytes(data);
     bytes.take(4)?;
@@ -159,7 +159,7 @@ fn event_record(data: &[u8]) -> Option<Record<'_>> {
 
 /// The provider of a kernel event, by its group (`EVENT_TRACE_GROUP_*`, ntwmi.h).
 fn group_guid(group: u8, opcode: u8) -> Guid {
-    /// The load of an image is told in the group of processes.
+    /// Image loads are in the group of processes.
     const LOAD: u8 = 10;
     match (group, opcode) {
         (0x00, _) => guid::TRACE_HEADER,
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_record_ends_the_buffer_and_is_told() {
+    fn anything_but_a_record_ends_the_buffer_as_damaged() {
         let mut records = Records::new(&[7; 64], 0);
         assert_eq!(records.next(), None);
         assert!(records.damaged());

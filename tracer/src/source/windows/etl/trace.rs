@@ -1,4 +1,4 @@
-//! A trace file as a source: the same events as live tracing, as fast as they can be read.
+//! A trace file as a source: the same events as a live trace, as fast as they can be read.
 
 use super::trace_index::TraceIndex;
 use super::{ReadError, Reader};
@@ -10,10 +10,10 @@ use std::future::pending;
 use std::io::{Read, Seek};
 use std::path::Path;
 
-/// How many records are read at once.
+/// How many records one drain reads.
 const BATCH: usize = 4_096;
 
-/// A trace file that is being read.
+/// An open trace file.
 #[derive(Debug)]
 pub struct Trace<R = File> {
     name: String,
@@ -21,16 +21,16 @@ pub struct Trace<R = File> {
     model: Model,
     capture: Capture,
     now_ns: u64,
-    /// What the session says was lost, until it has been told.
+    /// The losses in the trace's header, until they are emitted.
     lost: u64,
     over: bool,
 }
 
 impl Trace {
-    /// Opens the trace file at `path`. It is read twice: now, and as its events are asked for.
+    /// Opens the trace file at `path`. It is read twice: now, and while its events are drained.
     ///
     /// # Errors
-    /// When it cannot be read, is no trace, or tells nothing of ports.
+    /// When it cannot be read, is no trace, or has no events about ports.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let name = path.display().to_string();
         let file = File::open(path).map_err(|error| failure(&name, &error.into()))?;
@@ -39,10 +39,10 @@ impl Trace {
 }
 
 impl<R: Read + Seek> Trace<R> {
-    /// A trace in `file`, which messages call `name`.
+    /// A trace in `file`, called `name` in messages.
     ///
     /// # Errors
-    /// When it cannot be read, is no trace, or tells nothing of ports.
+    /// When it cannot be read, is no trace, or has no events about ports.
     pub fn of(name: String, file: R) -> Result<Self, SourceError> {
         let mut index = TraceIndex::default();
         let reader = Reader::open(file, |_, _, record| index.observe(record));
@@ -54,7 +54,7 @@ impl<R: Read + Seek> Trace<R> {
         Ok(Self { name, reader, model, capture, now_ns, lost, over: false })
     }
 
-    /// What is wrong with the file; `None` if it is whole.
+    /// What is damaged in the file; `None` if nothing is.
     #[must_use]
     pub fn damage(&self) -> Option<String> {
         self.reader.integrity().damage()
@@ -72,7 +72,7 @@ impl<R: Read + Seek> Source for Trace<R> {
         &self.capture
     }
 
-    /// When the last record was written that has been read.
+    /// The time of the last record that was read.
     fn now_ns(&self) -> u64 {
         self.now_ns
     }

@@ -1,4 +1,4 @@
-//! What a trace has in it: learnt in one reading before anything is told of it.
+//! The index of a trace: what it contains, collected in the first reading.
 
 use super::{Header, Integrity};
 use crate::event::{Capture, Degradation, Hook};
@@ -11,16 +11,16 @@ use crate::source::windows::record::Record;
 use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 
-/// Records what `portleak` reads: the stack's events of ports, the socket layer's of requests, and
-/// who the processes are.
+/// Records the events that portleak uses: the stack's events about ports, the socket layer's requests, and
+/// the processes.
 pub const RECORD_COMMAND: &str = "netsh trace start tracefile=ports.etl report=disabled maxsize=2048 \
      provider=Microsoft-Windows-TCPIP keywords=0x8400000400 level=4 \
      provider=Microsoft-Windows-Winsock-AFD keywords=0x4 level=4 \
      provider=Microsoft-Windows-Kernel-Process keywords=0x10 level=4 (end it with: netsh trace stop)";
-/// More processes and services than a machine has.
-const LISTED_MAX: usize = 1 << 18;
+/// A bound: no machine has as many processes and services.
+const ENTRIES_MAX: usize = 1 << 18;
 
-/// What was found.
+/// The collected facts.
 #[derive(Debug, Default)]
 pub(super) struct TraceIndex {
     background: Background,
@@ -37,7 +37,7 @@ pub(super) struct TraceIndex {
 }
 
 impl TraceIndex {
-    /// Takes in one record.
+    /// Adds a record.
     pub(super) fn observe(&mut self, record: &Record<'_>) {
         match record.provider {
             guid::TCPIP => self.tcpip += 1,
@@ -50,8 +50,8 @@ impl TraceIndex {
         };
         self.votes.observe(record.tid, &event);
         match event {
-            DecodedEvent::Process(process) => self.list(process),
-            DecodedEvent::Service(service) => self.serve(service),
+            DecodedEvent::Process(process) => self.add_process(process),
+            DecodedEvent::Service(service) => self.add_service(service),
             DecodedEvent::Image(image) => {
                 self.images += 1;
                 self.background.drivers.insert(&image);
@@ -65,15 +65,15 @@ impl TraceIndex {
         }
     }
 
-    /// A process that is listed was there before the trace, unless its start is told as well.
-    fn list(&mut self, process: Process) {
+    /// A listed process was there before the trace, unless its start is in the trace too.
+    fn add_process(&mut self, process: Process) {
         self.processes += 1;
         match process.life {
             ProcessLife::Started => {
                 self.listed.insert(process.pid);
             }
             ProcessLife::Exists
-                if self.background.processes.len() < LISTED_MAX && self.listed.insert(process.pid) =>
+                if self.background.processes.len() < ENTRIES_MAX && self.listed.insert(process.pid) =>
             {
                 self.background.processes.push(process);
             }
@@ -81,16 +81,16 @@ impl TraceIndex {
         }
     }
 
-    fn serve(&mut self, service: Service) {
-        if service.pid != 0 && self.background.services.len() < LISTED_MAX {
+    fn add_service(&mut self, service: Service) {
+        if service.pid != 0 && self.background.services.len() < ENTRIES_MAX {
             self.background.services.push(service);
         }
     }
 
-    /// What it comes to.
+    /// The background and capture facts of the trace.
     ///
     /// # Errors
-    /// When nothing in the trace tells of ports.
+    /// When the trace has no events about ports.
     pub(super) fn finish(
         mut self,
         name: &str,
@@ -99,7 +99,7 @@ impl TraceIndex {
     ) -> Result<(Background, Capture), SourceError> {
         if self.tcpip == 0 && self.traffic == 0 {
             return Err(SourceError {
-                what: format!("{name} tells nothing of ports: Microsoft-Windows-TCPIP is not in it"),
+                what: format!("{name} has no events about ports: Microsoft-Windows-TCPIP is not in it"),
                 remedy: format!("record with: {RECORD_COMMAND}"),
             });
         }
@@ -134,8 +134,8 @@ impl TraceIndex {
             degraded.push(Degradation { feature: feature.to_owned(), why, remedy });
         };
         if self.tcpip == 0 {
-            let why = "the trace has the kernel logger's traffic only: ports that are bound and silent, \
-                       UDP ports, and ports that could not be had are not seen";
+            let why = "the trace has only the kernel logger's traffic: it shows no bound ports without \
+                       traffic, no UDP ports and no port exhaustion";
             limit("ports", why.to_owned(), record());
         } else {
             if self.afd == 0 {
@@ -143,7 +143,7 @@ impl TraceIndex {
                 limit("owners of sockets from before the trace", why.to_owned(), record());
             }
             if self.rundown == 0 {
-                let why = "the trace does not list the connections that were there when it began";
+                let why = "the trace does not list the connections that were open when it began";
                 limit(
                     "ports held before the trace",
                     why.to_owned(),
@@ -151,19 +151,19 @@ impl TraceIndex {
                 );
             }
             if self.stacks == 0 || self.images == 0 {
-                let why = "the trace has no stacks of socket creation, or not the list of drivers";
+                let why = "the trace has no stacks of socket creation, or no list of drivers";
                 let remedy =
                     "record with wpr and a profile that has Stack=\"true\" for Microsoft-Windows-TCPIP";
                 limit("System's ports by driver", why.to_owned(), remedy.to_owned());
             }
         }
         if self.processes == 0 {
-            let why = "the trace has neither starts nor a list of processes";
+            let why = "the trace has neither process starts nor a list of processes";
             limit("names of processes", why.to_owned(), record());
         }
         let range = DEFAULT_RANGE;
         let why =
-            format!("a trace does not have it; Windows' default {}-{} is assumed", range.low, range.high);
+            format!("a trace does not contain it; Windows' default {}-{} is assumed", range.low, range.high);
         let remedy = "compare with: netsh int ipv4 show dynamicport tcp";
         limit("the range of ephemeral ports", why, remedy.to_owned());
         if let Some(why) = integrity.damage() {

@@ -1,11 +1,11 @@
-//! XPRESS, as the buffers of a compressed trace use it: the plain LZ77 of [MS-XCA] 2.3 and 2.4.
+//! XPRESS decompression for compressed buffers: plain LZ77 as in [MS-XCA] 2.3 and 2.4.
 //!
-//! Surprising: of a length's half bytes two share one byte, and the second is taken from the byte
-//! that the first was read from, perhaps long before.
+//! Surprising: two half-byte lengths share one byte. The second is taken from the byte of the first, which
+//! may lie far back.
 
-/// Appends what `packed` holds to `out`, until `out` has `limit` bytes. `None` when it is damaged.
+/// Appends the decompressed data to `out`, until `out` has `limit` bytes. `None` when it is damaged.
 ///
-/// Data that ends early is no damage: what there is has been appended.
+/// Data that ends early is no damage: what there is was appended.
 pub(super) fn unpack(packed: &[u8], out: &mut Vec<u8>, limit: usize) -> Option<()> {
     let base = out.len();
     let mut input = Input { bytes: packed, at: 0, half: None };
@@ -30,7 +30,7 @@ pub(super) fn unpack(packed: &[u8], out: &mut Vec<u8>, limit: usize) -> Option<(
     Some(())
 }
 
-/// Copies `length` bytes from `distance` back; they may overlap what is being written.
+/// Copies `length` bytes from `distance` back; source and target may overlap.
 fn repeat(out: &mut Vec<u8>, base: usize, distance: usize, length: usize) -> Option<()> {
     let from = out.len().checked_sub(distance).filter(|&from| from >= base)?;
     if distance >= length {
@@ -46,7 +46,7 @@ fn repeat(out: &mut Vec<u8>, base: usize, distance: usize, length: usize) -> Opt
 struct Input<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Where the byte lies whose upper half is still to be used.
+    /// The offset of the byte whose upper half is still unused.
     half: Option<usize>,
 }
 
@@ -98,7 +98,7 @@ impl Input<'_> {
             0 => usize::try_from(self.u32()?).ok()?,
             short => usize::from(short),
         };
-        // It counts from the shortest match, and must be one that the shorter forms cannot say.
+        // The value counts from the shortest match, and must not fit the shorter forms.
         whole.checked_add(3).filter(|_| whole >= HALF + SHORT)
     }
 }

@@ -1,24 +1,24 @@
-//! Ports that Windows keeps out of the pools: administrators' and services' exclusions.
+//! Ports that Windows excludes from the pools, for administrators and services.
 
 use crate::event::PortRange;
 
-/// A stretch of ports that are not handed out, both ends included.
+/// A range of excluded ports, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Exclusion {
     /// The lowest port.
     pub low: u16,
     /// The highest port.
     pub high: u16,
-    /// Whether an administrator made it; the others are services' (Hyper-V, WinNAT) and go with them.
+    /// Whether an administrator added it. The others belong to services (Hyper-V, WinNAT) and end with them.
     pub administered: bool,
 }
 
-/// How many ports of `low` to `high` are excluded. Exclusions may lie over one another.
+/// How many ports of `low` to `high` are excluded. Exclusions may overlap.
 #[must_use]
 pub fn excluded_ports(low: u16, high: u16, exclusions: &[Exclusion]) -> u32 {
     let mut sorted = exclusions.to_vec();
     sorted.sort_unstable();
-    // The first port that has not been counted yet.
+    // The first port that is not counted yet.
     let mut next = u32::from(low);
     let mut count = 0;
     for exclusion in sorted {
@@ -30,7 +30,7 @@ pub fn excluded_ports(low: u16, high: u16, exclusions: &[Exclusion]) -> u32 {
     count
 }
 
-/// `low` to `high` as a pool from which these are excluded.
+/// The pool from `low` to `high` with these exclusions.
 #[must_use]
 pub fn pool_range(low: u16, high: u16, exclusions: &[Exclusion]) -> PortRange {
     PortRange { low, high, reserved: excluded_ports(low, high, exclusions) }

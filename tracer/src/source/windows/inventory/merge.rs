@@ -1,15 +1,14 @@
-//! The tables of connections and of bound endpoints as one list, in which each socket is once.
+//! Merges the tables of connections and of bound endpoints into one list with each socket once.
 
 use super::{Row, RowState};
 use crate::event::SocketState;
 use rustc_hash::FxHashSet;
 use std::net::IpAddr;
 
-/// All sockets: `rows` of IP Helper's tables, and of the `bound` endpoints those that are in none of them.
+/// All sockets: the `rows` of IP Helper's tables, and those `bound` endpoints that none of them contains.
 ///
-/// An endpoint stays in the list of those that are bound when it listens or connects; where it was
-/// bound to no address, its connection has one. What tells them to be the same is the port and the
-/// process.
+/// An endpoint stays in the table of bound endpoints when it listens or connects. If it was bound to no
+/// address, its connection has one. So port and process identify the socket.
 #[must_use]
 pub fn merge(mut rows: Vec<Row>, bound: Vec<Row>) -> Vec<Row> {
     let key = |row: &Row| (row.protocol, row.local.port(), row.pid);
@@ -29,7 +28,7 @@ pub fn merge(mut rows: Vec<Row>, bound: Vec<Row>) -> Vec<Row> {
     once_for_both_families(rows)
 }
 
-/// A dual-mode socket that is bound to no address stands in the tables of both families.
+/// The tables of both families contain a dual-mode socket that is bound to no address.
 fn once_for_both_families(mut rows: Vec<Row>) -> Vec<Row> {
     let is_wild = |row: &Row| {
         row.local.ip().is_unspecified()

@@ -1,7 +1,6 @@
-//! What Windows lists when it is asked, beside what its tracing tells: the sockets of this instant,
-//! and the ports that it hands out.
+//! What Windows lists on request, beside its traces: the open sockets, the port ranges, the drivers.
 //!
-//! Everything here reads bytes and texts, wherever they come from; `win32` asks Windows for them.
+//! The code here only parses bytes and texts; `win32` obtains them from Windows.
 
 pub mod exclusions;
 pub mod merge;
@@ -15,26 +14,26 @@ pub use merge::merge;
 use crate::event::{Protocol, SocketState};
 use std::net::SocketAddr;
 
-/// A socket that Windows lists (IP Helper).
+/// A socket as Windows lists it (IP Helper).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
     /// Its protocol.
     pub protocol: Protocol,
-    /// Its own address and port.
+    /// Its local address.
     pub local: SocketAddr,
-    /// Where it is connected to.
+    /// Its remote address.
     pub remote: Option<SocketAddr>,
     /// Its state.
     pub state: RowState,
-    /// The process that created it: 4 for the kernel's own, 0 when Windows does not say (TIME_WAIT).
+    /// The process that created it: 4 for the kernel, 0 when Windows does not report it (TIME_WAIT).
     pub pid: u32,
 }
 
 /// The state of a listed socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RowState {
-    /// It holds its port. A socket of UDP is [`SocketState::Bound`].
+    /// It holds its port. A UDP socket is [`SocketState::Bound`].
     Held(SocketState),
-    /// Its connection is over, its port not yet free.
+    /// Its connection has ended, its port is not free yet.
     TimeWait,
 }

@@ -4,12 +4,12 @@
 use crate::source::windows::bytes::Bytes;
 use crate::source::windows::decoded_event::Image;
 
-/// Bytes of a path, its zero included.
+/// The size of a path, with its terminating zero.
 const PATH_BYTES: usize = 256;
-/// The process that the kernel's images are of.
+/// The process of the kernel's images.
 const SYSTEM: u32 = 4;
 
-/// Reads the list of a machine whose pointers have `width` bytes. `None` when it is shorter than it says.
+/// Parses the list of a machine with pointers of `width` bytes. `None` when it is truncated.
 #[must_use]
 pub fn read(list: &[u8], width: u8) -> Option<Vec<Image>> {
     let mut bytes = Bytes(list);
@@ -28,8 +28,8 @@ fn image(bytes: &mut Bytes<'_>, width: u8) -> Option<Image> {
     Some(Image { base, size: size.into(), pid: SYSTEM, path })
 }
 
-/// Whether Windows lists images but not where they are: from Windows 11 24H2 on it keeps that from those
-/// who lack SeDebugPrivilege.
+/// Whether the list lacks the addresses of the images: since Windows 11 24H2 only holders of
+/// SeDebugPrivilege get them.
 #[must_use]
 pub fn are_withheld(images: &[Image]) -> bool {
     !images.is_empty() && images.iter().all(|image| image.base == 0)

@@ -1,12 +1,12 @@
-//! What `netsh` prints, in whichever language Windows speaks.
+//! The output of `netsh`, in any language.
 //!
-//! Nothing but its figures is read, by where they stand: the words are translated, and come in the code
-//! page of the console. Microsoft documents the commands (`netsh interface ipv4`), not their output.
+//! Only the figures are parsed, by their position: the words are translated and in the code page of the
+//! console. Microsoft documents the commands (`netsh interface ipv4`), not their output.
 
 use super::exclusions::Exclusion;
 
-/// The lowest and the highest port of `netsh int ipv4 show dynamicport tcp`: first the port at which
-/// the range starts, then how many there are. `None` when it says anything else.
+/// The lowest and highest port from `netsh int ipv4 show dynamicport tcp`, which prints the first port and
+/// the count. `None` for any other output.
 #[must_use]
 pub fn dynamic_range(output: &[u8]) -> Option<(u16, u16)> {
     let text = String::from_utf8_lossy(output);
@@ -19,7 +19,7 @@ pub fn dynamic_range(output: &[u8]) -> Option<(u16, u16)> {
     Some((u16::try_from(start).ok()?, high))
 }
 
-/// The figure at the end of a line, after what names it.
+/// The figure at the end of a line, after its label.
 fn last_figure(line: &str) -> Option<u32> {
     let line = line.trim_end();
     let digits = line.bytes().rev().take_while(u8::is_ascii_digit).count();
@@ -27,8 +27,8 @@ fn last_figure(line: &str) -> Option<u32> {
     (!name.trim().is_empty()).then(|| figure.parse().ok())?
 }
 
-/// The ports of `netsh int ipv4 show excludedportrange protocol=tcp`: under a line of dashes, one
-/// exclusion a line, those of administrators with an asterisk. `None` when it says anything else.
+/// The exclusions from `netsh int ipv4 show excludedportrange protocol=tcp`: one on each line below a line
+/// of dashes, an administrator's with an asterisk. `None` for any other output.
 #[must_use]
 pub fn exclusions(output: &[u8]) -> Option<Vec<Exclusion>> {
     let text = String::from_utf8_lossy(output);
@@ -39,7 +39,7 @@ pub fn exclusions(output: &[u8]) -> Option<Vec<Exclusion>> {
     for line in lines {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (low, high, administered) = match words[..] {
-            // Empty, or the line that explains the asterisk.
+            // An empty line, or the legend of the asterisk.
             _ if !line.trim_start().starts_with(|c: char| c.is_ascii_digit()) => continue,
             [low, high] => (low, high, false),
             [low, high, "*"] => (low, high, true),
@@ -70,7 +70,7 @@ mod tests {
         }
     }
 
-    // The English texts are Windows'; the words of the others are made up, and do not matter.
+    // The English texts are from Windows. The words of the others are made up, and do not matter.
     const ENGLISH: &str = "\r\nProtocol tcp Dynamic Port Range\r\n---------------------------------\r\n\
                            Start Port      : 49152\r\nNumber of Ports : 16384\r\n\r\n";
     const GERMAN: &str = "\r\nProtokoll tcp Dynamischer Portbereich\r\n---------------------------------\r\n\

@@ -1,4 +1,4 @@
-//! The ports that Windows hands out, put together from what `netsh` says of each protocol and family.
+//! The port ranges, combined from the output of `netsh` for each protocol and family.
 
 use super::exclusions::{Exclusion, pool_range};
 use super::netsh;
@@ -6,29 +6,29 @@ use crate::event::{Degradation, PoolId, PortRange, Protocol};
 use crate::source::windows::model::{DEFAULT_RANGE, pool};
 use std::collections::BTreeMap;
 
-/// The pools as they are set now.
+/// The pools as they are configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ranges {
-    /// The range of each pool: IPv4's. A pool that is not in it could not be read.
+    /// The range of each pool, from IPv4. A missing pool could not be read.
     pub pools: BTreeMap<PoolId, PortRange>,
-    /// All that is excluded, inside the range and outside.
+    /// All exclusions, inside and outside the range.
     pub exclusions: BTreeMap<PoolId, Vec<Exclusion>>,
-    /// What could not be read, or is not as simple as that.
+    /// What could not be read, or cannot be represented.
     pub unknown: Vec<Degradation>,
 }
 
-/// What `netsh interface ipv4` or `ipv6` is asked.
+/// A query to `netsh interface ipv4` or `ipv6`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Question {
     /// `ipv4` or `ipv6`.
     pub family: &'static str,
-    /// Of which protocol.
+    /// The protocol.
     pub protocol: Protocol,
     /// The range, or what is excluded.
     pub asks: Asks,
 }
 
-/// What of a protocol's ports is asked for.
+/// The subject of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Asks {
     /// `show dynamicport`.
@@ -38,7 +38,7 @@ pub enum Asks {
 }
 
 impl Question {
-    /// All of them.
+    /// All queries.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
@@ -62,11 +62,11 @@ impl Question {
     }
 }
 
-/// What netsh printed, or why it did not.
+/// The output of netsh, or why there is none.
 pub type Answers = BTreeMap<Question, Result<Vec<u8>, String>>;
 
 impl Ranges {
-    /// What the answers of netsh say.
+    /// The ranges from the output of netsh.
     #[must_use]
     pub fn of(answers: &Answers) -> Self {
         let mut ranges = Self::default();
@@ -99,20 +99,20 @@ impl Ranges {
         self.compare(&four, &six);
     }
 
-    /// The port events do not tell the families apart, so neither do the pools. Where IPv4's could not
-    /// be read, that is told already.
+    /// Compares the families. Port events do not distinguish them, so the pools do not either. Where IPv4's
+    /// range could not be read, that has been reported.
     fn compare(&mut self, four: &Family, six: &Family) {
         let protocol = six.protocol;
         let feature = format!("the range of {protocol} ports of IPv6");
         match (&four.range, &six.range) {
             (Ok(_), Err(why)) => {
-                self.limit(feature, format!("{why}; it is taken to be IPv4's"), six.compare("dynamicport"));
+                self.limit(feature, format!("{why}; IPv4's is assumed"), six.compare("dynamicport"));
             }
             (Ok((low, high)), Ok((low6, high6))) if (low, high) != (low6, high6) => {
                 let why = format!("it is {low6}-{high6}, and ports are counted against IPv4's {low}-{high}");
                 let count = u32::from(*high) + 1 - u32::from(*low);
                 let remedy = format!(
-                    "make them the same: netsh int ipv6 set dynamicport {protocol} start={low} num={count}"
+                    "set the same range: netsh int ipv6 set dynamicport {protocol} start={low} num={count}"
                 );
                 self.limit(feature, why, remedy);
             }
@@ -121,11 +121,11 @@ impl Ranges {
         let feature = format!("excluded {protocol} ports of IPv6");
         match (&four.exclusions, &six.exclusions) {
             (Ok(_), Err(why)) => {
-                let why = format!("{why}; they are taken to be IPv4's");
+                let why = format!("{why}; IPv4's are assumed");
                 self.limit(feature, why, six.compare("excludedportrange"));
             }
             (Ok(four), Ok(excluded)) if four != excluded => {
-                let why = "they are others than IPv4's, and ports are counted against IPv4's";
+                let why = "they differ from IPv4's, and ports are counted against IPv4's";
                 self.limit(feature, why.to_owned(), six.compare("excludedportrange"));
             }
             _ => {}
@@ -137,7 +137,7 @@ impl Ranges {
     }
 }
 
-/// What is known of one family's ports; where nothing is, why.
+/// The settings of one family, or why they are not known.
 struct Family {
     name: &'static str,
     protocol: Protocol,
@@ -165,7 +165,7 @@ impl Family {
     }
 }
 
-/// What netsh printed instead.
+/// The reason when the output cannot be parsed.
 fn unreadable(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     match text.lines().map(str::trim).find(|line| !line.is_empty()) {
@@ -239,7 +239,7 @@ mod tests {
         let ranges = |output: &[u8]| {
             Ranges::of(&answers(|question| (question.family == "ipv6").then(|| Ok(output.to_vec()))))
         };
-        assert!(ranges(b"").unknown[0].why.starts_with("netsh printed nothing; it is taken to be IPv4's"));
+        assert!(ranges(b"").unknown[0].why.starts_with("netsh printed nothing; IPv4's is assumed"));
         let refused = ranges(b"\r\nThe requested operation requires elevation.\r\n");
         let why = "netsh printed no such table, but: The requested operation requires elevation.; they are taken to be \
                    IPv4's";

@@ -1,37 +1,36 @@
-//! IP Helper's tables: a count, then as many rows, in the machine's own byte order.
+//! IP Helper's tables: a count and as many rows, in host byte order.
 //!
-//! The rows are those of iprtrmib.h, tcpmib.h and udpmib.h. An address stands as it goes over the
-//! wire; a port does, too, in the lower half of a field of 32 bits whose upper half may be anything.
+//! The rows are those of iprtrmib.h, tcpmib.h and udpmib.h. Addresses and ports are in network byte order. A
+//! port is in the lower half of a 32-bit field, whose upper half may have any value.
 //!
-//! Scopes of IPv6 addresses are left out, as they are of the events: a row and an event of one
-//! socket have the same address. An IPv4 address that a dual-mode socket shows as `::ffff:a.b.c.d` is
-//! given as IPv4.
+//! The scopes of IPv6 addresses are ignored, as in the events, so that a row and an event of one socket have
+//! the same address. An IPv4-mapped address (`::ffff:a.b.c.d`) is returned as IPv4.
 
 use super::{Row, RowState};
 use crate::event::{Protocol, SocketState};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A table's layout: where its rows begin, how long each is, and where in a row each field lies.
+/// A table's layout: the offset and size of its rows, and the offset of each field in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Its name in the headers.
     pub name: &'static str,
-    /// Of which protocol its sockets are.
+    /// The protocol of its sockets.
     pub protocol: Protocol,
-    /// 4 or 16: bytes of an address.
+    /// The size of an address: 4 or 16 bytes.
     pub address_bytes: usize,
-    /// Where the first row begins.
+    /// The offset of the first row.
     pub first: usize,
-    /// Bytes of a row.
+    /// The size of a row.
     pub row: usize,
-    /// The local address; the port's field.
+    /// The offsets of the local address and port.
     pub local: (usize, usize),
-    /// The remote address; the port's field. A socket of UDP has none.
+    /// The offsets of the remote address and port; `None` for UDP.
     pub remote: Option<(usize, usize)>,
-    /// The state. Where there is none, every socket is bound.
+    /// The offset of the state. Without it, every socket is bound.
     pub state: Option<usize>,
-    /// The process.
+    /// The offset of the process id.
     pub pid: usize,
 }
 
@@ -83,8 +82,8 @@ pub const UDP6: Layout = Layout {
     state: None,
     pid: 24,
 };
-/// `MIB_TCPTABLE2` (tcpmib.h) as `InternalGetBoundTcpEndpointTable` fills it: endpoints that are bound,
-/// whatever became of them since. Its state is not read: System Informer does not, either.
+/// `MIB_TCPTABLE2` (tcpmib.h) as filled by `InternalGetBoundTcpEndpointTable`: endpoints that were bound,
+/// whatever state they have now. The state is not read; System Informer does not read it either.
 pub const BOUND4: Layout = Layout {
     name: "MIB_TCPTABLE2",
     protocol: Protocol::Tcp,
@@ -96,7 +95,7 @@ pub const BOUND4: Layout = Layout {
     state: None,
     pid: 20,
 };
-/// `MIB_TCP6TABLE2` (tcpmib.h) as `InternalGetBoundTcp6EndpointTable` fills it.
+/// `MIB_TCP6TABLE2` (tcpmib.h) as filled by `InternalGetBoundTcp6EndpointTable`.
 pub const BOUND6: Layout = Layout {
     name: "MIB_TCP6TABLE2",
     protocol: Protocol::Tcp,
@@ -109,16 +108,16 @@ pub const BOUND6: Layout = Layout {
     pid: 52,
 };
 
-/// What a table says.
+/// A parsed table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// Its sockets.
     pub rows: Vec<Row>,
-    /// Rows whose state is none of those that are known.
+    /// How many rows have an unknown state.
     pub unknown: usize,
 }
 
-/// A table that says it has more rows than there are.
+/// A table that ends before the number of rows that it announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Short {
     layout: &'static str,
@@ -134,7 +133,7 @@ impl fmt::Display for Short {
 }
 
 impl Layout {
-    /// Reads a table. What lies behind its last row is left alone: the buffer may be larger.
+    /// Parses a table. Bytes after its last row are ignored: the buffer may be larger.
     ///
     /// # Errors
     /// When the buffer ends before the table.
@@ -179,8 +178,8 @@ impl Layout {
         Some(SocketAddr::new(ip, u16::from_be_bytes(bytes(row, port)?)))
     }
 
-    /// `MIB_TCP_STATE` (tcpmib.h). `Some(None)` is a connection that is no more: 1 CLOSED, 12 DELETE_TCB.
-    /// Should its socket still be bound, the table of those that are bound has it.
+    /// `MIB_TCP_STATE` (tcpmib.h). `Some(None)` is a connection that has ended: 1 CLOSED, 12 DELETE_TCB. If
+    /// its socket is still bound, the table of bound endpoints has it.
     fn state_of(&self, row: &[u8]) -> Option<Option<RowState>> {
         let held = |state| Some(Some(RowState::Held(state)));
         let Some(at) = self.state else {
@@ -190,12 +189,12 @@ impl Layout {
             1 | 12 => Some(None),
             2 => held(SocketState::Listen),
             3 => held(SocketState::SynSent),
-            // 4 is SYN_RCVD: as good as connected, as far as its port goes.
+            // 4 is SYN_RCVD: it holds its port like a connected one.
             4 | 5 => held(SocketState::Connected),
             6 | 7 | 9 | 10 => held(SocketState::Closing),
             8 => held(SocketState::CloseWait),
             11 => Some(Some(RowState::TimeWait)),
-            // RESERVED: what Get-NetTCPConnection calls Bound.
+            // RESERVED: Get-NetTCPConnection shows it as Bound.
             100 => held(SocketState::Bound),
             _ => None,
         }
@@ -227,7 +226,7 @@ mod tests {
         }
     }
 
-    /// A table of one row with each field at its place, and everything else as far from 0 as may be.
+    /// A table of one row, with each field at its offset and non-zero bytes elsewhere.
     fn table(layout: &Layout, local: &str, remote: &str, state: u32, pid: u32) -> Vec<u8> {
         let mut bytes = vec![0xee; layout.first + layout.row];
         put(&mut bytes, 0, &1_u32.to_ne_bytes());

@@ -1,4 +1,4 @@
-//! Microsoft-Windows-Winsock-AFD: sockets as programs ask for them.
+//! Microsoft-Windows-Winsock-AFD: the requests of programs to the socket layer.
 
 use super::Field::{
     AddressFamily, Buffer, Endpoint, EnterExit, Length, Location, Process, ProcessIdWide, Protocol, Reason,
@@ -29,7 +29,7 @@ pub(super) const LAYOUTS: &[Layout] = &[
     layout(1032, &[EnterExit, Location, Process, Endpoint, Reason]),
 ];
 
-/// What event `id` says with these values; `id` is one of those above.
+/// The event `id` with these values; `id` is one of those above.
 pub(super) fn event(id: u16, values: &Values) -> DecodedEvent {
     let action = match id {
         1000 => AfdAction::Create,
@@ -50,8 +50,8 @@ pub(super) fn event(id: u16, values: &Values) -> DecodedEvent {
     })
 }
 
-/// As programs ask for it (winsock2.h): `SOCK_STREAM` and `SOCK_DGRAM`, `IPPROTO_TCP` and `IPPROTO_UDP`
-/// or 0 for what is usual.
+/// The protocol of a socket (winsock2.h): `SOCK_STREAM` and `SOCK_DGRAM` with `IPPROTO_TCP` and
+/// `IPPROTO_UDP`, or 0 for the default.
 fn protocol(socket: u32, protocol: u32) -> Option<event::Protocol> {
     match (socket, protocol) {
         (1, 0 | 6) => Some(event::Protocol::Tcp),

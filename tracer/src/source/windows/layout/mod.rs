@@ -1,7 +1,7 @@
-//! The layouts of the manifest events that are used, version by version, and how they are read.
+//! The layouts of the used manifest events, version by version, and their decoder.
 //!
-//! A layout is the list of an event's fields in their order; its payload has them one after the
-//! other without gaps. `tests/etl/manifests.rs` compares every list with Microsoft's manifests.
+//! A layout lists an event's fields in order; the payload contains them without gaps.
+//! `tests/etl/manifests.rs` compares every layout with Microsoft's manifests.
 
 mod afd;
 mod process;
@@ -13,7 +13,7 @@ use super::guid::{self, Guid};
 use super::record::Record;
 use values::Values;
 
-/// How a field is written.
+/// The type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A number of 16 bits.
@@ -24,13 +24,13 @@ pub enum Kind {
     U64,
     /// A number of 64 bits: 100 ns since 1601.
     Time,
-    /// As wide as a pointer of the machine.
+    /// As wide as a pointer of the traced machine.
     Pointer,
-    /// A `SOCKADDR`, as long as the field of 32 bits before it says.
+    /// A `SOCKADDR`; the 32-bit field before it has its length.
     Address,
     /// A security identifier.
     Sid,
-    /// A text in UTF-16 that ends with zero.
+    /// UTF-16 text that ends with zero.
     Text,
 }
 
@@ -59,7 +59,7 @@ pub enum Field {
     PortNumber,
     Process,
     ProcessId,
-    /// AFD gives the process id the width of a pointer.
+    /// AFD writes the process id in the width of a pointer.
     ProcessIdWide,
     Protocol,
     Reason,
@@ -82,11 +82,11 @@ pub enum Field {
     WeakReference,
 }
 
-/// How many fields there are.
+/// The number of fields.
 const FIELDS: usize = Field::WeakReference as usize + 1;
 
 impl Field {
-    /// How it is written.
+    /// The type of the field.
     #[must_use]
     pub fn kind(self) -> Kind {
         match self {
@@ -107,7 +107,7 @@ impl Field {
         }
     }
 
-    /// What the manifests call it; they are not of one mind.
+    /// Its names in the manifests, which differ between events.
     #[must_use]
     pub fn names(self) -> &'static [&'static str] {
         match self {
@@ -157,15 +157,15 @@ impl Field {
 /// The layout of one version of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The event.
+    /// The event id.
     pub id: u16,
     /// The version.
     pub version: u8,
-    /// Its fields, up to the last one that is of use.
+    /// Its fields, up to the last used one.
     pub fields: &'static [Field],
 }
 
-/// The layouts of a provider, ordered by event and version; those of an event stand together.
+/// The layouts of a provider, ordered by event and version. Those of one event are adjacent.
 #[must_use]
 pub const fn layouts(provider: Guid) -> &'static [Layout] {
     match provider {
@@ -176,7 +176,7 @@ pub const fn layouts(provider: Guid) -> &'static [Layout] {
     }
 }
 
-/// What a record of a provider with a manifest says; `None` when it has no use here.
+/// Decodes a record of a provider with a manifest; `None` when the event is not used.
 pub(super) fn decode(record: &Record<'_>) -> Option<Result<DecodedEvent, Unreadable>> {
     let layouts = layouts(record.provider);
     let first = layouts.partition_point(|layout| layout.id < record.id);

@@ -1,4 +1,4 @@
-//! Microsoft-Windows-Kernel-Process: processes start, are there, and stop.
+//! Microsoft-Windows-Kernel-Process: processes start, exist, and stop.
 
 use super::Field::{
     CreateTime, Elevated, Elevation, Flags, Image, ParentProcessId, ParentStartKey, ProcessId, SessionId,
@@ -46,7 +46,7 @@ pub(super) const LAYOUTS: &[Layout] = &[
     layout(15, 3, START_3),
 ];
 
-/// What event `id` says with these values; `id` is one of those above.
+/// The event `id` with these values; `id` is one of those above.
 pub(super) fn event(id: u16, values: Values) -> DecodedEvent {
     let life = match id {
         1 => ProcessLife::Started,

@@ -67,7 +67,7 @@ pub(super) const LAYOUTS: &[Layout] = &[
     layout(1519, 0, &[ProcessId, Status, ReservationType, Transport, StartPort, NumberOfPorts, StartKey]),
 ];
 
-/// What event `id` says with these values; `id` is one of those above.
+/// The event `id` with these values; `id` is one of those above.
 pub(super) fn event(id: u16, values: &Values) -> DecodedEvent {
     use Protocol::{Tcp, Udp};
     DecodedEvent::Tcpip(match id {

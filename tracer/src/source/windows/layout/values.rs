@@ -6,7 +6,7 @@ use crate::source::windows::decoded_event::Unreadable;
 use crate::source::windows::record::Record;
 use std::net::SocketAddr;
 
-/// The values of one record; those that its layout does not have are zero or `None`.
+/// The values of one record. Fields that its layout lacks are zero or `None`.
 #[derive(Clone, Debug)]
 pub(super) struct Values {
     numbers: [u64; FIELDS],
@@ -63,7 +63,7 @@ impl Values {
         self.numbers[field as usize]
     }
 
-    /// A number whose field has no more than 32 bits, or is a process id in the width of a pointer.
+    /// A number of at most 32 bits, or a process id in the width of a pointer.
     pub(super) fn u32(&self, field: Field) -> u32 {
         u32::try_from(self.number(field)).unwrap_or(0)
     }
@@ -76,7 +76,7 @@ impl Values {
         self.has_endpoint.then(|| self.number(Field::Endpoint))
     }
 
-    /// A key of 0 is none.
+    /// A key of 0 is unset.
     pub(super) fn start_key(&self) -> Option<u64> {
         let key = self.number(Field::StartKey);
         (self.has_start_key && key != 0).then_some(key)

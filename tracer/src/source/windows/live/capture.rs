@@ -1,4 +1,4 @@
-//! What a live trace sees, and what it does not, with the remedy.
+//! The capture facts of a live trace: what it sees, what it does not see, and the remedy.
 
 use super::providers::PROVIDERS;
 use crate::event::{Capture, Degradation, Hook, PoolId, PortRange};
@@ -7,20 +7,20 @@ use crate::source::windows::capture::{self as all, without_udp};
 use crate::source::windows::etl::Header;
 use std::collections::BTreeMap;
 
-/// What was found out when the trace began.
+/// The facts collected at the start.
 #[derive(Debug)]
 pub struct Findings {
-    /// Of whose acquisitions the stack was asked for.
+    /// Which acquisitions carry a stack.
     pub stacks: Stacks,
-    /// Why it was refused: a number of winerror.h.
+    /// Why Windows refused the stacks: an error number of winerror.h.
     pub stacks_refused: Option<u32>,
-    /// The pools' ranges, as far as they are known.
+    /// The port ranges, as far as they are known.
     pub pools: BTreeMap<PoolId, PortRange>,
     /// What could not be listed.
     pub degraded: Vec<Degradation>,
 }
 
-/// What can be seen.
+/// What the trace can see.
 #[must_use]
 pub fn capture(header: &Header, findings: Findings) -> Capture {
     let (hooks, pools) = (hooks(&findings), findings.pools.clone());
@@ -29,7 +29,7 @@ pub fn capture(header: &Header, findings: Findings) -> Capture {
 
 fn hooks(findings: &Findings) -> Vec<Hook> {
     let stacks = match (findings.stacks, findings.stacks_refused) {
-        (Stacks::None, _) => Some("not asked for".to_owned()),
+        (Stacks::None, _) => Some("not requested".to_owned()),
         (_, Some(number)) => Some(format!("Windows refuses it (error {number})")),
         (_, None) => None,
     };
@@ -46,10 +46,10 @@ fn degraded(header: &Header, findings: Findings) -> Vec<Degradation> {
     };
     if let Some(number) = findings.stacks_refused {
         let why = format!("Windows refuses the stacks of socket creation (error {number})");
-        limit("System's ports by driver", why, "run it as Administrator, on Windows 8.1 or later");
+        limit("System's ports by driver", why, "run portleak as Administrator, on Windows 8.1 or later");
     }
     if findings.stacks == Stacks::All {
-        let why = "only the stacks of the kernel's drivers are read on Windows".to_owned();
+        let why = "on Windows only stacks of kernel drivers are resolved".to_owned();
         limit("call sites of processes", why, "look for the named destination in the named program");
     }
     degraded.extend(findings.degraded);
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_limited_is_told_with_its_remedy() {
+    fn each_limit_has_its_remedy() {
         let sockets = Degradation {
             feature: "ports held before the trace".to_owned(),
             why: "they cannot be listed".to_owned(),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn stacks_that_nobody_wants_are_off() {
+    fn unrequested_stacks_are_off() {
         let capture = capture(&header(26_100), Findings { stacks: Stacks::None, ..findings() });
         assert!(capture.degraded.is_empty());
         assert!(capture.hooks.iter().any(|hook| hook.off_because.is_some()));

@@ -1,7 +1,7 @@
-//! What ferrisetw does not ask of a session: how much it lost, to deliver what it holds, stacks of
-//! some events only, and to tell what was there before.
+//! The session controls that ferrisetw lacks: losses, flush, stacks of selected events, and the state before
+//! the session.
 //!
-//! A number that is not zero is winerror.h's.
+//! An error is a number of winerror.h.
 
 use super::providers::{IDS_MAX, LEVEL, Provider};
 use crate::source::windows::guid::Guid;
@@ -17,34 +17,34 @@ use windows_sys::Win32::System::Diagnostics::Etw::{
 };
 use windows_sys::core::GUID;
 
-/// Names are this long at most, their end included (`EVENT_TRACE_PROPERTIES`, evntrace.h).
+/// The longest name, with its terminating zero (`EVENT_TRACE_PROPERTIES`, evntrace.h).
 const NAME_MAX: usize = 1_024;
 
-// Where the counters of a session lie in 64-bit Windows.
+// The offsets of the counters in 64-bit Windows.
 const _: () = assert!(offset_of!(EVENT_TRACE_PROPERTIES, EventsLost) == 88);
 const _: () = assert!(offset_of!(EVENT_TRACE_PROPERTIES, RealTimeBuffersLost) == 100);
 
-/// What a session says of itself.
+/// The status of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Status {
-    /// By which it is enabled and asked.
+    /// The handle by which it is controlled.
     handle: u64,
     /// Events that found no buffer.
     pub(super) events_lost: u32,
-    /// Buffers that were not delivered in time.
+    /// Buffers that were not delivered to the reader.
     pub(super) delivery_lost: u32,
     /// Buffers that were not written to the file.
     pub(super) file_lost: u32,
 }
 
 impl Status {
-    /// Events lost, and buffers with an unknown number of them, each counted as one.
+    /// Lost events and buffers. A buffer has an unknown number of events, and counts as one.
     pub(super) fn lost(&self) -> u64 {
         [self.events_lost, self.delivery_lost, self.file_lost].map(u64::from).iter().sum()
     }
 }
 
-/// A session's properties, and room for the names that Windows writes behind them.
+/// A session's properties, with room for the names that Windows writes after them.
 #[repr(C)]
 struct Properties {
     of: EVENT_TRACE_PROPERTIES,
@@ -52,17 +52,17 @@ struct Properties {
     file: [u16; NAME_MAX],
 }
 
-/// Asks how the session does.
+/// Queries the session's status.
 pub(super) fn query(name: &str) -> Result<Status, u32> {
     control(name, EVENT_TRACE_CONTROL_QUERY)
 }
 
-/// Has it deliver the buffers that are not full yet.
+/// Makes the session deliver buffers that are not full.
 pub(super) fn flush(name: &str) -> Result<Status, u32> {
     control(name, EVENT_TRACE_CONTROL_FLUSH)
 }
 
-/// Ends it, and returns what it had lost.
+/// Ends the session, and returns its last status.
 pub(super) fn stop(name: &str) -> Result<Status, u32> {
     control(name, EVENT_TRACE_CONTROL_STOP)
 }
@@ -76,15 +76,15 @@ fn control(name: &str, code: EVENT_TRACE_CONTROL) -> Result<Status, u32> {
     properties.of.LoggerNameOffset = size32(offset_of!(Properties, session));
     properties.of.LogFileNameOffset = size32(offset_of!(Properties, file));
     let none = CONTROLTRACE_HANDLE { Value: 0 };
-    // SAFETY: the name ends with zero and outlives the call; the properties say how large they are
-    // and where in them Windows may write names, and nobody else refers to them.
+    // SAFETY: the name ends with zero and outlives the call. The properties state their own size and the
+    // offsets where Windows may write names, and nothing else refers to them.
     let error = unsafe { ControlTraceW(none, name.as_ptr(), from_mut(&mut properties).cast(), code) };
     if error != 0 {
         return Err(error);
     }
     let EVENT_TRACE_PROPERTIES { EventsLost, RealTimeBuffersLost, LogBuffersLost, Wnode, .. } = properties.of;
     Ok(Status {
-        // SAFETY: the union's arms are numbers, of which every bit pattern is one.
+        // SAFETY: all arms of the union are integers, valid for every bit pattern.
         handle: unsafe { Wnode.Anonymous1.HistoricalContext },
         events_lost: EventsLost,
         delivery_lost: RealTimeBuffersLost,
@@ -92,10 +92,10 @@ fn control(name: &str, code: EVENT_TRACE_CONTROL) -> Result<Status, u32> {
     })
 }
 
-/// A list of events as a filter takes it: `EVENT_FILTER_EVENT_ID` (evntprov.h).
+/// The event ids of a filter: `EVENT_FILTER_EVENT_ID` (evntprov.h).
 #[repr(C)]
 struct Ids {
-    /// Whether they are let through.
+    /// Whether these events, and no others, pass.
     only: u8,
     reserved: u8,
     count: u16,
@@ -117,7 +117,7 @@ impl Ids {
 }
 
 impl Status {
-    /// Enables a provider anew: the same events, and of some the stack as well.
+    /// Enables a provider again: the same events, some of them with a stack.
     pub(super) fn enable_stacks(&self, provider: &Provider, stacks: &[u16]) -> Result<(), u32> {
         let (all, stacks) = (Ids::new(&provider.ids()), Ids::new(stacks));
         let mut filters =
@@ -134,7 +134,7 @@ impl Status {
         self.enable(&guid, EVENT_CONTROL_CODE_ENABLE_PROVIDER, provider.keywords, &raw const parameters)
     }
 
-    /// Asks a provider to tell what is there.
+    /// Requests a provider's state as records.
     pub(super) fn capture_state(&self, provider: &Provider) -> Result<(), u32> {
         self.enable(&windows_guid(provider.guid), EVENT_CONTROL_CODE_CAPTURE_STATE, provider.keywords, null())
     }
@@ -147,15 +147,15 @@ impl Status {
         parameters: *const ENABLE_TRACE_PARAMETERS,
     ) -> Result<(), u32> {
         let session = CONTROLTRACE_HANDLE { Value: self.handle };
-        // SAFETY: the parameters are null, or point to a descriptor of each filter, which points to
-        // a list of as many events as it says; all of that outlives the call. With a timeout of 0 it
-        // does not wait for the provider.
+        // SAFETY: the parameters are null, or point to a descriptor of each filter, which points to a list
+        // of as many ids as it states. All of that outlives the call. With a timeout of 0 the call does not
+        // wait for the provider.
         let error = unsafe { EnableTraceEx2(session, guid, code, LEVEL, keywords, 0, 0, parameters) };
         if error == 0 { Ok(()) } else { Err(error) }
     }
 }
 
-/// As Windows declares it.
+/// The GUID in Windows' declaration.
 pub(super) fn windows_guid(guid: Guid) -> GUID {
     let [a0, a1, a2, a3, b0, b1, c0, c1, rest @ ..] = guid.0;
     GUID {
@@ -166,7 +166,7 @@ pub(super) fn windows_guid(guid: Guid) -> GUID {
     }
 }
 
-/// Sizes here are of structures, far below 4 GB.
+/// The size of a structure, far below 4 GB.
 fn size32(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
 }

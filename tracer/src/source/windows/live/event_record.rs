@@ -1,5 +1,4 @@
-//! A record as Windows hands it to a session's callback (`EVENT_RECORD`, evntcons.h), as all records
-//! are read here.
+//! Converts a record from Windows' callback form (`EVENT_RECORD`, evntcons.h) to the common one.
 
 use super::extended_items;
 use crate::source::windows::guid::Guid;
@@ -14,22 +13,22 @@ use windows_sys::Win32::System::Diagnostics::Etw::{
 };
 use windows_sys::core::GUID;
 
-// 64-bit Windows; ferrisetw has its own declaration of the same structure.
+// 64-bit Windows. ferrisetw has its own declaration of the same structure.
 const _: () = assert!(size_of::<EVENT_RECORD>() == 112);
 const _: () = assert!(size_of::<EventRecord>() == size_of::<EVENT_RECORD>());
 const _: () = assert!(align_of::<EventRecord>() == align_of::<EVENT_RECORD>());
 const _: () = assert!(offset_of!(EVENT_RECORD, UserData) == 96);
 const _: () = assert!(size_of::<EVENT_HEADER_EXTENDED_DATA_ITEM>() == 16);
 
-/// Reads a record. `chain` is given what is attached to it.
-pub(super) fn read<'a>(event: &'a EventRecord, chain: &'a mut Vec<u8>) -> Record<'a> {
-    // SAFETY: `EventRecord` is a transparent wrapper of this structure, as the assertions above and
-    // its declaration say. It lives for 'a, and nobody writes to it during the callback.
+/// Converts a record. `extended` receives its extended items.
+pub(super) fn read<'a>(event: &'a EventRecord, extended: &'a mut Vec<u8>) -> Record<'a> {
+    // SAFETY: `EventRecord` is a transparent wrapper of this structure: see the assertions above, and its
+    // declaration. It lives for 'a, and nothing writes to it during the callback.
     let raw = unsafe { &*from_ref(event).cast::<EVENT_RECORD>() };
-    // SAFETY: Windows gives as many items as it says, for the time of the callback.
+    // SAFETY: Windows provides as many items as the count, for the time of the callback.
     let items = unsafe { bytes_of(raw.ExtendedData, raw.ExtendedDataCount) };
-    extended_items::write(items.iter().map(attached), chain);
-    // SAFETY: Windows gives as many bytes as it says, for the time of the callback.
+    extended_items::write(items.iter().map(extended_item), extended);
+    // SAFETY: Windows provides as many bytes as the length, for the time of the callback.
     let payload = unsafe { bytes_of::<u8>(raw.UserData.cast(), raw.UserDataLength) };
     let header = &raw.EventHeader;
     let descriptor = &header.EventDescriptor;
@@ -43,28 +42,28 @@ pub(super) fn read<'a>(event: &'a EventRecord, chain: &'a mut Vec<u8>) -> Record
         pid: Some(header.ProcessId).filter(|&pid| pid != u32::MAX),
         tid: Some(header.ThreadId).filter(|&tid| tid != u32::MAX),
         pointer: if wide { 8 } else { 4 },
-        extended: chain,
+        extended,
         payload,
     }
 }
 
-/// An attached item: its kind and data.
-fn attached(item: &EVENT_HEADER_EXTENDED_DATA_ITEM) -> (u16, &[u8]) {
+/// An extended item: its kind and data.
+fn extended_item(item: &EVENT_HEADER_EXTENDED_DATA_ITEM) -> (u16, &[u8]) {
     let address = usize::try_from(item.DataPtr).unwrap_or_default();
     let data = with_exposed_provenance::<c_void>(address);
-    // SAFETY: as for the items themselves: each says how many bytes it points to.
+    // SAFETY: as for the items: each states the size of its data.
     (item.ExtType, unsafe { bytes_of::<u8>(data.cast(), item.DataSize) })
 }
 
-/// What a pointer of Windows' and the count beside it mean; nothing if it is null.
+/// The values of a pointer and count of Windows; none if the pointer is null.
 ///
 /// # Safety
-/// If it is not null, it points to that many values, which nobody writes to during 'a.
+/// If it is not null, it points to that many values, and nothing writes to them during 'a.
 unsafe fn bytes_of<'a, T>(data: *const T, count: u16) -> &'a [T] {
     if data.is_null() || count == 0 {
         return &[];
     }
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees it.
     unsafe { slice::from_raw_parts(data, usize::from(count)) }
 }
 
@@ -81,7 +80,7 @@ mod tests {
     use crate::source::windows::guid::TCPIP;
 
     #[test]
-    fn a_record_is_read_with_all_that_is_attached() {
+    fn a_record_is_read_with_its_extended_items() {
         let stack = [0_u64, 0xffff_f800_0000_1000];
         let payload = [1_u8, 2, 3];
         let mut item = EVENT_HEADER_EXTENDED_DATA_ITEM {
@@ -100,8 +99,8 @@ mod tests {
         (raw.UserDataLength, raw.UserData) = (3, payload.as_ptr().cast_mut().cast());
         // SAFETY: it is the transparent wrapper of the same structure.
         let event = unsafe { &*from_ref(&raw).cast::<EventRecord>() };
-        let mut chain = Vec::new();
-        let record = read(event, &mut chain);
+        let mut extended = Vec::new();
+        let record = read(event, &mut extended);
         assert_eq!((record.provider, record.id, record.time), (TCPIP, 1001, 133_800_000_000_000_000));
         assert_eq!((record.pid, record.tid, record.pointer), (Some(4), None, 8));
         assert_eq!((record.payload, record.stack().collect::<Vec<_>>()), (&payload[..], vec![stack[1]]));
@@ -112,8 +111,8 @@ mod tests {
         let raw = EVENT_RECORD::default();
         // SAFETY: as above.
         let event = unsafe { &*from_ref(&raw).cast::<EventRecord>() };
-        let mut chain = Vec::new();
-        let record = read(event, &mut chain);
+        let mut extended = Vec::new();
+        let record = read(event, &mut extended);
         assert!(record.payload.is_empty() && record.extended.is_empty());
     }
 }

@@ -1,12 +1,12 @@
-//! What a session attaches to a record, written as it lies in a file: a chain of items.
+//! Writes a record's extended items as a chain, in the form of a trace file.
 
 use std::iter::Peekable;
 
-/// Size of an item, its kind, whether another follows, and size of its data: two bytes each.
+/// The header of an item: size, kind, whether another follows, and size of its data, two bytes each.
 const HEADER: usize = 8;
 
-/// Writes items, each a kind and its data, to `chain`, whose content is gone. One that is too large
-/// for the form is left out.
+/// Writes items, each a kind and its data, to `chain`, and replaces its content. Skips an item that is too
+/// large for the form.
 pub fn write<'a>(items: impl Iterator<Item = (u16, &'a [u8])>, chain: &mut Vec<u8>) {
     chain.clear();
     let mut items: Peekable<_> = items.filter_map(measured).peekable();
@@ -21,7 +21,7 @@ pub fn write<'a>(items: impl Iterator<Item = (u16, &'a [u8])>, chain: &mut Vec<u
     }
 }
 
-/// An item with its size, and that of its data.
+/// An item with its size and the size of its data.
 fn measured((kind, data): (u16, &[u8])) -> Option<(u16, &[u8], u16, u16)> {
     let size = (HEADER + data.len()).next_multiple_of(8);
     Some((kind, data, u16::try_from(size).ok()?, u16::try_from(data.len()).ok()?))

@@ -1,15 +1,15 @@
-//! Windows, live: a trace session, and beside it what Windows lists.
+//! The live trace of Windows: a session, and the lists of Windows beside it.
 //!
 //! ```text
 //! Windows' thread   session: event_record → queue ──┐
 //!                                                   ▼
-//! ours              feed: what was lost, what to list and when
+//! our thread        live_source: records, losses, due inquiries ── workers: lists, settings
 //!                     ▼
-//!                   sequencer: each record and listing at its instant → model
+//!                   sequencer: records and lists in order of time → model
 //! ```
 //!
-//! Only `session`, `control`, `event_record`, `session_name` and `system` ask Windows for anything; the rest is
-//! portable, and is tested everywhere.
+//! Only `session`, `control`, `event_record`, `session_name` and `system` call Windows. The rest is portable
+//! and tested everywhere.
 
 pub mod capture;
 pub mod extended_items;

@@ -1,7 +1,7 @@
-//! Records on their way from the thread on which Windows delivers them to the one that follows them.
+//! The queue of records from the thread on which Windows delivers them to the source.
 //!
-//! Windows reuses a record's memory when its callback returns, so each is copied, into one run of
-//! bytes. Who takes them swaps in an empty batch: neither side waits for the other's work.
+//! Windows reuses the memory of a record after its callback, so each record is copied into one byte buffer.
+//! The reader swaps in an empty batch: neither side waits for the other's work.
 
 use crate::source::windows::guid::Guid;
 use crate::source::windows::record::Record;
@@ -27,7 +27,7 @@ struct Head {
     version: u8,
     opcode: u8,
     pointer: u8,
-    /// Where its attached items begin, where its payload does, and where that ends.
+    /// The offsets of its extended items, of its payload, and of the end of that.
     places: [usize; 3],
 }
 
@@ -54,13 +54,13 @@ impl Batch {
         })
     }
 
-    /// How many bytes it takes.
+    /// Its size in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.heads.len() * size_of::<Head>() + self.bytes.len()
     }
 
-    /// Whether a record more makes it take `room` bytes at most.
+    /// Whether the batch stays within `room` bytes with one more record.
     #[must_use]
     pub fn has_room(&self, room: usize, record: &Record<'_>) -> bool {
         let more = size_of::<Head>() + record.extended.len() + record.payload.len();
@@ -73,7 +73,7 @@ impl Batch {
     }
 }
 
-/// The queue: as large as it may be, counting what it had no room for.
+/// A bounded queue that counts what it drops.
 #[derive(Debug)]
 pub struct Queue {
     waiting: Mutex<Waiting>,
@@ -88,13 +88,13 @@ struct Waiting {
 }
 
 impl Queue {
-    /// A queue of at most `room` bytes; what is being told takes as many again.
+    /// A queue of at most `room` bytes. The batch being read takes as many again.
     #[must_use]
     pub fn new(room: usize) -> Self {
         Self { waiting: Mutex::default(), wake: Notify::new(), room }
     }
 
-    /// Copies a record in, or counts it as dropped. Never waits long, never panics.
+    /// Copies a record, or counts it as dropped. Never blocks for long, never panics.
     pub fn push(&self, record: &Record<'_>) {
         let mut waiting = self.waiting();
         if !waiting.batch.has_room(self.room, record) {
@@ -109,24 +109,24 @@ impl Queue {
         }
     }
 
-    /// Puts everything that waits into `batch`, whose records are gone.
+    /// Moves everything queued into `batch`, and replaces its records.
     pub fn take(&self, batch: &mut Batch) {
         batch.clear();
         swap(&mut self.waiting().batch, batch);
     }
 
-    /// How many records it had no room for.
+    /// How many records were dropped.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.waiting().dropped
     }
 
-    /// Completes when records wait, or [`wake`](Self::wake) was called.
+    /// Completes when records are queued, or [`wake`](Self::wake) was called.
     pub async fn ready(&self) {
         self.wake.notified().await;
     }
 
-    /// Something happened that is no record.
+    /// Wakes the reader without a record.
     pub fn wake(&self) {
         self.wake.notify_one();
     }

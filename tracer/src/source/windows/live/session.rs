@@ -260,13 +260,13 @@ fn start(
 
 fn enabled(provider: &Provider, queue: &Arc<Queue>) -> provider::ProviderBuilder {
     let windows_sys::core::GUID { data1, data2, data3, data4 } = control::windows_guid(provider.guid);
-    let (queue, mut items) = (Arc::clone(queue), Vec::new());
+    let (queue, mut extended) = (Arc::clone(queue), Vec::new());
     provider::Provider::by_guid(ferrisetw::GUID { data1, data2, data3, data4 })
         .level(LEVEL)
         .any(provider.keywords)
         .trace_flags(TraceFlags::EVENT_ENABLE_PROPERTY_PROCESS_START_KEY)
         // A panic in this callback would end the process.
-        .add_callback(move |event, _| queue.push(&event_record::read(event, &mut items)))
+        .add_callback(move |event, _| queue.push(&event_record::read(event, &mut extended)))
 }
 
 fn properties(options: &SessionOptions) -> TraceProperties {

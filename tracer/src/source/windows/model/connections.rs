@@ -1,4 +1,4 @@
-//! Connections: where each goes, which port it has from its endpoint, and the states that it passes.
+//! Connections: their destinations, the ports they inherit from their endpoints, and their states.
 
 use super::ports::{Holders, Out, Trust};
 use super::{Context, Model, TIME_WAIT_MAX_NS};
@@ -6,24 +6,24 @@ use crate::event::{Acquired, EventKind, LossStage, OwnerId, Protocol, SocketStat
 use crate::source::windows::decoded_event::{Connection, PortReference};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// More connections than a machine has at once.
+/// A bound against hostile traces: no machine has as many connections at once.
 const CONNECTIONS_MAX: usize = 1 << 22;
-/// What a connection wants is known to the end within that time: Windows gives up after 21 s.
+/// How long a pending connection is kept. Windows gives up a connect after 21 s.
 const PENDING_NS: u64 = 600_000_000_000;
 
-/// A connection's destination, until its port is known.
+/// A connection's destination, kept until its port is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Destination {
     remote: Option<SocketAddr>,
     port: Option<u16>,
-    /// The endpoint and port that it has a reference from, when that endpoint is not known.
+    /// The endpoint and port that it refers to, while that endpoint is not known.
     inherited: Option<(u64, u16)>,
     /// When its destination became known.
     since_ns: u64,
 }
 
 impl Model {
-    /// 1192: a connection has its endpoint's port, too, or did not get it.
+    /// 1192: a connection references its endpoint's port, or failed to.
     pub(super) fn inherit(&mut self, reference: PortReference, context: &mut Context<'_, '_>) {
         if !reference.weak {
             return;
@@ -33,7 +33,7 @@ impl Model {
         if self.tcp.inherit(tcb, endpoint, port, context.out.at_ns).is_some() {
             let destination = self.destination(tcb, context.out.at_ns);
             if destination.port.is_some() {
-                // Its block was another connection's, whose release is told late, if at all.
+                // The control block was another connection's; its release arrives late or was lost.
                 *destination = Destination { since_ns: at_ns, ..Destination::default() };
             }
             destination.port = Some(port);
@@ -52,8 +52,8 @@ impl Model {
         self.adopt(tcb, context);
     }
 
-    /// A connection from an endpoint that was bound before the trace began: it is met now. One that
-    /// was accepted is not, for it takes no port of its own.
+    /// A connection from an endpoint that was bound before the trace began: the hold is found now. An
+    /// accepted connection is not adopted: it takes no port of its own.
     fn adopt(&mut self, tcb: u64, context: &mut Context<'_, '_>) {
         let Some(&Destination { remote: Some(remote), inherited: Some((endpoint, port)), .. }) =
             self.destinations.get(&tcb)
@@ -75,7 +75,7 @@ impl Model {
         self.tcp.change(tcb, SocketState::SynSent, Some(remote), &mut context.out);
     }
 
-    /// 1002: a connection is asked for.
+    /// 1002: a program requests a connection.
     pub(super) fn connect(&mut self, connection: &Connection, context: &mut Context<'_, '_>) {
         let tcb = connection.tcb;
         if let Some(before) = self.destinations.get(&tcb)
@@ -83,7 +83,7 @@ impl Model {
             && before.since_ns < context.out.at_ns
             && let Some(port) = before.port
         {
-            // Its block was another connection's, whose release was not seen.
+            // The control block was another connection's; its release was lost.
             self.tcp.release(tcb, port, &mut context.out);
             self.destinations.remove(&tcb);
         }
@@ -94,20 +94,20 @@ impl Model {
         self.adopt(tcb, context);
     }
 
-    /// 1033: a connection was made.
+    /// 1033: a connection was established.
     pub(super) fn connected(&mut self, connection: &Connection, context: &mut Context<'_, '_>) {
         self.claim(connection, context);
         self.tcp.change(connection.tcb, SocketState::Connected, connection.remote, &mut context.out);
     }
 
-    /// 1034: a connection was refused, or got no answer. The socket keeps its port.
+    /// 1034: a connect was rejected or timed out. The socket keeps its port.
     pub(super) fn fail(&mut self, connection: &Connection, context: &mut Context<'_, '_>) {
         self.claim(connection, context);
         self.tcp.change(connection.tcb, SocketState::Bound, None, &mut context.out);
         self.destinations.remove(&connection.tcb);
     }
 
-    /// It may be one that was only listed.
+    /// The connection may be one that is known from a list only.
     fn recognise(&mut self, connection: &Connection) {
         if let Some((local, remote)) = connection.local.zip(connection.remote) {
             self.tcp.recognise_connection(connection.tcb, local, remote);
@@ -123,7 +123,7 @@ impl Model {
         }
     }
 
-    /// 1051: the states of RFC 9293, with Windows' numbers.
+    /// 1051: the states of RFC 9293, in Windows' numbers.
     pub(super) fn change(&mut self, tcb: u64, state: u32, context: &mut Context<'_, '_>) {
         let state = match state {
             4 => SocketState::Connected,
@@ -133,13 +133,13 @@ impl Model {
                 return self.reordered_waits.keep(tcb, 0, context.out.at_ns);
             }
             10 => return self.tcp.begin_time_wait(tcb, &mut context.out),
-            // 0, 1: nothing that its holders do not say. 2: 1002 has said so. 3: it was accepted.
+            // 0, 1: its holders report the same. 2: 1002 reported it. 3: it was accepted.
             _ => return,
         };
         self.tcp.change(tcb, state, None, &mut context.out);
     }
 
-    /// 1300: a connection that was there before.
+    /// 1300: a connection from before the trace.
     pub(super) fn find(&mut self, connection: &Connection, state: u32, context: &mut Context<'_, '_>) {
         let Some((local, remote)) = connection.local.zip(connection.remote) else {
             return;
@@ -170,7 +170,7 @@ impl Model {
             Destination { remote: Some(remote), port: Some(local.port()), inherited: None, since_ns };
     }
 
-    /// A connection was met in TIME_WAIT.
+    /// A connection was found in TIME_WAIT.
     pub(super) fn add_time_wait(
         &mut self,
         local: SocketAddr,
@@ -188,7 +188,7 @@ impl Model {
         out.push(EventKind::TimeWaitFound(found));
     }
 
-    /// Where a connection goes, as far as is known.
+    /// The destination of a connection, if it is known.
     pub(super) fn destination_of(&self, tcb: u64) -> Option<SocketAddr> {
         self.destinations.get(&tcb).and_then(|destination| destination.remote)
     }

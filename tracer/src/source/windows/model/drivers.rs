@@ -1,4 +1,4 @@
-//! The kernel's images: which driver an address lies in, and which one asked for a socket.
+//! The kernel's images: the driver of an address, and the driver that requested a socket.
 
 use crate::event::Frame;
 use crate::source::windows::decoded_event::Image;
@@ -6,18 +6,18 @@ use rustc_hash::FxHashSet;
 use std::mem;
 use std::sync::Arc;
 
-/// Images that stand between every driver and its sockets.
+/// Images between every driver and its sockets.
 const PLUMBING: [&str; 15] = [
     "ntoskrnl", "ntkrnlmp", "ntkrnlpa", "ntkrpamp", "hal", "tcpip", "afd", "netio", "tdx", "tdi", "fwpkclnt",
     "ndis", "wfplwfs", "cng", "msrpc",
 ];
-/// More images than any kernel has loaded.
+/// A bound: no kernel loads as many images.
 const DRIVERS_MAX: usize = 4_096;
 
-/// More addresses than a kernel has that are in no image.
+/// Cap on unresolved kernel addresses.
 const UNKNOWN_ADDRESSES_MAX: usize = 4_096;
 
-/// An image's place and name.
+/// The address range and name of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Driver {
     base: u64,
@@ -31,12 +31,12 @@ impl Driver {
     }
 }
 
-/// The images of the kernel, by where they begin.
+/// The kernel's images by base address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drivers(Vec<Driver>);
 
 impl Drivers {
-    /// An image is loaded. Those of processes are of no use here.
+    /// Adds a loaded image. Images of processes are ignored.
     pub fn insert(&mut self, image: &Image) {
         let is_kernel = matches!(image.pid, 0 | 4) && is_kernel_address(image.base);
         if !is_kernel || self.0.len() >= DRIVERS_MAX {
@@ -50,15 +50,15 @@ impl Drivers {
         }
     }
 
-    /// The driver that a stack (innermost first) comes from: the first outside the plumbing.
+    /// The driver that a stack (innermost first) comes from: the first that is not plumbing.
     #[must_use]
     pub fn of_stack(&self, stack: impl Iterator<Item = u64>) -> Option<Arc<str>> {
         let mut drivers = stack.filter_map(|address| self.at(address));
         drivers.find(|driver| !driver.is_plumbing()).map(|driver| Arc::clone(&driver.name))
     }
 
-    /// A stack's frames (innermost first) in words, from the driver on that asked for a socket: what
-    /// lies between it and its socket is the same for all.
+    /// A stack's frames (innermost first) as names, from the driver that requested the socket on. The frames
+    /// before it are the same for all.
     pub(super) fn frames(&self, stack: &[u64]) -> Vec<Frame> {
         let asks = |address: &u64| self.at(*address).is_some_and(|driver| !driver.is_plumbing());
         let from = stack.iter().position(asks).unwrap_or(0);
@@ -72,7 +72,7 @@ impl Drivers {
         })
     }
 
-    /// The addresses of a stack that are the kernel's, but in no image that is known.
+    /// The kernel addresses of a stack that lie in no known image.
     pub(super) fn unknown_addresses(&self, stack: impl Iterator<Item = u64>) -> impl Iterator<Item = u64> {
         stack.filter(|&address| is_kernel_address(address) && self.at(address).is_none())
     }
@@ -84,11 +84,11 @@ impl Drivers {
     }
 }
 
-/// Addresses of the kernel in no image that is known: a driver was loaded since, or they are nobody's.
+/// Kernel addresses in no known image: a driver was loaded since, or they belong to none.
 #[derive(Clone, Debug, Default)]
 pub(super) struct UnknownAddresses {
     seen: FxHashSet<u64>,
-    /// There are some that were not asked about.
+    /// Some were added since the last check.
     new: bool,
 }
 
@@ -107,7 +107,7 @@ impl UnknownAddresses {
     }
 }
 
-/// The upper half belongs to the kernel, on machines of 64 bits and of 32.
+/// The kernel has the upper half of the address space, on 64-bit and 32-bit machines.
 pub(super) fn is_kernel_address(address: u64) -> bool {
     address >> 63 == 1 || (0x8000_0000..=0xffff_ffff).contains(&address)
 }
@@ -118,7 +118,7 @@ fn short(path: &str) -> &str {
     file.rsplit_once('.').map_or(file, |(name, _)| name)
 }
 
-/// What stands after the last backslash.
+/// The part after the last backslash.
 pub(super) fn base_name(path: &str) -> &str {
     path.rsplit_once('\\').map_or(path, |(_, name)| name)
 }
@@ -137,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_driver_outside_the_plumbing_asked() {
+    fn the_first_driver_outside_the_plumbing_is_named() {
         let drivers =
             drivers(&[(0x9000, "MrxSmb"), (0x1000, "tcpip"), (0x5000, "AFD"), (0x7000, "ntoskrnl")]);
         let kernel = |offset: u64| (0xffff_8000 << 32) + offset;
         let stack = [0x1010, 0x5020, 0x7000, 0x9fff, 0x7001].map(kernel);
         assert_eq!(drivers.of_stack(stack.into_iter()).as_deref(), Some("MrxSmb"));
         let worker = [0x1010, 0x7001, 0xa000].map(kernel);
-        assert_eq!(drivers.of_stack(worker.into_iter()), None, "a worker thread tells nothing");
+        assert_eq!(drivers.of_stack(worker.into_iter()), None, "a worker thread shows no driver");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Endpoints: who created each, and the ports of UDP, which are theirs from bind to close.
+//! Endpoints: who created them, and UDP ports, which an endpoint holds from bind to close.
 
 use super::ports::{Claim, Held, Holders, Out, Trust};
 use super::sweep::Sweep;
@@ -8,10 +8,10 @@ use crate::source::windows::decoded_event;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
-/// More endpoints than a machine has at once.
+/// A bound against hostile traces: no machine has as many endpoints at once.
 const ENDPOINTS_MAX: usize = 1 << 22;
-/// An endpoint that has been idle for so long will hardly be bound; if it is, its owner is the one whose
-/// thread binds it.
+/// An endpoint that has been unbound for so long is forgotten. If it is bound after all, the binding
+/// thread's process is its owner.
 const IDLE_NS: u64 = 600_000_000_000;
 
 /// An endpoint.
@@ -26,7 +26,7 @@ struct Endpoint {
     bound: Option<u16>,
 }
 
-/// The endpoints, by their addresses in memory, which are used again.
+/// The endpoints by pointer. Windows reuses the pointers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Endpoints(FxHashMap<u64, Endpoint>, Sweep);
 
@@ -59,7 +59,7 @@ impl Endpoints {
 }
 
 impl Model {
-    /// 1001, 1013, 1391: an endpoint was created. Whatever had its address is gone.
+    /// 1001, 1013, 1391: an endpoint was created. An earlier endpoint with this pointer is gone.
     pub(super) fn create(
         &mut self,
         protocol: Protocol,
@@ -77,14 +77,14 @@ impl Model {
         if context.record.id == 1013
             && let Some(known) = self.endpoints.0.get_mut(&endpoint)
         {
-            // The end of what 1001 began: it may know more.
+            // It completes what 1001 began, and may carry more.
             known.claim.owner = better(&known.claim.owner, claim.owner);
             return;
         }
         if let Some(known) = self.endpoints.0.get_mut(&endpoint)
             && context.out.at_ns < known.since_ns
         {
-            // Told late: it has been used already.
+            // It arrives late: the endpoint has been used already.
             known.claim = claim.clone();
             if let Some(port) = known.bound {
                 self.ports_mut(protocol).claim_of_endpoint(endpoint, port, claim, &mut context.out);
@@ -96,7 +96,7 @@ impl Model {
         self.endpoints.enter(endpoint, claim, site, context.out.at_ns);
     }
 
-    /// An endpoint's address is another's now: its port's release was not seen.
+    /// An endpoint's pointer was reused: the release of its port was lost.
     fn forget(&mut self, protocol: Protocol, endpoint: u64, context: &mut Context<'_, '_>) {
         if let Some(port) = self.endpoints.0.remove(&endpoint).and_then(|before| before.bound) {
             self.ports_mut(protocol).release(endpoint, port, &mut context.out);
@@ -135,7 +135,7 @@ impl Model {
         }
     }
 
-    /// 1397, 1398: a UDP endpoint was closed, and gave its port back if it had one.
+    /// 1397, 1398: a UDP endpoint was closed, and released its port if it had one.
     pub(super) fn close_udp(&mut self, closed: &decoded_event::Endpoint, context: &mut Context<'_, '_>) {
         let Some(endpoint) = closed.endpoint else {
             return;
@@ -155,7 +155,7 @@ impl Model {
         }
     }
 
-    /// 1009: a TCP endpoint was closed; its port goes with 1193.
+    /// 1009: a TCP endpoint was closed. 1193 releases its port.
     pub(super) fn close_tcp(&mut self, closed: &decoded_event::Endpoint, context: &mut Context<'_, '_>) {
         let Some(endpoint) = closed.endpoint else {
             return;
@@ -167,7 +167,7 @@ impl Model {
         }
     }
 
-    /// Whose endpoint it is: as it was created, or else as the request that its thread is in.
+    /// The owner of an endpoint: its creator, or else the process of the thread's request.
     pub(super) fn claim_of(&mut self, endpoint: u64, context: &mut Context<'_, '_>) -> Claim {
         let module = self.module_of(context.record);
         let Some(known) = self.endpoints.0.get_mut(&endpoint) else {
@@ -189,7 +189,7 @@ impl Model {
         claim
     }
 
-    /// Who is at it on this thread: the process object of its request, or else the event's header.
+    /// The owner of the running request: by its process object, or else by the event's header.
     pub(super) fn claim_of_thread(
         &mut self,
         module: Option<Arc<str>>,
@@ -206,7 +206,7 @@ impl Model {
         }
     }
 
-    /// The owner with this pid. A pid of 0 is not known, and not to be trusted.
+    /// The owner with this pid. A pid of 0 is unknown, and not reliable.
     pub(super) fn named(
         &mut self,
         pid: u32,
@@ -220,7 +220,7 @@ impl Model {
     }
 }
 
-/// The owner of two that says more: System with its driver's name.
+/// The more specific of two owners: System with its driver.
 fn better(before: &OwnerId, after: OwnerId) -> OwnerId {
     match (before, &after) {
         (OwnerId::System { module: Some(_), .. }, OwnerId::System { module: None, .. })
@@ -233,7 +233,7 @@ fn better(before: &OwnerId, after: OwnerId) -> OwnerId {
 mod tests {
     use super::*;
 
-    /// One a second, none of them closed as far as is known.
+    /// One endpoint a second; none is closed, as far as the events show.
     #[test]
     fn a_year_of_endpoints_that_were_never_closed_is_forgotten() {
         let mut endpoints = Endpoints::default();

@@ -1,8 +1,8 @@
-//! What the records mean: ports held, by whom, since when, and when there were none left.
+//! The model: turns decoded records into holds, owners, states and failures.
 //!
-//! TCP ports are bounded exactly by events 1191 to 1194 (`ports`), UDP ports by 1396 and 1397.
-//! Everything else names: endpoints have owners (1001, 1391), connections have destinations (1002,
-//! 1033) and states (1051), AFD has the requests that the stack's events lie in (`pending_requests`).
+//! Events 1191 to 1194 bound the life of a TCP port exactly (`ports`), 1396 and 1397 that of a UDP port. All
+//! other events add facts: endpoints have owners (1001, 1391), connections have destinations (1002, 1033)
+//! and states (1051), and AFD's requests enclose the stack's events (`pending_requests`).
 
 mod connections;
 mod drivers;
@@ -46,23 +46,23 @@ use std::sync::Arc;
 use sweep::Sweep;
 use traffic::Connections;
 
-/// The longest that Windows lets TIME_WAIT last (`TcpTimedWaitDelay`).
+/// The longest TIME_WAIT that Windows allows (`TcpTimedWaitDelay`).
 const TIME_WAIT_MAX_NS: u64 = 300_000_000_000;
 
-/// What is known of a trace before its first record is told.
+/// What is known of a trace before its first record.
 #[derive(Clone, Debug, Default)]
 pub struct Background {
-    /// In which byte order events 1191 to 1195 write ports.
+    /// The byte order of ports in events 1191 to 1195.
     pub port_byte_order: PortByteOrder,
     /// The kernel's images.
     pub drivers: Drivers,
-    /// Processes that were there: listed at the start of a trace, or at its end.
+    /// The processes that existed, listed at the start of a trace or at its end.
     pub processes: Vec<Process>,
-    /// Services, and which processes they run in.
+    /// The services and their processes.
     pub services: Vec<Service>,
-    /// Whether the stack's own events are in it: traffic is then of no use.
+    /// The trace has the stack's own events: traffic is then ignored.
     pub has_tcpip: bool,
-    /// The pools' ranges; a pool that is not in it has Windows' default.
+    /// The pools' ranges; a missing pool has Windows' default.
     pub ranges: BTreeMap<PoolId, PortRange>,
 }
 
@@ -79,7 +79,7 @@ pub struct Model {
     datagrams: Datagrams,
     endpoints: Endpoints,
     reordered_releases: ReorderedReleases,
-    /// Connections in TIME_WAIT that are not known.
+    /// TIME_WAITs of unknown connections.
     reordered_waits: ReorderedReleases,
     destinations: FxHashMap<u64, Destination>,
     destinations_sweep: Sweep,
@@ -92,20 +92,20 @@ pub struct Model {
     unreadable: BTreeMap<(Unreadable, u16, u8), u64>,
 }
 
-/// A record and what happens while it is told.
+/// A record, and where its events go.
 struct Context<'a, 'e> {
     record: &'a Record<'a>,
     out: Out<'e>,
 }
 
-/// The pool of a protocol: Windows' compartments are not told apart, for the port events have none.
+/// The pool of a protocol. Port events carry no compartment, so Windows' compartments share one pool.
 #[must_use]
 pub fn pool(protocol: Protocol) -> PoolId {
     PoolId { netns: NetNs(0), protocol }
 }
 
 impl Model {
-    /// A model of a machine that is known so far.
+    /// A model that starts with this background.
     #[must_use]
     pub fn new(header: &Header, background: &Background) -> Self {
         let mut processes = Processes::default();
@@ -140,19 +140,19 @@ impl Model {
         }
     }
 
-    /// The byte order of ports in events 1191 to 1195 has been found out.
+    /// Sets the byte order of ports in events 1191 to 1195.
     pub fn set_port_byte_order(&mut self, order: PortByteOrder) {
         self.port_byte_order = order;
     }
 
-    /// The kernel's images have been listed again.
+    /// Replaces the kernel's images.
     pub fn set_drivers(&mut self, drivers: Drivers) {
         self.drivers = drivers;
         self.sites.reannounce();
     }
 
-    /// Whether a stack had an address of the kernel in no image that is known, since this was last
-    /// asked: then a driver may have been loaded. Says so once of each address.
+    /// Whether a stack had a new address in no known image since the last call: a driver may have been
+    /// loaded. True once for each address.
     pub fn take_unknown_addresses(&mut self) -> bool {
         self.unknown_addresses.take()
     }
@@ -163,23 +163,23 @@ impl Model {
         self.drivers.of_stack(record.stack())
     }
 
-    /// The ranges have been asked for again.
+    /// Sets the port ranges again.
     pub fn set_ranges(&mut self, at_ns: u64, ranges: &BTreeMap<PoolId, PortRange>, events: &mut Vec<Event>) {
         self.ranges.set(ranges, &mut Out { at_ns, events });
     }
 
-    /// The services have been listed again.
+    /// Replaces the services.
     pub fn set_services(&mut self, at_ns: u64, services: &[Service], events: &mut Vec<Event>) {
         self.processes.set_all_services(at_ns, services, events);
     }
 
-    /// What could not be read so far: why, which event, which version, and how often.
+    /// Records that could not be decoded: reason, event and version, with their count.
     #[must_use]
     pub fn unreadable(&self) -> &BTreeMap<(Unreadable, u16, u8), u64> {
         &self.unreadable
     }
 
-    /// Appends what follows from a record to `events`.
+    /// Applies a record, and appends the resulting events.
     pub fn apply(&mut self, header: &Header, at_ns: u64, record: &Record<'_>, events: &mut Vec<Event>) {
         let event = match decoded_event::decode(record) {
             None => return,
@@ -251,7 +251,7 @@ impl Model {
         }
     }
 
-    /// 1191: an endpoint has a port from now on.
+    /// 1191: an endpoint acquired a port.
     fn acquire(&mut self, reference: PortReference, context: &mut Context<'_, '_>) {
         let port = self.port_byte_order.read(reference.port);
         if self.tcp.is_held_by(reference.acquirer, port, context.out.at_ns) {
@@ -303,7 +303,7 @@ impl Model {
         }
     }
 
-    /// A port is held from now on, as far as is known by these.
+    /// A port is held from now on by these holders, as far as is known.
     fn begin(&mut self, acquired: Acquired, holders: Holders, trust: Trust, out: &mut Out<'_>) {
         let at_ns = out.at_ns;
         let ports = self.ports_mut(acquired.pool.protocol);
@@ -315,7 +315,7 @@ impl Model {
         }
     }
 
-    /// 1193: an endpoint or connection gave its reference back, and is done with.
+    /// 1193: an endpoint or connection released its reference, and is gone.
     fn release(&mut self, reference: PortReference, context: &mut Context<'_, '_>) {
         let port = self.port_byte_order.read(reference.port);
         if !self.tcp.release(reference.acquirer, port, &mut context.out)
@@ -331,7 +331,7 @@ impl Model {
         self.endpoints.remove(reference.acquirer);
     }
 
-    /// 1195: ports have become so few that one with closing connections was given out again.
+    /// 1195: ports are so scarce that Windows handed out one with closing connections again.
     fn share(&mut self, reference: PortReference, context: &mut Context<'_, '_>) {
         if self.ranges.contains(
             Protocol::Tcp,

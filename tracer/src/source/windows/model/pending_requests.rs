@@ -1,26 +1,26 @@
-//! What a thread is in the middle of: the stack's events lie between AFD's, on the same thread.
+//! The pending AFD request of each thread: the stack's events lie between AFD's, on the same thread.
 
 use crate::source::windows::decoded_event::{Afd, AfdAction};
 use rustc_hash::FxHashMap;
 use std::net::SocketAddr;
 
-/// More threads than are at it at once; beyond, all are forgotten, which costs a few details.
+/// A bound: no machine has as many threads in a request. Beyond it all are dropped, which costs details.
 const THREADS_MAX: usize = 1 << 16;
 
-/// No request takes longer: AFD answers at once that it is pending. One that does had its end lost.
+/// No request takes longer: AFD returns at once with a pending status. The end of a longer one was lost.
 const REQUEST_NS: u64 = 10_000_000_000;
 
-/// A request that a thread has made of AFD.
+/// A thread's request to AFD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Request {
-    /// The kernel's process object.
+    /// The process object of the kernel.
     pub(super) process: u64,
     since_ns: u64,
-    /// It binds, and to what.
+    /// It binds, to this address.
     bind: Option<Option<SocketAddr>>,
-    /// It connects, and where to.
+    /// It connects, to this address.
     connect: Option<Option<SocketAddr>>,
-    /// That it was refused has been told.
+    /// Its failure has been emitted.
     pub(super) refused: bool,
 }
 
@@ -29,12 +29,12 @@ impl Request {
         self.since_ns.saturating_add(REQUEST_NS) < at_ns
     }
 
-    /// The address that it asked for.
+    /// The requested local address.
     pub(super) fn local(&self) -> Option<SocketAddr> {
         self.bind.flatten()
     }
 
-    /// The address that it wants to reach.
+    /// The requested destination.
     pub(super) fn remote(&self) -> Option<SocketAddr> {
         self.connect.flatten()
     }
@@ -56,7 +56,7 @@ impl PendingRequests {
         }
         match afd.action {
             AfdAction::Bind => {
-                // One that is not part of a connect is an attempt of its own.
+                // A bind outside a connect is an attempt of its own.
                 request.refused &= request.connect.is_some();
                 request.bind = Some(afd.address);
             }
@@ -68,7 +68,7 @@ impl PendingRequests {
         }
     }
 
-    /// A request ends. Says how it stood before.
+    /// A request ends. Returns its state before.
     pub(super) fn leave(&mut self, tid: u32, afd: &Afd) -> Request {
         let Some(request) = self.0.get_mut(&tid) else {
             return Request { process: afd.process, ..Request::default() };

@@ -1,18 +1,18 @@
-//! In which byte order events 1191 to 1195 write a port: nobody says, so the trace is asked.
+//! The byte order of ports in events 1191 to 1195. Microsoft does not document it, so it is derived from the
+//! trace.
 //!
-//! A bind writes its port twice on one thread: in 1191, and then in an address, whose order is
-//! known.
+//! A bind writes its port twice on one thread: in 1191, and then in an address, whose byte order is known.
 
 use crate::source::windows::decoded_event::{AfdAction, DecodedEvent, Tcpip};
 use rustc_hash::FxHashMap;
 
-/// More threads than are at it at once.
+/// A bound: no machine binds on as many threads at once.
 const THREADS_MAX: usize = 1 << 16;
 
 /// The byte order of a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PortByteOrder {
-    /// The machine's: the lower byte first.
+    /// The host's: the lower byte first.
     #[default]
     Host,
     /// The network's: the higher byte first.
@@ -20,7 +20,7 @@ pub enum PortByteOrder {
 }
 
 impl PortByteOrder {
-    /// The port that was written as `port`.
+    /// Decodes a port.
     #[must_use]
     pub fn read(self, port: u16) -> u16 {
         match self {
@@ -30,7 +30,7 @@ impl PortByteOrder {
     }
 }
 
-/// What the binds of a trace say of it.
+/// The votes of a trace's binds.
 #[derive(Clone, Debug, Default)]
 pub struct Votes {
     acquired: FxHashMap<u32, u16>,
@@ -39,7 +39,7 @@ pub struct Votes {
 }
 
 impl Votes {
-    /// Takes in what a thread wrote.
+    /// Counts what a thread's event shows.
     pub fn observe(&mut self, tid: Option<u32>, event: &DecodedEvent) {
         let Some(tid) = tid else {
             return;
@@ -68,13 +68,13 @@ impl Votes {
         }
     }
 
-    /// Whether any of them has said something.
+    /// Whether there is any vote.
     #[must_use]
     pub fn is_decided(&self) -> bool {
         self.host + self.network > 0
     }
 
-    /// What most of them say; the machine's order when they say nothing.
+    /// The order with the most votes; the host's order without votes.
     #[must_use]
     pub fn order(&self) -> PortByteOrder {
         if self.network > self.host { PortByteOrder::Network } else { PortByteOrder::Host }

@@ -1,4 +1,4 @@
-//! The pools: which ports Windows hands out of itself, as far as is known.
+//! The pools: the ports that Windows hands out, as far as they are known.
 
 use super::pool;
 use super::ports::Out;
@@ -6,21 +6,20 @@ use crate::event::{EventKind, PoolId, PortRange, Protocol};
 use crate::source::windows::etl::Header;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The dynamic ports of every Windows since Vista, unless they were changed (`netsh int ipv4 show
-/// dynamicport`).
+/// The dynamic ports since Windows Vista, unless they were changed (`netsh int ipv4 show dynamicport`).
 pub const DEFAULT_RANGE: PortRange = PortRange { low: 49_152, high: 65_535, reserved: 0 };
-/// The first build that says of which transport reserved ports are (1519): Windows 11.
+/// The first build that reports the transport of reserved ports (1519): Windows 11.
 const TRANSPORT_BUILD: u32 = 22_000;
-/// More reservations than a machine has.
+/// A bound: no machine has as many reservations.
 const RESERVATIONS_MAX: usize = 4_096;
 
 /// The pools' ranges.
 #[derive(Clone, Debug)]
 pub(super) struct Ranges {
     known: BTreeMap<PoolId, PortRange>,
-    /// What was reserved since they were asked for: pool, first port, how many.
+    /// Reservations since the ranges were read: pool, first port, count.
     reserved: BTreeSet<(PoolId, u16, u16)>,
-    /// 1519 says which transport; what 1054 says is the same.
+    /// 1519 reports the transport; 1054 then only repeats it.
     has_transport: bool,
 }
 
@@ -34,7 +33,7 @@ impl Ranges {
         self.known.get(&pool).copied()
     }
 
-    /// They are these now. Says what has changed.
+    /// Sets the ranges. Emits each change.
     pub(super) fn set(&mut self, ranges: &BTreeMap<PoolId, PortRange>, out: &mut Out<'_>) {
         self.reserved.clear();
         for (&pool, &range) in ranges {
@@ -44,7 +43,7 @@ impl Ranges {
         }
     }
 
-    /// Whether a port is of the pool. One that Windows has chosen is, and the pool as large as that.
+    /// Whether a port lies in the pool. A port that Windows chose does, and widens the pool if needed.
     pub(super) fn contains(
         &mut self,
         protocol: Protocol,
@@ -65,8 +64,7 @@ impl Ranges {
         chosen
     }
 
-    /// 1054, 1519: ports of the pool are kept for someone, and not handed out. That of 1054 is TCP, as
-    /// its name says.
+    /// 1054, 1519: ports of the pool are reserved, and not handed out. 1054 is about TCP, as its name says.
     pub(super) fn reserve(&mut self, transport: Option<u32>, start: u16, count: u16, out: &mut Out<'_>) {
         let protocol = match transport {
             None if self.has_transport => return,

@@ -1,7 +1,7 @@
-//! Refusals: who was refused a port for want of one.
+//! Port exhaustion: the owners whose request failed because no port was free.
 //!
-//! The stack says it (1006, 1050, 1394), and AFD says it again with the status that the program got
-//! (1029, 1030, 1018, 1021). Of one attempt it is told once.
+//! The stack reports it (1006, 1050, 1394). AFD reports it again, with the status that the program got
+//! (1029, 1030, 1018, 1021). Each attempt is emitted once.
 
 use super::pending_requests::Request;
 use super::ports::{Claim, Trust};
@@ -11,14 +11,14 @@ use crate::source::windows::decoded_event::{Afd, AfdAction, Connection, Endpoint
 use rustc_hash::FxHashSet;
 use std::net::{IpAddr, SocketAddr};
 
-/// `STATUS_TOO_MANY_ADDRESSES` (ntstatus.h): WSAENOBUFS to the program. That a certain port is in
-/// use (0xC000020A, 0xC0000043) is something else.
+/// `STATUS_TOO_MANY_ADDRESSES` (ntstatus.h), WSAENOBUFS in the program. That a given port is in use
+/// (0xC000020A, 0xC0000043) is another error.
 const TOO_MANY_ADDRESSES: u32 = 0xc000_0209;
 
-/// More sockets than a machine has at once.
+/// A bound against hostile traces: no machine has as many sockets at once.
 const DATAGRAMS_MAX: usize = 1 << 20;
 
-/// The sockets of UDP by AFD's names for them: only their creation says so, and not their requests.
+/// The UDP sockets by AFD's pointers. Only their creation shows the protocol, their requests do not.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Datagrams(FxHashSet<u64>);
 
@@ -28,7 +28,7 @@ impl Datagrams {
         match (afd.action, afd.protocol) {
             (AfdAction::Create, Some(Protocol::Udp)) => {
                 if self.0.len() >= DATAGRAMS_MAX {
-                    // Those of before are taken for TCP's from now on.
+                    // Earlier sockets count as TCP from now on.
                     self.0.clear();
                 }
                 self.0.insert(afd.endpoint);
@@ -38,7 +38,7 @@ impl Datagrams {
         }
     }
 
-    /// The protocol of a socket; most are TCP's.
+    /// The protocol of a socket. Most are TCP.
     fn protocol(&self, endpoint: u64) -> Protocol {
         if self.0.contains(&endpoint) { Protocol::Udp } else { Protocol::Tcp }
     }
@@ -82,7 +82,7 @@ impl Model {
         self.refuse(claim, Protocol::Tcp, refused.local.map(|local| local.ip()), refused.remote, context);
     }
 
-    /// 1029, 1030, 1018, 1021, as they end.
+    /// 1029, 1030, 1018, 1021: a request ends.
     pub(super) fn refuse_request(&mut self, afd: &Afd, request: &Request, context: &mut Context<'_, '_>) {
         let asks = matches!(afd.action, AfdAction::Bind | AfdAction::Connect);
         if !asks || afd.status != TOO_MANY_ADDRESSES || request.refused {

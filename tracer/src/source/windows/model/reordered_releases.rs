@@ -1,19 +1,18 @@
-//! Releases that were told before what they end: the events of different processors come in an order
-//! that is only about that of their times.
+//! Releases that arrived before their acquisition: the events of different CPUs are only roughly ordered.
 
 use rustc_hash::FxHashMap;
 
-/// No event comes later than this after one that was written after it: sessions flush every second.
+/// The longest delay of an event behind a later one: sessions flush every second.
 const LATE_NS: u64 = 5_000_000_000;
-/// More of them than come within that time.
+/// A bound: fewer releases arrive within that time.
 const RELEASES_MAX: usize = 1 << 16;
 
-/// The releases of holders that are not known, and when they were.
+/// The releases by unknown holders, and their times.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ReorderedReleases(FxHashMap<(u64, u16), u64>);
 
 impl ReorderedReleases {
-    /// A holder that is not known has released a port.
+    /// An unknown holder released a port.
     pub(super) fn keep(&mut self, holder: u64, port: u16, at_ns: u64) {
         if self.0.len() >= RELEASES_MAX {
             self.0.retain(|_, &mut kept_ns| kept_ns.saturating_add(LATE_NS) > at_ns);
@@ -23,7 +22,7 @@ impl ReorderedReleases {
         }
     }
 
-    /// Whether a port that was acquired at `at_ns` has been released since.
+    /// Whether a port that was acquired at `at_ns` has been released since. Removes the release.
     pub(super) fn take(&mut self, holder: u64, port: u16, at_ns: u64) -> bool {
         self.0
             .remove(&(holder, port))

@@ -1,10 +1,10 @@
-//! What Windows lists against what is known: sockets from before the trace are met, and what events
-//! that were lost have left behind is mended.
+//! Resyncs the model with the sockets that Windows lists: finds sockets from before the trace, and corrects
+//! holds whose events were lost.
 //!
 //! ```text
-//! begins to list        ends        list() is told
+//! listing begins      listing ends     resync()
 //! ─────┬──────────────────┬──────────────┬──────▶
-//!      at_ns      heard of since at_ns: what events said is newer than the list, and stays
+//!      at_ns    an event after at_ns is newer than the list, and wins
 //! ```
 
 use super::Model;
@@ -16,21 +16,21 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::mem;
 
-/// What the lists so far were like.
+/// What earlier lists have shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Resync {
-    /// There was one.
+    /// There was a list.
     begun: bool,
-    /// One had sockets that are bound and nothing else: Windows can list them.
+    /// A list had sockets that are only bound: this Windows can list them.
     has_bound: bool,
 }
 
 impl Model {
-    /// Takes in the sockets that Windows lists, each once; it began to list them at `at_ns`, and
-    /// events may have been told that are later than that.
+    /// Compares the model with the listed sockets, each listed once. The listing began at `at_ns`; later
+    /// events may have been applied already.
     ///
-    /// The first list is of what was there before. Later ones mend what is known, and
-    /// [`EventKind::Corrected`] says how many holds were wrong.
+    /// The first list shows what was open before the trace. Later lists correct the model, and
+    /// [`EventKind::Corrected`] reports how many holds were wrong.
     pub fn resync(&mut self, at_ns: u64, rows: &[Row], events: &mut Vec<Event>) {
         let is_bound = |row: &Row| row.state == RowState::Held(SocketState::Bound);
         let is_first = !mem::replace(&mut self.resync.begun, true);
@@ -54,9 +54,9 @@ impl Model {
         }
     }
 
-    /// Mends what is known of one port. Says how many holds were wrong.
+    /// Resyncs one port. Returns how many holds were wrong.
     fn resync_port(&mut self, port: (Protocol, u16), mut rows: Vec<&Row>, out: &mut Out<'_>) -> u64 {
-        // Connections that were accepted have their listener's port, and none of their own.
+        // Accepted connections share their listener's port and take none of their own.
         if rows.iter().any(|row| row.state == RowState::Held(SocketState::Listen)) {
             rows.retain(|row| row.remote.is_none());
         }
@@ -64,7 +64,7 @@ impl Model {
         let mut left = self.ports(port.0).of_port(port.1).to_vec();
         let pairs = self.pair(port.0, &mut rows, &mut left);
         if self.ports(port.0).was_freed(port.1, out.at_ns) {
-            // They may be of what has ended since.
+            // The rows may be of a socket that has ended since.
             rows.clear();
         }
         let open = |id: HoldId| pairs.iter().any(|pair| pair.1 == id);
@@ -89,7 +89,7 @@ impl Model {
         wrong
     }
 
-    /// Which rows and holds are the same sockets; takes them out of `rows` and `holds`.
+    /// Pairs rows and holds of the same socket, and removes them from `rows` and `holds`.
     fn pair<'a>(
         &self,
         protocol: Protocol,
@@ -109,7 +109,7 @@ impl Model {
         pairs
     }
 
-    /// The connections of a port that are listed in TIME_WAIT. Says which holds they are of.
+    /// Resyncs the connections listed in TIME_WAIT. Returns their holds.
     fn resync_time_waits(
         &mut self,
         (protocol, port): (Protocol, u16),
@@ -136,12 +136,12 @@ impl Model {
         waiting
     }
 
-    /// Nothing was heard of a hold since the list was begun.
+    /// Whether no event has changed a hold since the listing began.
     fn is_older(&self, protocol: Protocol, id: HoldId, out: &Out<'_>) -> bool {
         self.ports(protocol).get(id).is_some_and(|held| held.updated_ns < out.at_ns)
     }
 
-    /// A hold is as `row` has it. Says whether its owner was wrong.
+    /// Corrects a hold by its row. Returns whether its owner was wrong.
     fn correct(&mut self, row: &Row, id: HoldId, out: &mut Out<'_>) -> bool {
         let Some(held) = self.ports(row.protocol).get(id) else {
             return false;
@@ -157,7 +157,7 @@ impl Model {
         is_wrong
     }
 
-    /// A hold is not listed. Says whether it was held all the same.
+    /// Ends a hold that is not listed. Returns whether it was held.
     fn end(&mut self, protocol: Protocol, id: HoldId, pairs: &[(&Row, HoldId)], out: &mut Out<'_>) -> bool {
         let has_bound = self.resync.has_bound;
         let ports = self.ports_mut(protocol);
@@ -173,7 +173,7 @@ impl Model {
         was_held
     }
 
-    /// A socket that nothing was known of. Says whether it is one that holds its port.
+    /// A socket that was not known. Returns whether it holds its port.
     fn find_socket(&mut self, row: &Row, out: &mut Out<'_>) -> bool {
         let RowState::Held(state) = row.state else {
             return false;
@@ -190,12 +190,12 @@ impl Model {
     }
 }
 
-/// Both ends of a connection are the same.
+/// Both addresses of the connection match.
 fn has_ends(held: &Held, row: &Row) -> bool {
     row.remote.is_some() && held.remote == row.remote
 }
 
-/// The address and the process are the same, and so may the destination be.
+/// The address and the process match, and the destinations may.
 fn has_place_and_owner(held: &Held, row: &Row) -> bool {
     held.local.ip() == row.local.ip() && has_owner(held, row)
 }
@@ -209,18 +209,18 @@ fn has_place(held: &Held, row: &Row) -> bool {
     (a == b || a.is_unspecified() || b.is_unspecified()) && may_go_there(held, row)
 }
 
-/// A connection to one destination is never the same as one to another.
+/// Connections to different destinations differ.
 fn may_go_there(held: &Held, row: &Row) -> bool {
     held.remote.is_none() || row.remote.is_none()
 }
 
-/// Two sockets of one process, one for each family, are listed as one of both.
+/// Windows lists two sockets of one process, one for each family, as one of both.
 fn stands_for(row: &Row, held: &Held) -> bool {
     let is_anywhere = row.local.ip().is_unspecified() && held.local.ip().is_unspecified();
     is_anywhere && row.remote.is_none() && held.remote.is_none() && pid(&held.claim.owner) == row.pid
 }
 
-/// The pid as Windows lists it: 0 of nobody, 4 of System.
+/// The pid in a list: 0 for unowned, 4 for System.
 fn pid(owner: &OwnerId) -> u32 {
     match owner {
         OwnerId::Process(id) => id.pid,

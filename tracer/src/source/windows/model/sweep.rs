@@ -1,21 +1,21 @@
-//! When a table is swept: what it keeps for want of an event that was lost must not pile up in a year.
+//! When to sweep a table: entries whose end was lost must not pile up in a long trace.
 
-/// No table is swept that has fewer entries.
+/// A table with fewer entries is not swept.
 const FEW: usize = 1 << 16;
 
-/// How large a table may grow before it is swept: twice what the last sweep left.
+/// The size at which a table is swept: twice what the last sweep left.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sweep {
     left: usize,
 }
 
 impl Sweep {
-    /// Whether a table of this size is to be swept.
+    /// Whether a table of this size is due.
     pub(super) fn is_due(self, size: usize) -> bool {
         size >= FEW.max(2 * self.left)
     }
 
-    /// It was swept, and this is left.
+    /// The table was swept, and this many entries are left.
     pub(super) fn done(&mut self, left: usize) {
         self.left = left;
     }

@@ -1,8 +1,7 @@
-//! Connections as the kernel logger tells them, where the stack's own events are missing.
+//! Connections from the kernel logger's traffic, for traces without the stack's own events.
 //!
-//! It tells of a port when data goes over it: connections made and ended are seen, connections that
-//! were there are met with their first data, and what is bound and silent is not seen at all. Of UDP
-//! it never tells that a port was given back, so UDP ports are left out.
+//! The traffic shows connections that begin and end, and earlier connections with their first data. It does
+//! not show bound sockets without traffic. It never shows the release of a UDP port, so UDP is left out.
 
 use super::{Context, Model};
 use crate::event::{Acquired, EventKind, HoldId, LossStage, Protocol, SocketState};
@@ -10,14 +9,14 @@ use crate::source::windows::decoded_event::{Traffic, TrafficKind};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::net::SocketAddr;
 
-/// More connections than a machine has at once.
+/// A bound against hostile traces: no machine has as many connections at once.
 const CONNECTIONS_MAX: usize = 1 << 22;
 
-/// The connections, by their two ends.
+/// The connections by their two addresses.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections {
     holds: FxHashMap<(SocketAddr, SocketAddr), HoldId>,
-    /// Ports of the pool that connections were accepted on: their connections take no port.
+    /// Ports of the pool that accepted connections: those connections take no port.
     listeners: FxHashSet<u16>,
 }
 
@@ -37,7 +36,7 @@ impl Model {
                 }
             }
             TrafficKind::Connected => {
-                // The ends of a connection whose end was not seen.
+                // The end of an earlier connection between these addresses was lost.
                 if let Some(hold) = self.traffic.holds.remove(&ends) {
                     context.out.push(EventKind::Released { hold });
                 }

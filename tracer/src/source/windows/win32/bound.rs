@@ -1,8 +1,8 @@
-//! TCP endpoints that are bound and nothing else, which no documented table lists.
+//! TCP endpoints that are only bound, which no documented table lists.
 //!
-//! `InternalGetBoundTcpEndpointTable` and its twin for IPv6 are exported by iphlpapi.dll and not
-//! documented; System Informer (phnt) has their prototypes, and that they allocate the table on a heap
-//! that they are given. A Windows that lacks them is told of, with the documented way to see them.
+//! iphlpapi.dll exports `InternalGetBoundTcpEndpointTable` and its IPv6 twin without documentation. System
+//! Informer (phnt) has their prototypes, and allocates the table on a given heap. A Windows without them is
+//! reported as degraded, with the documented way to see these endpoints.
 
 use super::failure;
 use crate::event::Degradation;
@@ -18,7 +18,7 @@ use windows_sys::Win32::System::Memory::{GetProcessHeap, HeapFree, HeapSize};
 /// `ULONG WINAPI (PVOID *Table, PVOID HeapHandle, ULONG HeapFlags)`.
 type GetTable = unsafe extern "system" fn(*mut *mut c_void, HANDLE, u32) -> u32;
 
-/// The endpoints; what cannot be listed goes to `degraded`.
+/// The endpoints. What cannot be listed is added to `degraded`.
 pub(super) fn endpoints(degraded: &mut Vec<Degradation>) -> Vec<Row> {
     let mut rows = Vec::new();
     for (layout, name, family) in [
@@ -45,10 +45,10 @@ fn absent(name: &CStr) -> SourceError {
 
 fn table(layout: &Layout, name: &CStr, get: GetTable) -> Result<Vec<Row>, SourceError> {
     let what = format!("{} cannot list them", name.to_string_lossy());
-    // SAFETY: it is the heap of this process, and takes no arguments.
+    // SAFETY: it returns the heap of this process, and takes no arguments.
     let heap = unsafe { GetProcessHeap() };
     let mut table = null_mut();
-    // SAFETY: the prototype is the one that the library has, see above; `table` and `heap` are valid.
+    // SAFETY: the prototype is that of the library, see above; `table` and `heap` are valid.
     let code = unsafe { get(&raw mut table, heap, 0) };
     if code != 0 {
         return Err(failure(&what, code));
@@ -56,21 +56,22 @@ fn table(layout: &Layout, name: &CStr, get: GetTable) -> Result<Vec<Row>, Source
     if table.is_null() {
         return Ok(Vec::new());
     }
-    // SAFETY: a block of this heap that nobody else knows.
+    // SAFETY: a block of this heap that nothing else refers to.
     let bytes = unsafe {
         let size = HeapSize(heap, 0, table);
         let size = if size == usize::MAX { 0 } else { size };
         std::slice::from_raw_parts(table.cast::<u8>(), size)
     };
     let rows = layout.read(bytes);
-    // SAFETY: the same block, which nothing refers to any more: what was read is copied.
+    // SAFETY: the same block. Nothing refers to it any more: the rows are copies.
     unsafe { HeapFree(heap, 0, table) };
     let table =
         rows.map_err(|short| SourceError { what: format!("{what}: {short}"), remedy: String::new() })?;
     Ok(table.rows)
 }
 
-/// The function of that name in iphlpapi.dll, which is loaded: others of its functions are imported.
+/// The function of that name in iphlpapi.dll. The library is loaded, as other functions are imported from
+/// it.
 fn find(name: &CStr) -> Option<GetTable> {
     let library: Vec<u16> = "iphlpapi.dll\0".encode_utf16().collect();
     // SAFETY: both names end with a zero, and the library stays loaded as long as the process lives.
@@ -78,7 +79,7 @@ fn find(name: &CStr) -> Option<GetTable> {
         let module = GetModuleHandleW(library.as_ptr());
         if module.is_null() { None } else { GetProcAddress(module, name.as_ptr().cast()) }
     }?;
-    // SAFETY: both are pointers to functions; this is what the one of that name is.
+    // SAFETY: both are function pointers, and the function of that name has this prototype.
     Some(unsafe { std::mem::transmute::<unsafe extern "system" fn() -> isize, GetTable>(function) })
 }
 
@@ -88,7 +89,7 @@ mod tests {
     use windows_sys::Win32::NetworkManagement::IpHelper::{MIB_TCPROW2, MIB_TCPTABLE2};
     use windows_sys::Win32::System::Memory::HeapAlloc;
 
-    /// One endpoint, on the heap that is given.
+    /// One endpoint, on the given heap.
     unsafe extern "system" fn one(table: *mut *mut c_void, heap: HANDLE, flags: u32) -> u32 {
         let row = MIB_TCPROW2 {
             dwLocalAddr: u32::from_ne_bytes([127, 0, 0, 1]),

@@ -1,24 +1,23 @@
-//! Memory for answers whose size nobody knows before they are given.
+//! Buffers for answers of unknown size.
 
 use std::ffi::c_void;
 
-/// How often an answer may have outgrown its buffer before it is given up: what is listed grows while
-/// it is asked for.
+/// How often a call is repeated with a larger buffer: what it lists may grow meanwhile.
 const TRIES: usize = 16;
-/// More than any of these answers is long.
+/// The largest buffer: longer than any of these answers.
 const BYTES_MAX: u32 = 1 << 30;
 
 /// `ERROR_INSUFFICIENT_BUFFER` (winerror.h), and of the kernel `STATUS_INFO_LENGTH_MISMATCH`,
 /// `STATUS_BUFFER_OVERFLOW` and `STATUS_BUFFER_TOO_SMALL` (ntstatus.h).
 const TOO_SMALL: [u32; 4] = [122, 0xc000_0004, 0x8000_0005, 0xc000_0023];
 
-/// Bytes of a structure that says itself how long it is.
+/// The size of a structure that states its own size.
 #[expect(clippy::cast_possible_truncation, reason = "no structure of Windows' is that long")]
 pub(super) const fn bytes_of<T>() -> u32 {
     size_of::<T>() as u32
 }
 
-/// Memory as aligned as any of the structures in it.
+/// Memory aligned for any of the structures in it.
 pub(super) struct Buffer(Vec<u64>);
 
 impl Buffer {
@@ -26,9 +25,8 @@ impl Buffer {
         Self(vec![0; bytes.div_ceil(8) as usize])
     }
 
-    /// Has `ask` fill a buffer, each time a larger one, until it does not say that it is too small. It is
-    /// given where to write, how many bytes there are, and where to say how many it needs; it answers
-    /// with the number of its error, or 0.
+    /// Calls `ask` with larger and larger buffers until one is large enough. `ask` gets the address, the
+    /// size, and where to write the needed size. It returns an error number, or 0.
     ///
     /// # Errors
     /// With that number.
@@ -58,7 +56,7 @@ impl Buffer {
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        // SAFETY: they are initialised, as many, and bytes need no alignment.
+        // SAFETY: as many bytes are initialised, and bytes need no alignment.
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), size_of_val(&self.0[..])) }
     }
 }

@@ -1,4 +1,4 @@
-//! Windows' own programs, asked for what no interface tells.
+//! Runs Windows' own programs, for facts that no interface provides.
 
 use super::text;
 use std::io::Read;
@@ -10,13 +10,13 @@ use std::time::Duration;
 use windows_sys::Win32::System::SystemInformation::GetSystemDirectoryW;
 use windows_sys::Win32::System::Threading::CREATE_NO_WINDOW;
 
-/// The longest that a program may take.
+/// The longest run time of a program.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What a program in the system directory printed. It gets no window.
+/// The output of a program in the system directory. It gets no window.
 ///
 /// # Errors
-/// When it cannot be run, says that it failed, or takes too long; with a sentence.
+/// With a sentence, when it cannot be run, fails, or takes too long.
 pub(super) fn run(program: &str, arguments: &[String]) -> Result<Vec<u8>, String> {
     let path = system_directory().ok_or("the system directory is not known")?.join(program);
     let mut child = Command::new(&path)
@@ -32,13 +32,13 @@ pub(super) fn run(program: &str, arguments: &[String]) -> Result<Vec<u8>, String
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
             let read = output.read_to_end(&mut bytes).map(|_| bytes);
-            // Nobody waits for it any more when it came too late.
+            // The receiver is gone when the program took too long.
             drop(send.send(read));
         });
     }
     let read = receive.recv_timeout(LIMIT);
     if read.is_err() {
-        // Too late; an error says that it has just ended.
+        // It took too long. An error means that it has just ended.
         drop(child.kill());
     }
     let status = child.wait().map_err(|error| format!("{program} cannot be waited for: {error}"))?;
@@ -53,7 +53,7 @@ pub(super) fn run(program: &str, arguments: &[String]) -> Result<Vec<u8>, String
 fn system_directory() -> Option<PathBuf> {
     let mut path = [0; 1_024];
     let room = u32::try_from(path.len()).ok()?;
-    // SAFETY: there is as much room as it is told.
+    // SAFETY: the buffer has the stated size.
     let units = unsafe { GetSystemDirectoryW(path.as_mut_ptr(), room) };
     (1..room).contains(&units).then(|| PathBuf::from(text::narrow(&path)))
 }

@@ -1,4 +1,4 @@
-//! The kernel's images: which driver lies where.
+//! The kernel's images: the address of each driver.
 
 use super::buffer::Buffer;
 use super::handle::Handle;
@@ -15,13 +15,13 @@ use windows_sys::Win32::Security::{
 };
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
-/// `SystemModuleInformation`: not documented; ntexapi.h of System Informer's phnt.
+/// `SystemModuleInformation`: undocumented; ntexapi.h of System Informer's phnt.
 const MODULES: i32 = 11;
 
-/// Resync the kernel's images. Call [`enable_debug_privilege`] before.
+/// Lists the kernel's images. Call [`enable_debug_privilege`] before.
 ///
 /// # Errors
-/// When Windows does not list them, or keeps from us where they are.
+/// When Windows does not list them, or withholds their addresses.
 pub fn drivers() -> Result<Vec<Image>, SourceError> {
     let what = "NtQuerySystemInformation cannot list the drivers";
     let list = Buffer::fill(1 << 17, |to, bytes, needed| {
@@ -43,10 +43,10 @@ pub fn drivers() -> Result<Vec<Image>, SourceError> {
     Ok(images)
 }
 
-/// Enables SeDebugPrivilege for this process. Says whether it is: administrators have it, others do not.
+/// Enables SeDebugPrivilege for this process, which administrators have. Returns whether it is enabled.
 pub fn enable_debug_privilege() -> bool {
     let mut token = null_mut();
-    // SAFETY: the handle of this process needs no closing, and that of the token is ours.
+    // SAFETY: the handle of this process needs no closing, and the token's handle is ours.
     let token = unsafe {
         let opened = OpenProcessToken(GetCurrentProcess(), TOKEN_ADJUST_PRIVILEGES, &raw mut token);
         if opened == 0 { None } else { Handle::of(token) }
@@ -64,10 +64,10 @@ pub fn enable_debug_privilege() -> bool {
         PrivilegeCount: 1,
         Privileges: [LUID_AND_ATTRIBUTES { Luid: luid, Attributes: SE_PRIVILEGE_ENABLED }],
     };
-    // SAFETY: the token is open, there is one privilege, and what was before is not asked for.
+    // SAFETY: the token is open, there is one privilege, and the previous state is not requested.
     let done =
         unsafe { AdjustTokenPrivileges(token.get(), 0, &raw const privileges, 0, null_mut(), null_mut()) };
-    // It succeeds with ERROR_NOT_ALL_ASSIGNED when it has done nothing.
+    // The call succeeds with ERROR_NOT_ALL_ASSIGNED when it has changed nothing.
     done != 0 && super::last_error() == 0
 }
 

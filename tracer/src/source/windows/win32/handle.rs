@@ -1,4 +1,4 @@
-//! A handle that is closed when it is done with.
+//! A handle that is closed when dropped.
 
 use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, INVALID_HANDLE_VALUE};
 
@@ -7,10 +7,10 @@ use windows_sys::Win32::Foundation::{CloseHandle, HANDLE, INVALID_HANDLE_VALUE};
 pub(super) struct Handle(HANDLE);
 
 impl Handle {
-    /// Takes over a handle that a call gave; `None` when it gave none.
+    /// Owns a handle that a call returned; `None` when it returned none.
     ///
     /// # Safety
-    /// It is one that `CloseHandle` closes, and nobody else's.
+    /// `CloseHandle` closes it, and nothing else owns it.
     pub(super) unsafe fn of(handle: HANDLE) -> Option<Self> {
         (!handle.is_null() && handle != INVALID_HANDLE_VALUE).then_some(Self(handle))
     }

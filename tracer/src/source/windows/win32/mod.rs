@@ -1,7 +1,7 @@
-//! What Windows says when it is asked: the edge to its interfaces, and nothing else.
+//! Calls the interfaces of Windows, and does nothing else.
 //!
-//! Everything that reads what it answers is in `inventory`. What could not be asked is told, with the
-//! number of the error. Those who wrote this had wine to run it, and no Windows.
+//! The answers are parsed in `inventory`. A failed call is an error with its number. This code was tested
+//! under wine, never on Windows itself.
 
 mod bound;
 mod buffer;
@@ -34,23 +34,23 @@ use std::io;
 /// `ERROR_ACCESS_DENIED` (winerror.h).
 const ACCESS_DENIED: u32 = 5;
 
-/// A question that Windows answered with the number of an error (winerror.h).
+/// The error of a call that failed with this number (winerror.h).
 fn failure(what: &str, code: u32) -> SourceError {
     let remedy = match code {
         ACCESS_DENIED => "run portleak as Administrator",
-        _ => "look the error up with: net helpmsg NUMBER; portleak doctor tells what works nevertheless",
+        _ => "look the error up with: net helpmsg NUMBER; portleak doctor shows what works nevertheless",
     };
     let error = io::Error::from_raw_os_error(code.cast_signed());
     SourceError { what: format!("{what}: {error}"), remedy: remedy.to_owned() }
 }
 
-/// A question that the kernel answered with an NTSTATUS (ntstatus.h).
+/// The error of a kernel call that failed with this NTSTATUS (ntstatus.h).
 fn refused(what: &str, status: u32) -> SourceError {
-    let remedy = "run portleak as Administrator; portleak doctor tells what works nevertheless";
+    let remedy = "run portleak as Administrator; portleak doctor shows what works nevertheless";
     SourceError { what: format!("{what}: NTSTATUS {status:#010x}"), remedy: remedy.to_owned() }
 }
 
-/// The number of the error of the last call on this thread.
+/// The error number of the last call on this thread.
 fn last_error() -> u32 {
     io::Error::last_os_error().raw_os_error().map_or(0, i32::cast_unsigned)
 }

@@ -10,7 +10,7 @@ use crate::source::windows::decoded_event::{Process, Service};
 use crate::source::windows::snapshot::{self, Seen};
 use crate::source::{OneShot, SourceError};
 
-/// The processes and services that could be listed; what could not goes to `degraded`.
+/// The processes and services. What cannot be listed is added to `degraded`.
 pub fn processes_and_services(degraded: &mut Vec<Degradation>) -> (Vec<Process>, Vec<Service>) {
     let mut or_none = |feature: &str, error: SourceError| {
         degraded.push(Degradation { feature: feature.to_owned(), why: error.what, remedy: error.remedy });
@@ -33,7 +33,7 @@ pub fn take_one_shot() -> Result<OneShot, SourceError> {
     Ok(snapshot::one_shot(&Seen { version, boot, now, rows, processes, services, ranges, degraded }))
 }
 
-/// What this machine's settings mean for its pools.
+/// The advice for this machine's settings.
 #[must_use]
 pub fn advice() -> Vec<Advice> {
     let (ranges, time_wait_s, max_user_port) = (ranges(), time_wait_delay(), max_user_port());

@@ -1,7 +1,6 @@
-//! The processes: Toolhelp's list (tlhelp32.h), and what each lets itself be asked.
+//! The processes: Toolhelp's list (tlhelp32.h), and what each process reveals on request.
 //!
-//! Of those of other users, and of protected ones, only the name and the parent are known to a user
-//! who may not look into them.
+//! Of other users' processes and of protected ones, an unprivileged user learns only the name and parent.
 
 use super::buffer::{Buffer, bytes_of};
 use super::handle::Handle;
@@ -18,23 +17,23 @@ use windows_sys::Win32::System::Threading::{
     GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, QueryFullProcessImageNameW,
 };
 
-/// `ProcessCommandLineInformation`, since Windows 8.1: not documented; ntpsapi.h of System Informer's phnt.
+/// `ProcessCommandLineInformation`, since Windows 8.1: undocumented; ntpsapi.h of System Informer's phnt.
 const COMMAND_LINE: i32 = 60;
-/// The longest path that Windows has, in units of UTF-16.
+/// The longest path of Windows, in UTF-16 units.
 const PATH_MAX: usize = 32_768;
 
-/// Resync the processes.
+/// Lists the processes.
 ///
 /// # Errors
 /// When Windows does not list them.
 pub fn processes() -> Result<Vec<Process>, SourceError> {
     let what = "CreateToolhelp32Snapshot cannot list the processes";
-    // SAFETY: what it gives is closed by CloseHandle, and ours.
+    // SAFETY: CloseHandle closes the returned handle, and nothing else owns it.
     let list = unsafe { Handle::of(CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0)) };
     let list = list.ok_or_else(|| failure(what, last_error()))?;
     let mut entry = PROCESSENTRY32W { dwSize: bytes_of::<PROCESSENTRY32W>(), ..PROCESSENTRY32W::default() };
     let mut processes = Vec::new();
-    // SAFETY: the list is open, and `entry` says how long it is.
+    // SAFETY: the list is open, and `entry` states its size.
     let mut more = unsafe { Process32FirstW(list.get(), &raw mut entry) } != 0;
     while more {
         let listed = Process {
@@ -52,7 +51,7 @@ pub fn processes() -> Result<Vec<Process>, SourceError> {
     }
 }
 
-/// Whether there is such a process now; if they cannot be listed, whichever is asked for.
+/// Whether a process with this pid exists. True if the processes cannot be listed.
 #[must_use]
 pub fn process_exists(pid: u32) -> bool {
     processes().map_or(true, |processes| processes.iter().any(|process| process.pid == pid))
@@ -71,9 +70,9 @@ fn unknown(pid: u32) -> Process {
     }
 }
 
-/// Adds what the process itself may be asked for.
+/// Adds what the process itself reveals.
 fn look(process: Process) -> Process {
-    // SAFETY: what it gives is closed by CloseHandle, and ours.
+    // SAFETY: CloseHandle closes the returned handle, and nothing else owns it.
     let handle = unsafe { Handle::of(OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, process.pid)) };
     let Some(handle) = handle else {
         return process;
@@ -104,7 +103,7 @@ fn path(process: &Handle) -> Option<String> {
     (done != 0).then(|| text::narrow(path.get(..units as usize).unwrap_or_default()))
 }
 
-/// The answer is a `UNICODE_STRING` (a length, some room, a pointer) with its text in the same buffer.
+/// The answer is a `UNICODE_STRING` (length, capacity, pointer), with its text in the same buffer.
 fn command_line(process: &Handle) -> Option<String> {
     let answer = Buffer::fill(1_024, |to, bytes, needed| {
         // SAFETY: the process is open, `to` has as many bytes, and `needed` outlives the call.

@@ -1,10 +1,10 @@
-//! The ranges of the pools: netsh is asked, for no documented interface tells them all.
+//! The port ranges from netsh: no documented interface provides them all.
 
 use super::command;
 use crate::source::windows::inventory::ranges::{Answers, Question, Ranges};
 use std::thread;
 
-/// Asks for all of them at once: netsh takes its time to start. Not for a thread that must not wait.
+/// Runs all queries at once, for netsh starts slowly. It blocks: call it on a worker.
 #[must_use]
 pub fn ranges() -> Ranges {
     let answers: Answers = thread::scope(|scope| {

@@ -1,12 +1,12 @@
-//! The settings of the TCP/IP stack that an administrator may have put into the registry.
+//! TCP/IP settings in the registry.
 
 use super::text;
 use windows_sys::Win32::System::Registry::{HKEY_LOCAL_MACHINE, RRF_RT_REG_DWORD, RegGetValueW};
 
 const PARAMETERS: &str = r"SYSTEM\CurrentControlSet\Services\Tcpip\Parameters";
 
-/// How long TIME_WAIT lasts, in seconds, if `TcpTimedWaitDelay` is set: `None` where it is not, for
-/// Windows' default could not be verified.
+/// The length of TIME_WAIT in seconds, from `TcpTimedWaitDelay`. `None` if it is not set: the default of
+/// Windows could not be verified.
 #[must_use]
 pub fn time_wait_delay() -> Option<u32> {
     number("TcpTimedWaitDelay")
@@ -22,7 +22,7 @@ fn number(name: &str) -> Option<u32> {
     let (key, name) = (text::wide(PARAMETERS), text::wide(name));
     let mut value = 0_u32;
     let mut bytes = u32::try_from(size_of_val(&value)).ok()?;
-    // SAFETY: the names end with a zero, and `value` has as many bytes as `bytes` says.
+    // SAFETY: the names end with a zero, and `value` has the stated size.
     let code = unsafe {
         RegGetValueW(
             HKEY_LOCAL_MACHINE,

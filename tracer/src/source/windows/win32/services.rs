@@ -1,4 +1,4 @@
-//! The services that run, and in which processes (winsvc.h): what tells one svchost from another.
+//! The running services and their processes (winsvc.h): they distinguish one svchost from another.
 
 use super::buffer::Buffer;
 use super::{failure, last_error, text};
@@ -11,7 +11,7 @@ use windows_sys::Win32::System::Services::{
     SC_ENUM_PROCESS_INFO, SC_HANDLE, SC_MANAGER_ENUMERATE_SERVICE, SERVICE_ACTIVE, SERVICE_WIN32,
 };
 
-/// The most that Windows fills at once.
+/// The most that Windows returns at once.
 const BUFFER_BYTES: u32 = 256 * 1_024;
 
 /// Windows' list of services, open.
@@ -24,12 +24,12 @@ impl Drop for Manager {
     }
 }
 
-/// Resync the services that run.
+/// Lists the services that run.
 ///
 /// # Errors
 /// When Windows does not list them.
 pub fn services() -> Result<Vec<Service>, SourceError> {
-    // SAFETY: null names this machine and its list.
+    // SAFETY: null selects this machine and its default database.
     let manager = unsafe { OpenSCManagerW(null(), null(), SC_MANAGER_ENUMERATE_SERVICE) };
     if manager.is_null() {
         return Err(failure("OpenSCManager cannot open the list of services", last_error()));
@@ -40,7 +40,7 @@ pub fn services() -> Result<Vec<Service>, SourceError> {
     let mut next = 0;
     loop {
         let (mut needed, mut count) = (0, 0);
-        // SAFETY: the list is open, the buffer has as many bytes, and the numbers outlive the call.
+        // SAFETY: the list is open, the buffer has the stated size, and the numbers outlive the call.
         let done = unsafe {
             EnumServicesStatusExW(
                 manager.0,
@@ -59,7 +59,7 @@ pub fn services() -> Result<Vec<Service>, SourceError> {
         if code != 0 && code != ERROR_MORE_DATA {
             return Err(failure("EnumServicesStatusEx cannot list the services", code));
         }
-        // SAFETY: the call has filled as many of them, and their names lie in the same buffer.
+        // SAFETY: the call has filled in as many services, and their names are in the same buffer.
         services.extend(
             (0..count as usize).filter_map(|at| unsafe { service(buffer.pointer().cast_const().cast(), at) }),
         );
@@ -69,15 +69,15 @@ pub fn services() -> Result<Vec<Service>, SourceError> {
     }
 }
 
-/// The service at a place in the list.
+/// The service at an index of the list.
 ///
 /// # Safety
 /// There are more than `at` services at `list`, with names that can be read.
 unsafe fn service(list: *const ENUM_SERVICE_STATUS_PROCESSW, at: usize) -> Option<Service> {
-    // SAFETY: the caller says that it is there, and the buffer is aligned for it.
+    // SAFETY: the caller guarantees that it is there, and the buffer is aligned for it.
     let status = unsafe { list.add(at).read() };
     let pid = status.ServiceStatusProcess.dwProcessId;
-    // SAFETY: the caller says that the name can be read.
+    // SAFETY: the caller guarantees that the name can be read.
     unsafe { text::at(status.lpServiceName) }.map(|name| Service { pid, name })
 }
 

@@ -1,4 +1,4 @@
-//! The sockets of this instant: IP Helper (iphlpapi.h), which anybody may ask.
+//! The open sockets, from IP Helper (iphlpapi.h), which needs no rights.
 
 use super::bound;
 use super::buffer::Buffer;
@@ -12,19 +12,19 @@ use windows_sys::Win32::NetworkManagement::IpHelper::{
 };
 use windows_sys::Win32::Networking::WinSock::{AF_INET, AF_INET6};
 
-/// Room for four hundred sockets; it grows.
+/// Room for four hundred sockets; it grows if needed.
 const FIRST_BYTES: u32 = 1 << 16;
 
 /// All sockets that could be listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
-    /// Each of them once.
+    /// Each socket once.
     pub rows: Vec<Row>,
     /// What could not be listed.
     pub degraded: Vec<Degradation>,
 }
 
-/// Resync the sockets, those that are only bound included.
+/// Lists the sockets, those that are only bound included.
 ///
 /// # Errors
 /// When none of IP Helper's tables can be read.
@@ -74,7 +74,7 @@ fn table(layout: &Layout) -> Result<Table, SourceError> {
     let what = format!("{name} cannot list sockets");
     let buffer = Buffer::fill(FIRST_BYTES, |to, bytes, needed| {
         *needed = bytes;
-        // SAFETY: `to` has as many bytes as `needed` says, and both live until the call returns.
+        // SAFETY: `to` has the size in `needed`, and both outlive the call.
         unsafe {
             match layout.protocol {
                 Protocol::Tcp => GetExtendedTcpTable(to, needed, 0, family, TCP_TABLE_OWNER_MODULE_ALL, 0),

@@ -1,4 +1,4 @@
-//! Which Windows this is, and since when it runs.
+//! The version of Windows, and its clocks.
 
 use super::buffer::bytes_of;
 use windows_sys::Wdk::System::SystemServices::RtlGetVersion;
@@ -10,12 +10,12 @@ use windows_sys::Win32::System::SystemInformation::{
 /// A millisecond in the 100 ns of a FILETIME.
 const MILLISECOND: u64 = 10_000;
 
-/// Windows' version: major, minor, build; as it is, whatever the program's manifest says it can do.
+/// The version of Windows: major, minor, build. It does not depend on the program's manifest.
 #[must_use]
 pub fn version() -> (u32, u32, u32) {
     let mut version =
         OSVERSIONINFOW { dwOSVersionInfoSize: bytes_of::<OSVERSIONINFOW>(), ..OSVERSIONINFOW::default() };
-    // SAFETY: it says how long it is. The call cannot fail, and leaves zeros if it did.
+    // SAFETY: it states its own size. The call cannot fail, and would leave zeros if it did.
     unsafe { RtlGetVersion(&raw mut version) };
     (version.dwMajorVersion, version.dwMinorVersion, version.dwBuildNumber)
 }
@@ -29,11 +29,11 @@ pub fn now_filetime() -> u64 {
     u64::from(now.dwHighDateTime) << 32 | u64::from(now.dwLowDateTime)
 }
 
-/// When the machine booted, as FILETIME: the zero of our clock, and that from which the starts of
-/// processes are counted. Ask once: it is right to some 16 ms, and moves when the clock is set.
+/// When the machine booted, as FILETIME: the zero of our clock, and of the starts of processes. Call it
+/// once: it is exact to about 16 ms, and moves when the clock is set.
 ///
-/// The system's time less `GetTickCount64`, which goes on while the machine sleeps;
-/// `QueryUnbiasedInterruptTime` stands still then, and boot would move.
+/// It is the system time minus `GetTickCount64`, which counts while the machine sleeps.
+/// `QueryUnbiasedInterruptTime` does not, so boot would move.
 #[must_use]
 pub fn boot_filetime() -> u64 {
     // SAFETY: it takes no arguments.

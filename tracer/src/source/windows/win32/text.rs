@@ -1,26 +1,26 @@
-//! Texts of UTF-16, as Windows has them.
+//! UTF-16 texts of Windows.
 
-/// `text` with the zero that ends it.
+/// `text` with a terminating zero.
 pub(super) fn wide(text: &str) -> Vec<u16> {
     text.encode_utf16().chain([0]).collect()
 }
 
-/// The text up to its zero, or to the end where that is missing.
+/// The text up to its terminating zero, or to the end if that is missing.
 pub(super) fn narrow(units: &[u16]) -> String {
     let end = units.iter().position(|&unit| unit == 0).unwrap_or(units.len());
     String::from_utf16_lossy(&units[..end])
 }
 
-/// The text at a pointer of Windows'. `None` when that is null.
+/// The text at a pointer of Windows; `None` if it is null.
 ///
 /// # Safety
-/// Anything but null points to units that can be read up to a zero.
+/// If it is not null, it points to units that can be read up to a zero.
 pub(super) unsafe fn at(text: *const u16) -> Option<String> {
     if text.is_null() {
         return None;
     }
     let mut count = 0;
-    // SAFETY: the caller says that there is a zero, and this does not go past it.
+    // SAFETY: the caller guarantees a zero, and the loop stops at it.
     while unsafe { text.add(count).read() } != 0 {
         count += 1;
     }

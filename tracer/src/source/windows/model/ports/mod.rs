@@ -1,11 +1,11 @@
-//! The holder sets: a port is in use as long as anyone refers to it.
+//! The holder sets: a port is in use as long as any endpoint or connection refers to it.
 //!
-//! An endpoint that was bound refers to its port strongly, and a connection that was made from it
-//! weakly. What remains after `closesocket()` is weak: the connection's way out, and TIME_WAIT. Such
-//! a port can be given out again when others have run out, and it is no handle that leaks.
+//! A bound endpoint refers to its port strongly, a connection made from it weakly. After `closesocket()`
+//! only weak references remain: the closing connection, and TIME_WAIT. Windows can hand out such a port
+//! again when ports run short, and it is no leaked handle.
 //!
-//! A holder may have no name: of a socket that was only listed, it is known that it refers to its port,
-//! but not what it is called. Events that follow give it one, or end it.
+//! A holder may be unnamed: a list shows that a socket refers to its port, but not by which pointer. Later
+//! events name the holder, or end it.
 
 mod socket_resync;
 
@@ -13,28 +13,28 @@ use crate::event::{Acquired, Event, EventKind, HoldId, OwnerId, SocketState, Tim
 use rustc_hash::FxHashMap;
 use std::net::SocketAddr;
 
-/// More ports than a machine can hold, with many addresses and compartments.
+/// A bound against hostile traces: no machine holds as many ports, with many addresses and compartments.
 const HOLDS_MAX: usize = 1 << 22;
-/// A holder whose name is not known; no kernel has anything at this address.
+/// A holder whose pointer is not known. No kernel object has this address.
 pub(super) const UNNAMED: u64 = 0;
-/// Events and lists are not of the same instant: within this time, they are taken to mean one socket.
+/// An event and a list within this time are taken to mean the same socket: they are not simultaneous.
 const RACE_NS: u64 = 1_000_000_000;
 
-/// How an owner became known; ordered by how far it is to be trusted.
+/// How an owner became known, ordered by reliability.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trust {
     /// It is not known.
     #[default]
     None,
-    /// The thread on which an event was written.
+    /// From the thread that wrote an event.
     Thread,
-    /// The kernel's process object of the request that the thread was in.
+    /// From the process object of the thread's pending request.
     Object,
-    /// A field of an event.
+    /// From a field of an event.
     Field,
 }
 
-/// Who refers to a port when it becomes known.
+/// The holders of a port when the hold becomes known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Holders {
     /// The endpoint.
@@ -44,26 +44,25 @@ pub(super) struct Holders {
 }
 
 impl Holders {
-    /// Who refers to the port of a socket that was met in this state; `tcb` is its connection, if it
-    /// has one.
+    /// The holders of a socket that was found in this state. `tcb` is its connection, if it has one.
     pub(super) fn found(state: SocketState, tcb: u64) -> Self {
         let is_connected = !matches!(state, SocketState::Bound | SocketState::Listen);
         Self {
-            // What is on its way out has been closed, as a rule.
+            // A closing connection's socket is usually closed.
             strong: (state != SocketState::Closing).then_some(UNNAMED),
             weak: is_connected.then_some(tcb),
         }
     }
 }
 
-/// An owner and how far that is to be trusted.
+/// An owner, and how reliable that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) owner: OwnerId,
     pub(super) trust: Trust,
 }
 
-/// A hold and who refers to its port.
+/// A hold and the holders of its port.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) local: SocketAddr,
@@ -71,14 +70,14 @@ pub(super) struct Held {
     pub(super) claim: Claim,
     /// The endpoint, while it refers to the port.
     pub(super) strong: Option<u64>,
-    /// The connections that refer to it.
+    /// The connections that refer to the port.
     weak: Vec<u64>,
     pub(super) state: SocketState,
     /// The connection that is in TIME_WAIT.
     pub(super) time_wait: Option<u64>,
-    /// Its release has been told: only TIME_WAIT is left.
+    /// Its release has been emitted: only TIME_WAIT is left.
     pub(super) released: bool,
-    /// When it was last heard of.
+    /// When an event or list last changed it.
     pub(super) updated_ns: u64,
 }
 
@@ -86,17 +85,18 @@ pub(super) struct Held {
 #[derive(Clone, Copy, Debug)]
 struct Reference {
     hold: HoldId,
-    /// When it was taken, as far as is known: a release from before is of another, told late.
+    /// When the reference was taken, if known. An earlier release belongs to another holder, and arrives
+    /// late.
     since_ns: u64,
 }
 
-/// All holds of one protocol's ports, by those who refer to them.
+/// All holds of one protocol's ports, indexed by holder and port.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ports {
     holds: FxHashMap<HoldId, Held>,
-    /// Endpoints and connections, with the port that they refer to.
+    /// Endpoints and connections, each with its port.
     holders: FxHashMap<(u64, u16), Reference>,
-    /// Connections, whatever their port.
+    /// Connections by control block.
     connections: FxHashMap<u64, HoldId>,
     /// The holds of each port, oldest first.
     by_port: FxHashMap<u16, Vec<HoldId>>,
@@ -104,7 +104,7 @@ pub(super) struct Ports {
     freed_ns: FxHashMap<u16, u64>,
 }
 
-/// Where events go, and when they happened.
+/// Where events are appended, and their time.
 pub(super) struct Out<'a> {
     pub(super) at_ns: u64,
     pub(super) events: &'a mut Vec<Event>,
@@ -117,7 +117,7 @@ impl Out<'_> {
 }
 
 impl Ports {
-    /// Whether a holder refers to a port; it does at this instant.
+    /// Whether a holder refers to a port. Notes that it does at `at_ns`.
     pub(super) fn is_held_by(&mut self, holder: u64, port: u16, at_ns: u64) -> bool {
         let known = self.holders.get_mut(&(holder, port));
         known.map(|known| known.since_ns = known.since_ns.max(at_ns)).is_some()
@@ -141,7 +141,7 @@ impl Ports {
         self.by_port.get(&port).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether connections are accepted on a port: theirs is their listener's.
+    /// Whether a listener has this port: accepted connections share its port.
     pub(super) fn is_listening(&self, port: u16) -> bool {
         self.find(port, |held| held.state == SocketState::Listen).is_some()
     }
@@ -172,7 +172,7 @@ impl Ports {
         self.insert(acquired.hold, held);
     }
 
-    /// A TIME_WAIT was met that nothing was known of.
+    /// An unknown TIME_WAIT was found.
     pub(super) fn enter_time_wait(&mut self, local: SocketAddr, tcb: u64, found: &TimeWaitFound, at_ns: u64) {
         let held = Held {
             local,
@@ -200,10 +200,10 @@ impl Ports {
         self.holds.insert(id, held);
     }
 
-    /// A connection refers to its endpoint's port. Says which hold that is.
+    /// A connection refers to its endpoint's port. Returns that hold.
     ///
-    /// Nobody says that an endpoint has one name only (`PortAcquirer`, `Endpoint`), so one that is
-    /// not known is taken for the one that holds the port.
+    /// Microsoft does not document that `PortAcquirer` and `Endpoint` are the same pointer. So an unknown
+    /// endpoint is taken for the holder of the port.
     pub(super) fn inherit(&mut self, tcb: u64, endpoint: u64, port: u16, at_ns: u64) -> Option<HoldId> {
         let unnamed = || {
             let is_idle = |held: &Held| matches!(held.state, SocketState::Bound | SocketState::Listen);
@@ -247,7 +247,7 @@ impl Ports {
         self.connections.insert(tcb, id);
     }
 
-    /// The endpoint that refers to a listed socket's port has this name.
+    /// Sets the endpoint that refers to a listed socket's port.
     fn set_endpoint(&mut self, id: HoldId, endpoint: u64) {
         if let Some(held) = self.holds.get_mut(&id) {
             held.strong = Some(endpoint);
@@ -260,7 +260,7 @@ impl Ports {
         self.of_port(port).iter().copied().find(|id| self.holds.get(id).is_some_and(&wanted))
     }
 
-    /// Another refers to the port in the place of `before`.
+    /// A holder takes over the reference of `before`.
     pub(super) fn replace(&mut self, before: u64, after: u64, port: u16) {
         let Some(known) = self.holders.remove(&(before, port)) else {
             if let Some(id) = self.find(port, |held| held.strong == Some(UNNAMED)) {
@@ -282,7 +282,7 @@ impl Ports {
         }
     }
 
-    /// An endpoint or connection no longer refers to the port. Says whether it was known to.
+    /// A holder releases its reference to the port. Returns whether the reference was known.
     pub(super) fn release(&mut self, holder: u64, port: u16, out: &mut Out<'_>) -> bool {
         let Some(known) = self.holders.get(&(holder, port)).copied() else {
             return false;
@@ -293,11 +293,12 @@ impl Ports {
         true
     }
 
-    /// One that was never seen no longer refers to the port: a hold that was only listed has one
-    /// holder less. Where there are several, it is the oldest that is `preferred`, or the oldest.
+    /// An unknown holder releases its reference: one hold that is known from a list only loses an unnamed
+    /// holder. The oldest `preferred` hold comes first, then the oldest of all.
     ///
-    /// Says whether there was one. Nobody says that events 1193 always tell weak references from strong ones, so where none of
-    /// the one kind is left, it was of the other.
+    /// Returns whether there was one. Microsoft does not document that 1193 always distinguishes weak
+    /// references from strong ones. So where no holder of the one kind is left, one of the other kind is
+    /// released.
     pub(super) fn release_unnamed(
         &mut self,
         port: u16,
@@ -314,7 +315,7 @@ impl Ports {
             of_kind.map(|id| (id, weak))
         };
         let Some((id, weak)) = best(weak).or_else(|| best(!weak)) else {
-            // It may be listed nevertheless, by a list that was begun before.
+            // A list that was begun before may still show the port.
             self.freed_ns.insert(port, out.at_ns);
             return false;
         };
@@ -346,20 +347,20 @@ impl Ports {
         self.settle(id, out);
     }
 
-    /// What the holder set means now.
+    /// Applies what the holder set means now.
     fn settle(&mut self, id: HoldId, out: &mut Out<'_>) {
         let Some(held) = self.holds.get_mut(&id) else {
             return;
         };
         match (held.strong, held.weak.as_slice()) {
-            // Nobody refers to it: the port is free.
+            // No holder is left: the port is free.
             (None, []) => {
                 if !held.released {
                     out.push(EventKind::Released { hold: id });
                 }
                 self.forget(id, out.at_ns);
             }
-            // All that is left is TIME_WAIT, which is no hold.
+            // Only TIME_WAIT is left, which is no hold.
             (None, weak) if weak.iter().all(|&weak| held.time_wait == Some(weak)) => {
                 if !held.released {
                     held.released = true;
@@ -367,9 +368,9 @@ impl Ports {
                     out.push(EventKind::Released { hold: id });
                 }
             }
-            // The socket is closed, its connection on the way out.
+            // The socket is closed, its connection is closing.
             (None, _) => held.set_state(id, SocketState::Closing, None, out),
-            // The connection is gone and the socket still there: a failed connect, or one never closed.
+            // The connection is gone, the socket is still open: a failed connect, or a socket never closed.
             (Some(_), []) if held.state != SocketState::Listen => {
                 held.remote = None;
                 held.set_state(id, SocketState::Bound, None, out);
@@ -414,7 +415,7 @@ impl Ports {
             held.updated_ns = held.updated_ns.max(out.at_ns);
             held.set_state(id, state, remote, out);
         } else if held.remote.is_none() && remote.is_some() {
-            // Told late: its state has changed since.
+            // It arrives late: the state has changed since.
             held.set_state(id, held.state, remote, out);
         }
     }
@@ -440,7 +441,7 @@ impl Ports {
         self.settle(id, out);
     }
 
-    /// An endpoint was closed by its program.
+    /// A program closed an endpoint.
     pub(super) fn close(&mut self, endpoint: u64, port: u16, out: &mut Out<'_>) {
         if let Some(&Reference { hold: id, .. }) = self.holders.get(&(endpoint, port))
             && let Some(held) = self.holds.get_mut(&id)
@@ -451,7 +452,7 @@ impl Ports {
         }
     }
 
-    /// More is known of who owns the hold of a connection.
+    /// The owner of a connection's hold is known more reliably.
     pub(super) fn claim(&mut self, tcb: u64, claim: Claim, out: &mut Out<'_>) {
         if let Some(id) = self.of_connection(tcb)
             && self.holds.get(&id).is_some_and(|held| claim.trust > held.claim.trust)
@@ -460,7 +461,7 @@ impl Ports {
         }
     }
 
-    /// More is known of who owns the hold of an endpoint.
+    /// The owner of an endpoint's hold is known more reliably.
     pub(super) fn claim_of_endpoint(&mut self, endpoint: u64, port: u16, claim: Claim, out: &mut Out<'_>) {
         if let Some(&Reference { hold: id, .. }) = self.holders.get(&(endpoint, port))
             && self.holds.get(&id).is_some_and(|held| claim.trust > held.claim.trust)
@@ -469,7 +470,7 @@ impl Ports {
         }
     }
 
-    /// A hold is this owner's.
+    /// Sets the owner of a hold.
     pub(super) fn set_owner(&mut self, id: HoldId, claim: Claim, out: &mut Out<'_>) {
         let Some(held) = self.holds.get_mut(&id) else {
             return;
@@ -484,7 +485,7 @@ impl Ports {
     }
 }
 
-/// A driver whose name one event had and another had not is the same one.
+/// System is one owner, whether or not an event names the driver.
 fn same(a: &OwnerId, b: &OwnerId) -> bool {
     matches!((a, b), (OwnerId::System { .. }, OwnerId::System { .. })) || a == b
 }

@@ -1,13 +1,13 @@
-//! Holds as Windows lists them: those that a list has shown are met again in events, and what a list
-//! shows otherwise is mended.
+//! Holds and the sockets that Windows lists: events name holds that a list has shown, and a list corrects
+//! holds.
 
 use super::{Held, Out, Ports, RACE_NS, UNNAMED};
 use crate::event::{EventKind, HoldId, SocketState};
 use std::net::SocketAddr;
 
 impl Ports {
-    /// An endpoint has acquired a port that a list has just shown to be held: they are the same. Says
-    /// which hold it is.
+    /// An endpoint acquired a port that a list has just shown as held: both are the same socket. Returns its
+    /// hold.
     pub(in crate::source::windows::model) fn recognise(
         &mut self,
         endpoint: u64,
@@ -20,7 +20,7 @@ impl Ports {
         Some(id)
     }
 
-    /// A connection between these ends is called `tcb`, if it is one that was only listed.
+    /// Sets `tcb` as the connection between these addresses, if it is known from a list only.
     pub(in crate::source::windows::model) fn recognise_connection(
         &mut self,
         tcb: u64,
@@ -37,7 +37,7 @@ impl Ports {
         }
     }
 
-    /// A list shows a hold that is in this state, and whose connection is `remote`.
+    /// A list shows a hold in this state, connected to `remote`.
     pub(in crate::source::windows::model) fn correct(
         &mut self,
         id: HoldId,
@@ -60,7 +60,7 @@ impl Ports {
         } else if held.weak.is_empty() {
             held.weak.push(UNNAMED);
         }
-        // A socket that is in TIME_WAIT and was not closed is listed as bound.
+        // Windows lists a socket in TIME_WAIT that was not closed as bound.
         if held.state != state && held.time_wait.is_none() {
             held.set_state(id, state, remote, out);
         } else if remote.is_some() && held.remote != remote {
@@ -68,7 +68,7 @@ impl Ports {
         }
     }
 
-    /// A list shows a hold's connection in TIME_WAIT; `is_open` when it shows its socket as well.
+    /// A list shows a hold's connection in TIME_WAIT. `is_open`: it shows the socket too.
     pub(in crate::source::windows::model) fn correct_time_wait(
         &mut self,
         id: HoldId,
