@@ -5,7 +5,7 @@ use portleak_tests::trace::Trace;
 use portleak_tests::workload::require_root;
 use serde_json::Value;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -82,7 +82,8 @@ impl Process {
         until(&format!("{what} to end"), bound, || self.ended())
     }
 
-    fn interrupt(&self) {
+    /// Interrupts it as Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
         let pid = libc::pid_t::try_from(self.0.id()).expect("a pid");
         // SAFETY: kill takes numbers; the child is not reaped yet, so the pid is still its own.
         let sent = unsafe { libc::kill(pid, libc::SIGINT) };
@@ -194,6 +195,12 @@ impl Workload {
     /// The pid of the process that was started.
     pub(crate) fn pid(&self) -> Value {
         self.process.0.id().into()
+    }
+
+    /// Says that its observer is there, for a workload that waits for that.
+    pub(crate) fn observe(&mut self) {
+        let input = self.process.0.stdin.as_mut().expect("its standard input, piped");
+        input.write_all(b"\n").expect("the workload reads");
     }
 
     /// Waits for the reports of so many processes.

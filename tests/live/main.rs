@@ -7,6 +7,7 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a failing test says so by panicking")]
 
+mod brief_processes;
 mod commands;
 mod corrections;
 mod exactness;

@@ -27,6 +27,14 @@ impl Trace {
         trace
     }
 
+    /// All lines after the start, of which empty ones mean nothing.
+    pub fn rest(text: &str) -> Self {
+        let trace = Self(text.lines().filter(|line| !line.is_empty()).map(parse).collect());
+        let last = trace.0.last().map(|line| &line["type"]);
+        assert_eq!(last, Some(&Value::from("summary")), "the last line's type");
+        trace
+    }
+
     /// The one line of a snapshot.
     pub fn snapshot(path: &Path) -> Self {
         let trace = Self::so_far(path);
@@ -87,6 +95,11 @@ impl Trace {
     pub fn owner(&self, pid: &Value) -> &Value {
         let found = self.find(pid);
         found.unwrap_or_else(|| panic!("process {pid} is not in {}", self.summary()))
+    }
+
+    /// All owners in the summary.
+    pub fn owners(&self) -> &[Value] {
+        self.summary()["owners"].as_array().expect("owners")
     }
 
     /// The pools of a network namespace in the summary, TCP first.

@@ -3,6 +3,7 @@
 //! Figures of two runs do not compare: machines drift by more than a tracer costs. So every round
 //! measures every variant, in turn, and a variant is compared with the bare run of its own round.
 
+pub(crate) mod owners;
 pub(crate) mod replay;
 mod table;
 mod tracer;

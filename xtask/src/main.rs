@@ -85,6 +85,8 @@ enum Bench {
     Traffic(Rounds),
     /// A synthetic recording: events per second, memory per live hold
     Replay(Rounds),
+    /// A synthetic recording: what a new owner costs among few others and among many
+    Owners(Rounds),
 }
 
 #[derive(Args)]
@@ -120,6 +122,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Bench { bench: Bench::Storm(of) } => bench::storm(&root, of.rounds)?,
         Task::Bench { bench: Bench::Traffic(of) } => bench::traffic(&root, of.rounds)?,
         Task::Bench { bench: Bench::Replay(of) } => bench::replay::run(&root, of.rounds)?,
+        Task::Bench { bench: Bench::Owners(of) } => bench::owners::run(&root, of.rounds)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! The command line, and which file does what.
 
+mod brief;
 mod cases;
 mod children;
 mod client;
@@ -99,6 +100,16 @@ enum Command {
         hold_s: u64,
         #[arg(long)]
         seconds: u64,
+    },
+    /// Processes that acquire one port each and end, once a line or the end of standard input is there.
+    Brief {
+        #[arg(long)]
+        processes: u32,
+        #[arg(long, value_enum)]
+        transport: brief::Transport,
+        /// Otherwise as fast as possible, one after another.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        per_second: Option<u32>,
     },
     /// Every way to take a port, so many times each, in so many processes.
     Exact {
@@ -244,6 +255,7 @@ fn run(command: Command) -> Result<()> {
             Duration::from_secs(hold_s),
             Duration::from_secs(seconds),
         ),
+        Command::Brief { processes, transport, per_second } => brief::run(processes, transport, per_second),
         Command::Exact { processes, plan } => cases::exact(processes, &plan),
         Command::Reset { connections } => cases::reset(connections),
         Command::Hold { connections, processes } => cases::hold(connections, processes),

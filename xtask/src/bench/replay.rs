@@ -33,10 +33,11 @@ pub(crate) fn run(root: &Path, rounds: u32) -> Result<()> {
     Ok(())
 }
 
-struct Program(PathBuf);
+/// The program that writes and judges recordings.
+pub(super) struct Program(PathBuf);
 
 impl Program {
-    fn build(root: &Path) -> Result<Self> {
+    pub(super) fn build(root: &Path) -> Result<Self> {
         let mut cargo = command::cargo(root);
         cargo.args([
             "build",
@@ -51,11 +52,11 @@ impl Program {
         Ok(Self(command::target_dir(root).join("release/bench-replay")))
     }
 
-    fn run(&self, arguments: &[&str]) -> Result<String> {
+    pub(super) fn run(&self, arguments: &[&str]) -> Result<String> {
         command::read(Command::new(&self.0).args(arguments))
     }
 
-    fn measure(&self, what: &str, recording: &Path) -> Result<Said> {
+    pub(super) fn measure(&self, what: &str, recording: &Path) -> Result<Said> {
         let line = self.run(&[what, &recording.to_string_lossy()])?;
         serde_json::from_str(&line).with_context(|| format!("not a result: {line}"))
     }
@@ -63,9 +64,9 @@ impl Program {
 
 /// What the program says at its end.
 #[derive(Clone, Debug, Deserialize)]
-struct Said {
+pub(super) struct Said {
     events: f64,
-    cpu_s: f64,
+    pub(super) cpu_s: f64,
     file_bytes: f64,
     bytes_per_hold: Option<f64>,
 }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! bench-replay write FILE --connections N [--hold]    a made-up recording, the same every time
+//! bench-replay write FILE --owners LIVE --brief N       one of LIVE processes, then N brief ones
 //! bench-replay decode FILE                            reads it and does nothing with it
 //! bench-replay judge FILE                             what `portleak replay` does
 //! ```
@@ -12,6 +13,8 @@
 //! closed. Times are CPU times: a machine that others use as well must not slow it down.
 
 #![expect(clippy::print_stdout, reason = "a program, not the library")]
+
+mod owners;
 
 use anyhow::{Result, bail};
 use portleak::engine::Config;
@@ -50,24 +53,18 @@ fn main() -> Result<()> {
         ["write", file, "--connections", count, rest @ ..] => {
             write(Path::new(file), count.parse()?, rest.contains(&"--hold"))
         }
+        ["write", file, "--owners", live, "--brief", brief] => {
+            owners::write(Path::new(file), live.parse()?, brief.parse()?)
+        }
         ["decode", file] => decode(Path::new(file)),
         ["judge", file] => judge(Path::new(file)),
-        _ => bail!(
-            "bench-replay write FILE --connections N [--hold] | bench-replay decode FILE | bench-replay judge FILE"
-        ),
+        _ => bail!("usage: see the head of tests/bench/replay/main.rs"),
     }
 }
 
 fn write(path: &Path, connections: u64, hold: bool) -> Result<()> {
     let mut recording = Recording::create(path, Symbols::default())?;
-    recording.begin(&Header {
-        tool: "bench".to_owned(),
-        capture: capture(),
-        config: Config::default(),
-        command: Vec::new(),
-        buffer_bytes: 0,
-        began_ns: BEGAN_NS,
-    })?;
+    recording.begin(&header())?;
     recording.batch(&processes(), Some(BEGAN_NS))?;
     // What is still to come of connections that have begun, by the second.
     let mut later: BTreeMap<u64, Vec<Event>> = BTreeMap::new();
@@ -78,15 +75,15 @@ fn write(path: &Path, connections: u64, hold: bool) -> Result<()> {
                 later.entry((event.at_ns - BEGAN_NS) / SECOND_NS).or_default().push(event);
             }
         }
-        tell(&mut recording, later.remove(&second), second)?;
+        emit(&mut recording, later.remove(&second), second)?;
     }
     for (second, events) in later {
-        tell(&mut recording, Some(events), second)?;
+        emit(&mut recording, Some(events), second)?;
     }
     Ok(recording.end(Instant::now())?)
 }
 
-fn tell(recording: &mut Recording, events: Option<Vec<Event>>, second: u64) -> Result<()> {
+fn emit(recording: &mut Recording, events: Option<Vec<Event>>, second: u64) -> Result<()> {
     let mut events = events.unwrap_or_default();
     events.sort_by_key(|event| event.at_ns);
     // Live, the source is read about every ten milliseconds.
@@ -94,6 +91,17 @@ fn tell(recording: &mut Recording, events: Option<Vec<Event>>, second: u64) -> R
         recording.batch(batch, batch.last().map(|event| event.at_ns))?;
     }
     Ok(recording.batch(&[], Some(BEGAN_NS + (second + 1) * SECOND_NS))?)
+}
+
+fn header() -> Header {
+    Header {
+        tool: "bench".to_owned(),
+        capture: capture(),
+        config: Config::default(),
+        command: Vec::new(),
+        buffer_bytes: 0,
+        began_ns: BEGAN_NS,
+    }
 }
 
 fn capture() -> Capture {
@@ -122,15 +130,15 @@ fn processes() -> Vec<Event> {
 fn connection(number: u64, held: bool) -> Vec<Event> {
     let hold = HoldId(1_000_000 + number);
     // Numbers that look like chance and are the same every time.
-    let dice = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+    let random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
     let began_ns = BEGAN_NS + number * (SECOND_NS / PER_SECOND);
-    let ended_ns = began_ns + SECOND_NS / 10 + dice % (29 * SECOND_NS / 10);
+    let ended_ns = began_ns + SECOND_NS / 10 + random % (29 * SECOND_NS / 10);
     let octet =
-        (((dice % PROCESSES) * DESTINATIONS_EACH + (dice >> 8) % DESTINATIONS_EACH) % DESTINATIONS) as u8;
+        (((random % PROCESSES) * DESTINATIONS_EACH + (random >> 8) % DESTINATIONS_EACH) % DESTINATIONS) as u8;
     let remote = SocketAddr::from((Ipv4Addr::new(10, 0, 0, octet), 443));
     let acquired = EventKind::Acquired(Acquired {
         hold,
-        owner: OwnerId::Process(process(dice)),
+        owner: OwnerId::Process(process(random)),
         pool: POOL,
         range: Some(RANGE),
         pre_existing: false,
@@ -146,7 +154,7 @@ fn connection(number: u64, held: bool) -> Vec<Event> {
     if held {
         return events;
     }
-    if dice.is_multiple_of(8) {
+    if random.is_multiple_of(8) {
         events.push(at(ended_ns, EventKind::Released { hold })); // Reset.
         return events;
     }
@@ -167,7 +175,7 @@ fn decode(path: &Path) -> Result<()> {
         count += events.len() as u64;
         events.clear();
     }
-    say(count, start, path, None)
+    report(count, start, path, None)
 }
 
 /// Shows nothing, and measures how much memory is taken at the end, while the engine still has it.
@@ -211,10 +219,10 @@ fn judge(path: &Path) -> Result<()> {
     let grown = after.load(Ordering::Relaxed).saturating_sub(before);
     let held: u64 = summary.owners.iter().map(|owner| owner.tcp.held).sum();
     let per_hold = (held > 0).then(|| grown as f64 / held as f64);
-    say(summary.events, start, path, per_hold)
+    report(summary.events, start, path, per_hold)
 }
 
-fn say(events: u64, start: f64, path: &Path, bytes_per_hold: Option<f64>) -> Result<()> {
+fn report(events: u64, start: f64, path: &Path, bytes_per_hold: Option<f64>) -> Result<()> {
     let cpu_s = meter::cpu_s() - start;
     let file_bytes = std::fs::metadata(path)?.len();
     let said = serde_json::json!({
