@@ -9,7 +9,7 @@ use portleak_ebpf::OwnerKey;
 use rustc_hash::FxHashSet;
 
 /// Beyond so many all are announced anew, which the engine does not mind.
-const ANNOUNCED_MAX: usize = 131_072;
+const ANNOUNCED_MAX: usize = 65_536;
 
 /// The descendants that were announced.
 #[derive(Debug, Default)]
