@@ -117,7 +117,7 @@ impl Model {
 fn differ(hold: &Acquired, row: &SocketRow, kernel: &Kernel) -> Option<String> {
     let pid = match &hold.owner {
         OwnerId::Process(id) => Some(id.pid),
-        OwnerId::System { .. } | OwnerId::Program(_) | OwnerId::Unowned => None,
+        OwnerId::System { .. } | OwnerId::Program(_) | OwnerId::Others(_) | OwnerId::Unowned => None,
     };
     // An orphan has no descriptor any more; its owner stays who it was.
     let owner = kernel.owners.get(&row.inode).copied().or(pid.filter(|_| row.inode == 0));

@@ -83,6 +83,6 @@ fn pid(owner: &OwnerId) -> u32 {
     match owner {
         OwnerId::Process(id) => id.pid,
         OwnerId::System { .. } => 4,
-        OwnerId::Unowned | OwnerId::Program(_) => 0,
+        OwnerId::Unowned | OwnerId::Program(_) | OwnerId::Others(_) => 0,
     }
 }

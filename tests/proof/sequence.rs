@@ -96,7 +96,7 @@ impl Reader {
         let index = self.took.len();
         let pid = match &acquired.owner {
             OwnerId::Process(id) => Some(id.pid),
-            OwnerId::System { .. } | OwnerId::Program(_) | OwnerId::Unowned => None,
+            OwnerId::System { .. } | OwnerId::Program(_) | OwnerId::Others(_) | OwnerId::Unowned => None,
         };
         self.took.push((pid, acquired.port));
         self.latest.insert(acquired.hold, index);

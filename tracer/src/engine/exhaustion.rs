@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::holds::Hold;
-use super::owners::OwnerIx;
+use super::owners::{Change, OwnerIx};
 use super::pools::is_per_destination;
 use super::report::{Finding, Owner, Verdict};
 use crate::event::{Failed, PoolId};
@@ -12,25 +12,38 @@ use std::net::SocketAddr;
 /// How many holders a failure lists.
 const TOP_HOLDERS: usize = 5;
 
+/// The holders of most ports of pools and destinations, as found in this second.
+#[derive(Debug, Default)]
+pub(super) struct TopHolders(FxHashMap<Place, Vec<(Owner, u64)>>);
+
+/// A pool, or a destination of it.
+type Place = (PoolId, Option<SocketAddr>);
+
+impl TopHolders {
+    /// Forgets what was found: a second has passed.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 impl Engine {
     /// An allocation failed for want of ports.
     pub(super) fn fail(&mut self, at_ns: u64, failed: &Failed) {
         if !self.config.scope.takes(failed.pool) {
             return;
         }
-        let ix = self.owners.enter(&failed.owner);
+        let ix = self.enter_owner(&failed.owner);
         if let Some(hold) = failed.retracts.and_then(|id| self.vacate(id)) {
             self.series.leave(&hold);
-            if let Some(owner) = self.owners.get_mut(hold.owner) {
-                owner.counts(hold.pool.protocol).retract();
-            }
+            self.owners.charge(hold.owner, hold.pool.protocol, &Change::retract(hold.state));
         }
         let now = self.second(at_ns);
+        self.owners.charge(ix, failed.pool.protocol, &Change::fail(failed.code));
         let Some(owner) = self.owners.get_mut(ix) else {
             return;
         };
-        owner.counts(failed.pool.protocol).fail(failed.code);
         owner.exhausted = true;
+        self.unsettled.insert(ix);
         let victim = owner.named();
         let emitted = owner.failure_emitted.replace(now) == Some(now);
         if emitted || !self.is_in_scope(ix) {
@@ -63,19 +76,29 @@ impl Engine {
     }
 
     /// Who holds most of a pool, towards a destination if there is one. A scan of all holds, at
-    /// most once a second for each victim.
-    fn top_holders(&self, pool: PoolId, remote: Option<SocketAddr>) -> Vec<(Owner, u64)> {
-        let mut held: FxHashMap<OwnerIx, u64> = FxHashMap::default();
+    /// most once a second for each pool and destination: later victims see the same answer.
+    fn top_holders(&mut self, pool: PoolId, remote: Option<SocketAddr>) -> Vec<(Owner, u64)> {
         let towards = remote.filter(|_| is_per_destination(pool.protocol));
+        if let Some(known) = self.top_holders.0.get(&(pool, towards)) {
+            return known.clone();
+        }
+        let mut held: FxHashMap<OwnerIx, u64> = FxHashMap::default();
         let counts = |hold: &&Hold| {
             hold.pool == pool && (towards.is_none() || hold.remote == towards || hold.remote.is_none())
         };
         for hold in self.holds.values().filter(counts) {
             *held.entry(hold.owner).or_default() += 1;
         }
-        let mut top: Vec<_> = held.into_iter().collect();
+        let mut charged: FxHashMap<OwnerIx, u64> = FxHashMap::default();
+        for (ix, count) in held.into_iter().filter_map(|(ix, count)| Some((self.owners.charged(ix)?, count)))
+        {
+            *charged.entry(ix).or_default() += count;
+        }
+        let mut top: Vec<_> = charged.into_iter().collect();
         top.sort_by_key(|&(ix, count)| (std::cmp::Reverse(count), ix));
-        top.truncate(TOP_HOLDERS);
-        top.into_iter().filter_map(|(ix, count)| Some((self.owners.get(ix)?.named(), count))).collect()
+        let named = top.into_iter().filter_map(|(ix, count)| Some((self.owners.get(ix)?.named(), count)));
+        let top: Vec<_> = named.take(TOP_HOLDERS).collect();
+        self.top_holders.0.insert((pool, towards), top.clone());
+        top
     }
 }

@@ -5,18 +5,20 @@
 //! are batched.
 
 mod config;
-mod counts;
 pub mod detector;
+mod early_releases;
 mod early_warning;
 mod evidence;
 mod exhaustion;
 mod forecast;
 mod holds;
-mod lifetimes;
+mod lifecycle;
+pub mod limits;
 mod owners;
 mod ownership;
 mod pools;
 mod process_tree;
+mod recency;
 pub mod report;
 mod sampling;
 pub mod scope;
@@ -28,25 +30,26 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod time_waits;
 
 use crate::event::{
-    Acquired, Event, EventKind, Frame, HoldId, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId, Protocol,
-    SiteId, SocketState, TimeWaitFound, Totals,
+    Event, EventKind, HoldId, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId, Protocol, Totals,
 };
 pub use config::{Config, Profile};
 use detector::policy::{LifetimePolicy, Policy};
 use detector::{Second, Thresholds};
-use holds::{Hold, Holds, TimeWaits};
-use owners::{OwnerIx, Owners};
-use pools::{Pool, is_per_destination};
+use early_releases::EarlyReleases;
+use exhaustion::TopHolders;
+use holds::Holds;
+use limits::Limits;
+use owners::{OwnerIx, OwnerTable};
+use pools::Pool;
 use process_tree::ProcessTree;
 use report::{Finding, Progress, Verdict};
-use rustc_hash::FxHashMap;
-use series_index::{SERIES_MAX, SeriesIndex};
-use series_key::Membership;
+use rustc_hash::{FxHashMap, FxHashSet};
+use series_index::SeriesIndex;
 use sites::Sites;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use time_waits::TimeWaits;
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// Events of different CPUs may come this late.
@@ -58,15 +61,15 @@ const CATCH_UP_MAX: u32 = 3_600;
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
+    limits: Limits,
     thresholds: Thresholds,
     start_ns: u64,
     /// Seconds that have been judged.
     judged: Second,
     holds: Holds,
     time_waits: TimeWaits,
-    /// Releases that arrived before their acquisition (CPUs are only roughly ordered), and when.
-    early_releases: FxHashMap<HoldId, u64>,
-    owners: Owners,
+    early_releases: EarlyReleases,
+    owners: OwnerTable,
     pools: FxHashMap<PoolId, Pool>,
     series: SeriesIndex,
     sites: Sites,
@@ -74,6 +77,13 @@ pub struct Engine {
     findings: Vec<Finding>,
     /// Holds whose idle time the source is asked for.
     idle_queries: Vec<HoldId>,
+    /// Owners whose verdict the next tick may lower.
+    unsettled: FxHashSet<OwnerIx>,
+    /// Who holds most, as found in this second.
+    top_holders: TopHolders,
+    /// Holds that found no room, and pools that made some.
+    untracked: u64,
+    pools_evicted: u64,
     events: u64,
     lost: u64,
     corrections: u64,
@@ -90,27 +100,43 @@ impl Engine {
     #[must_use]
     pub fn new(config: Config, now_ns: u64) -> Self {
         let policy = LifetimePolicy::new(config.effective_thresholds());
-        Self::with_policy(config, now_ns, Box::new(policy))
+        Self::build(config, Limits::default(), now_ns, Box::new(policy))
     }
 
     /// An engine that judges series by another policy.
     #[must_use]
     pub fn with_policy(config: Config, now_ns: u64, policy: Box<dyn Policy>) -> Self {
+        Self::build(config, Limits::default(), now_ns, policy)
+    }
+
+    /// An engine with other limits than the usual ones.
+    #[must_use]
+    pub fn with_limits(config: Config, limits: Limits, now_ns: u64) -> Self {
+        let policy = LifetimePolicy::new(config.effective_thresholds());
+        Self::build(config, limits, now_ns, Box::new(policy))
+    }
+
+    fn build(config: Config, limits: Limits, now_ns: u64, policy: Box<dyn Policy>) -> Self {
         Self {
             thresholds: config.effective_thresholds(),
-            tree: ProcessTree::new(config.scope.descendants_of),
+            tree: ProcessTree::new(config.scope.descendants_of, limits.tree),
             config,
+            limits,
             start_ns: now_ns,
             judged: 0,
             holds: Holds::default(),
-            time_waits: TimeWaits::default(),
-            early_releases: FxHashMap::default(),
-            owners: Owners::default(),
+            time_waits: TimeWaits::new(limits.time_waits),
+            early_releases: EarlyReleases::new(limits.early_releases),
+            owners: OwnerTable::new(limits),
             pools: FxHashMap::default(),
-            series: SeriesIndex::new(policy, SERIES_MAX),
-            sites: Sites::default(),
+            series: SeriesIndex::new(policy, limits.series),
+            sites: Sites::new(limits.sites),
             findings: Vec::new(),
             idle_queries: Vec::new(),
+            unsettled: FxHashSet::default(),
+            top_holders: TopHolders::default(),
+            untracked: 0,
+            pools_evicted: 0,
             events: 0,
             lost: 0,
             corrections: 0,
@@ -131,12 +157,12 @@ impl Engine {
             EventKind::Forked { parent, child } => self.tree.forked(*parent, *child),
             EventKind::Descendant { id } => self.tree.marked(*id),
             EventKind::Exited { id } => self.exit(*id),
-            EventKind::Site { id, frames } => self.set_site(at_ns, *id, frames),
+            EventKind::Site { id, frames } => self.sites.set(*id, frames),
             EventKind::Acquired(acquired) | EventKind::Confirmed(acquired) => self.acquire(at_ns, acquired),
             EventKind::PortLearnt { hold, port } => self.set_port(at_ns, *hold, *port),
             EventKind::State { hold, state, remote } => self.change(at_ns, *hold, *state, *remote),
             EventKind::Released { hold } if self.holds.contains_key(hold) => self.release(*hold, at_ns),
-            EventKind::Released { hold } => _ = self.early_releases.insert(*hold, at_ns),
+            EventKind::Released { hold } => self.early_releases.insert(*hold, at_ns),
             EventKind::TimeWaitBegan { hold } => self.begin_time_wait(*hold, at_ns),
             EventKind::TimeWaitEnded { hold } => self.end_time_wait(*hold, at_ns),
             EventKind::TimeWaitFound(found) => self.find_time_wait(found),
@@ -149,7 +175,7 @@ impl Engine {
             EventKind::Failed(failed) => self.fail(at_ns, failed),
             EventKind::Scarce { pool } => self.mark_scarce(at_ns, *pool),
             EventKind::Pool { pool, range } => self.set_range(*pool, *range),
-            EventKind::Totals { owner, protocol, totals } => self.total(owner, *protocol, *totals),
+            EventKind::Totals { owner, protocol, totals } => self.set_totals(owner, *protocol, *totals),
             EventKind::Lost { count, stage } => {
                 self.lost += count;
                 self.findings.push(Finding::Lost { at_ns, count: *count, stage: *stage });
@@ -198,12 +224,27 @@ impl Engine {
         }
     }
 
-    fn total(&mut self, owner: &OwnerId, protocol: Protocol, totals: Totals) {
-        let ix = self.owners.enter(owner);
-        if let Some(owner) = self.owners.get_mut(ix)
-            && self.config.scope.takes_all_of(&owner.id, owner.facts.as_ref())
-        {
-            owner.counts(protocol).set_totals(totals);
+    /// The owner with this identity. Makes room before it enters, so that it is not the one to go.
+    fn enter_owner(&mut self, id: &OwnerId) -> OwnerIx {
+        if self.owners.is_new(id) {
+            self.make_room(1);
+        }
+        self.owners.enter(id)
+    }
+
+    /// Folds owners until there is room for so many.
+    fn make_room(&mut self, room: usize) {
+        while let Some(ix) = self.owners.surplus(room) {
+            self.owners.fold(ix, self.is_in_scope(ix));
+        }
+    }
+
+    /// The kernel's totals of an owner; one that is folded stays so.
+    fn set_totals(&mut self, id: &OwnerId, protocol: Protocol, totals: Totals) {
+        let ix = self.owners.find(id).unwrap_or_else(|| self.enter_owner(id));
+        let facts = self.owners.get(ix).and_then(|owner| owner.facts.as_deref());
+        if self.config.scope.takes_all_of(id, facts) {
+            self.owners.set_totals(ix, protocol, totals);
         }
     }
 
@@ -213,200 +254,33 @@ impl Engine {
 
     fn name(&mut self, id: ProcessId, facts: &ProcessFacts) {
         self.tree.named(id, facts);
-        self.owners.name(id, facts.clone());
-    }
-
-    fn set_site(&mut self, at_ns: u64, id: SiteId, frames: &Arc<[Frame]>) {
-        let now = self.second(at_ns);
-        if self.sites.wants_sweep(now) {
-            let used = self.holds.values().filter_map(|hold| hold.site).collect();
-            self.sites.sweep(now, &used);
+        let owner = OwnerId::Process(id);
+        if self.owners.find(&owner).is_none() {
+            self.make_room(1);
         }
-        self.sites.set(id, frames);
+        self.owners.name(&owner, facts);
     }
 
     /// The process's ports will go with it; its verdict stays.
     fn exit(&mut self, id: ProcessId) {
+        self.tree.exited(id);
         let Some(ix) = self.owners.find(&OwnerId::Process(id)) else {
             return;
         };
         let (verdict, evidence) = self.evaluate(ix);
-        if let Some(owner) = self.owners.get_mut(ix) {
-            if verdict > Verdict::Clean && verdict == owner.verdict.min(Verdict::Leak) {
-                owner.evidence = evidence;
-            }
-            owner.ended = true;
-        }
-    }
-
-    fn acquire(&mut self, at_ns: u64, acquired: &Acquired) {
-        if !self.config.scope.takes(acquired.pool) {
-            return;
-        }
-        if let Some(hold) = self.holds.get_mut(&acquired.hold) {
-            hold.confirmed = self.resync; // Known: repeated after a loss, or late.
-            return;
-        }
-        let owner = self.owners.enter(&acquired.owner);
-        let second = self.second(at_ns);
-        let mut hold = Hold {
-            acquired_ns: at_ns,
-            remote: acquired.remote,
-            owner,
-            origin: owner,
-            pool: acquired.pool,
-            state_since: second,
-            born: (!acquired.pre_existing).then_some(second),
-            confirmed: self.resync,
-            port: acquired.port,
-            state: acquired.state,
-            site: acquired.site,
-            series: Membership::default(),
-        };
-        let pool = self.pools.entry(acquired.pool).or_default();
-        if let Some(range) = acquired.range {
-            pool.set_range(range);
-        }
-        if let Some(port) = hold.port {
-            pool.occupy_port(port);
-        }
-        if let (true, Some(remote)) = (is_per_destination(hold.pool.protocol), hold.remote) {
-            pool.towards(remote, 1);
-        }
-        let in_scope = self.is_in_scope(owner);
-        let mut program = None;
-        if let Some(owner) = self.owners.get_mut(owner) {
-            program = owner.program.filter(|_| in_scope);
-            owner.ended = false;
-            let counts = owner.counts(hold.pool.protocol);
-            counts.acquire(acquired.pre_existing);
-            counts.state(hold.state, 1);
-        }
-        self.acquired += u64::from(!acquired.pre_existing);
-        self.series.acquire(&mut hold, program);
-        self.holds.insert(acquired.hold, hold);
-        if let Some(ended_ns) = self.early_releases.remove(&acquired.hold)
-            && (at_ns..=at_ns + REORDER_NS).contains(&ended_ns)
+        if let Some(owner) = self.owners.get_mut(ix)
+            && verdict > Verdict::Clean
+            && verdict == owner.verdict.min(Verdict::Leak)
         {
-            self.release(acquired.hold, ended_ns);
+            owner.evidence = evidence;
         }
-    }
-
-    /// Only a port that the kernel chooses for a connect or a listen is known only after it was acquired.
-    fn set_port(&mut self, at_ns: u64, id: HoldId, port: u16) {
-        if let Some(hold) = self.holds.get_mut(&id)
-            && hold.port.is_none()
-        {
-            hold.port = Some(port);
-            let hold = *hold;
-            self.pools.entry(hold.pool).or_default().occupy_port(port);
-            self.check_half_used(at_ns, &hold, port);
-        }
-    }
-
-    fn change(&mut self, at_ns: u64, id: HoldId, state: SocketState, remote: Option<SocketAddr>) {
-        let now = self.second(at_ns);
-        let Some(hold) = self.holds.get_mut(&id) else {
-            return;
-        };
-        let before = *hold;
-        hold.state = state;
-        hold.state_since = now;
-        // Going back to bound ends a connection; any other change without a destination keeps it.
-        if remote.is_some() || state == SocketState::Bound {
-            hold.remote = remote;
-        }
-        self.series.change(&before, hold);
-        let after = *hold;
-        if let Some(owner) = self.owners.get_mut(after.owner) {
-            let counts = owner.counts(after.pool.protocol);
-            counts.state(before.state, -1);
-            counts.state(after.state, 1);
-        }
-        if before.remote != after.remote && is_per_destination(after.pool.protocol) {
-            let pool = self.pools.entry(after.pool).or_default();
-            before.remote.into_iter().for_each(|remote| pool.towards(remote, -1));
-            after.remote.into_iter().for_each(|remote| pool.towards(remote, 1));
-        }
-    }
-
-    fn release(&mut self, id: HoldId, at_ns: u64) {
-        if let Some(hold) = self.vacate(id) {
-            let lifetime_ns = at_ns.saturating_sub(hold.acquired_ns);
-            self.series.release(&hold, lifetime_ns as f64 / SECOND_NS as f64);
-            if let Some(owner) = self.owners.get_mut(hold.owner) {
-                owner.counts(hold.pool.protocol).release();
-                if hold.born.is_some() {
-                    owner.lifetimes.record(lifetime_ns);
-                }
-            }
-        }
-    }
-
-    /// Removes a hold from the tables; the caller counts its end.
-    fn vacate(&mut self, id: HoldId) -> Option<Hold> {
-        let hold = self.holds.remove(&id)?;
-        let pool = self.pools.entry(hold.pool).or_default();
-        hold.port.into_iter().for_each(|port| pool.free_port(port));
-        if is_per_destination(hold.pool.protocol) {
-            hold.remote.into_iter().for_each(|remote| pool.towards(remote, -1));
-        }
-        if let Some(owner) = self.owners.get_mut(hold.owner) {
-            owner.counts(hold.pool.protocol).state(hold.state, -1);
-        }
-        Some(hold)
-    }
-
-    fn begin_time_wait(&mut self, id: HoldId, at_ns: u64) {
-        let hold = self.holds.get(&id);
-        if let Some(found) = hold.and_then(|_| self.time_waits.disown(id)) {
-            self.count_time_wait(&found, -1);
-        }
-        if let Some(began) = self.time_waits.begin(id, self.holds.get(&id), at_ns) {
-            self.count_time_wait(&began, 1);
-        }
-    }
-
-    fn find_time_wait(&mut self, found: &TimeWaitFound) {
-        if !self.config.scope.takes(found.pool) {
-            return;
-        }
-        let nobody = self.owners.enter(&OwnerId::Unowned);
-        if let Some(found) = self.time_waits.find(found, nobody) {
-            self.count_time_wait(&found, 1);
-        }
-    }
-
-    fn end_time_wait(&mut self, id: HoldId, at_ns: u64) {
-        if let Some(ended) = self.time_waits.end(id, at_ns) {
-            self.count_time_wait(&ended, -1);
-        }
-    }
-
-    fn count_time_wait(&mut self, time_wait: &holds::TimeWait, change: i64) {
-        let pool = self.pools.entry(time_wait.pool).or_default();
-        pool.time_wait(change);
-        time_wait.remote.into_iter().for_each(|remote| pool.towards(remote, change));
-        if let Some(owner) = self.owners.get_mut(time_wait.owner) {
-            owner.counts(time_wait.pool.protocol).time_wait(change);
-        }
-        self.series.time_wait(time_wait.owner, time_wait.pool, time_wait.remote, change);
-    }
-
-    fn end_resync(&mut self, at_ns: u64) {
-        let Some(began_ns) = self.resync_began_ns.take() else {
-            return;
-        };
-        let gone = |hold: &Hold| hold.confirmed != self.resync && hold.acquired_ns < began_ns;
-        let gone: Vec<_> = self.holds.iter().filter(|(_, hold)| gone(hold)).map(|(&id, _)| id).collect();
-        for id in gone {
-            self.release(id, at_ns);
-        }
+        self.owners.end(ix);
+        self.make_room(0);
     }
 
     fn is_in_scope(&self, ix: OwnerIx) -> bool {
         self.owners
             .get(ix)
-            .is_some_and(|owner| self.config.scope.includes(&owner.id, owner.facts.as_ref(), &self.tree))
+            .is_some_and(|owner| self.config.scope.includes(&owner.id, owner.facts.as_deref(), &self.tree))
     }
 }

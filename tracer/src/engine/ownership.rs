@@ -1,6 +1,8 @@
 //! Transfers of holds from one owner to another.
 
 use super::Engine;
+use super::holds::Hold;
+use super::owners::Change;
 use crate::event::{HoldId, OwnerId};
 
 impl Engine {
@@ -10,29 +12,16 @@ impl Engine {
         let Some(&before) = self.holds.get(&id) else {
             return; // Released already, or out of scope.
         };
-        let to = self.owners.enter(to);
+        let to = self.enter_owner(to);
         if to == before.owner {
             return;
         }
-        let Some(hold) = self.holds.get_mut(&id) else {
-            return;
-        };
-        hold.owner = to;
-        let mut after = *hold;
-        if let Some(owner) = self.owners.get_mut(before.owner) {
-            let counts = owner.counts(before.pool.protocol);
-            counts.move_out();
-            counts.state(before.state, -1);
-        }
-        if let Some(owner) = self.owners.get_mut(to) {
-            let counts = owner.counts(after.pool.protocol);
-            counts.move_in();
-            counts.state(after.state, 1);
-        }
-        let program = self.owners.get(to).and_then(|owner| owner.program);
+        let mut after = Hold { owner: to, ..before };
+        let protocol = before.pool.protocol;
+        self.owners.charge(before.owner, protocol, &Change::move_out(before.state));
+        self.owners.charge(to, protocol, &Change::move_in(after.state));
+        let program = self.owners.program_of(to);
         self.series.transfer(&before, &mut after, program);
-        if let Some(hold) = self.holds.get_mut(&id) {
-            hold.series = after.series;
-        }
+        self.holds.insert(id, after);
     }
 }

@@ -342,7 +342,10 @@ pub struct Summary {
     pub lost: u64,
     /// Holds that the kernel's list of sockets showed to be missed or gone: how inexact it was.
     pub corrections: u64,
-    /// What there was no room for: owners dropped after they had ended, destinations not told apart.
+    /// Owners that are not listed each by itself: their counts are in the remainders
+    /// (`OwnerId::Others`), so that the sums are right.
+    pub folded: u64,
+    /// What made room for others, or found none: programs, series, call sites, pools, holds.
     pub evicted: u64,
     /// Every owner that acquired, held or failed, gravest verdict first, then by ports held.
     pub owners: Vec<OwnerReport>,

@@ -37,7 +37,7 @@ impl Scope {
         self.netns.is_none_or(|only| match owner {
             OwnerId::System { netns, .. } => *netns == only,
             OwnerId::Process(_) => facts.and_then(|facts| facts.netns) == Some(only),
-            OwnerId::Program(_) | OwnerId::Unowned => false,
+            OwnerId::Program(_) | OwnerId::Others(_) | OwnerId::Unowned => false,
         })
     }
 

@@ -20,8 +20,6 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
-/// Series kept at once.
-pub(super) const SERIES_MAX: usize = 32_768;
 /// Series among which the one to evict is chosen.
 const EVICTION_CANDIDATES: usize = 64;
 

@@ -1,15 +1,13 @@
 //! How many holds of a series each call site has: which line of code it is that does not let go.
 
-use super::detector::Second;
+use super::recency::Recency;
 use super::report::SiteShare;
 use crate::event::{Frame, SiteId};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// Call sites told apart in one series; the holds of others count as of none.
 const SITES_MAX: usize = 16;
-/// Call sites whose frames are kept.
-const KNOWN_MAX: usize = 16_384;
 
 /// The live holds of one series, by call site.
 #[derive(Clone, Debug, Default)]
@@ -53,33 +51,69 @@ impl Tally {
 }
 
 /// The frames of the call sites.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Sites {
-    frames: FxHashMap<SiteId, Arc<[Frame]>>,
-    swept: Second,
+    by_id: FxHashMap<SiteId, u32>,
+    frames: Vec<(SiteId, Arc<[Frame]>)>,
+    order: Recency<1>,
+    max: usize,
+    /// Call sites that made room for others.
+    pub(super) evicted: u64,
 }
 
 impl Sites {
-    pub(super) fn set(&mut self, id: SiteId, frames: &Arc<[Frame]>) {
-        if self.frames.len() < KNOWN_MAX || self.frames.contains_key(&id) {
-            self.frames.insert(id, Arc::clone(frames));
+    /// Room for so many.
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            by_id: FxHashMap::default(),
+            frames: Vec::new(),
+            order: Recency::default(),
+            max: max.max(1),
+            evicted: 0,
         }
     }
 
-    /// Whether there is no room left and the last sweep is long enough ago.
-    pub(super) fn wants_sweep(&self, now: Second) -> bool {
-        self.frames.len() >= KNOWN_MAX && now > self.swept
+    /// Sets a site's frames.
+    pub(super) fn set(&mut self, id: SiteId, frames: &Arc<[Frame]>) {
+        let slot = self.slot(id);
+        self.frames[slot as usize].1 = Arc::clone(frames);
+        self.order.touch(slot, 0);
     }
 
-    /// Forgets the sites that no hold is from.
-    pub(super) fn sweep(&mut self, now: Second, used: &FxHashSet<SiteId>) {
-        self.swept = now;
-        self.frames.retain(|id, _| used.contains(id));
+    /// The slot of a site: its own, a new one, or that of the one which is longest unused.
+    fn slot(&mut self, id: SiteId) -> u32 {
+        if let Some(&slot) = self.by_id.get(&id) {
+            return slot;
+        }
+        let slot = match self.order.oldest(0).filter(|_| self.frames.len() >= self.max) {
+            Some(slot) => {
+                self.evicted += 1;
+                self.by_id.remove(&self.frames[slot as usize].0);
+                self.frames[slot as usize].0 = id;
+                slot
+            }
+            None => {
+                self.frames.push((id, Arc::default()));
+                #[expect(clippy::cast_possible_truncation, reason = "at most `max`")]
+                let slot = (self.frames.len() - 1) as u32;
+                slot
+            }
+        };
+        self.by_id.insert(id, slot);
+        slot
+    }
+
+    /// A hold was acquired from a site.
+    pub(super) fn touch(&mut self, id: SiteId) {
+        if let Some(&slot) = self.by_id.get(&id) {
+            self.order.touch(slot, 0);
+        }
     }
 
     /// A site's share of a series, if its frames are known.
     pub(super) fn share(&self, id: SiteId, tally: &Tally) -> Option<SiteShare> {
-        let frames = Arc::clone(self.frames.get(&id)?);
+        let slot = *self.by_id.get(&id)?;
+        let frames = Arc::clone(&self.frames.get(slot as usize)?.1);
         let held = tally.live.iter().find(|(site, _)| *site == id).map_or(0, |&(_, held)| held);
         Some(SiteShare { id, frames, held, of: tally.total })
     }
@@ -107,17 +141,16 @@ mod tests {
     }
 
     #[test]
-    fn room_is_made_by_forgetting_what_holds_nothing() {
-        let mut sites = Sites::default();
+    fn the_site_that_is_longest_unused_makes_room() {
+        let mut sites = Sites::new(2);
         let frames = [Frame::Address(1)].into();
-        let learn =
-            |sites: &mut Sites, number| site(number).into_iter().for_each(|id| sites.set(id, &frames));
-        (1..=KNOWN_MAX as u64 + 1).for_each(|number| learn(&mut sites, number));
-        assert_eq!((sites.frames.len(), sites.wants_sweep(5)), (KNOWN_MAX, true));
-        sites.sweep(5, &site(3).into_iter().collect());
-        assert_eq!((sites.frames.len(), sites.wants_sweep(5)), (1, false));
-        learn(&mut sites, 99_999);
-        assert_eq!(sites.frames.len(), 2);
+        for number in [1, 2] {
+            site(number).into_iter().for_each(|id| sites.set(id, &frames));
+        }
+        site(1).into_iter().for_each(|id| sites.touch(id));
+        site(3).into_iter().for_each(|id| sites.set(id, &frames));
+        let known = |number| site(number).is_some_and(|id| sites.share(id, &Tally::default()).is_some());
+        assert_eq!(([1, 2, 3].map(known), sites.evicted), ([true, false, true], 1));
     }
 
     #[test]

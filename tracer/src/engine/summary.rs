@@ -35,10 +35,22 @@ impl Engine {
             events: self.events,
             lost: self.lost,
             corrections: self.corrections,
-            evicted: self.owners.evicted + self.series.evicted,
+            evicted: self.evicted(),
+            folded: self.owners.folded,
             owners,
             pools,
         }
+    }
+
+    /// What made room for others or found none, in all tables.
+    fn evicted(&self) -> u64 {
+        self.owners.evicted
+            + self.series.evicted
+            + self.sites.evicted
+            + self.tree.evicted
+            + self.time_waits.refused
+            + self.pools_evicted
+            + self.untracked
     }
 
     fn report(&self, ix: OwnerIx, owner: &OwnerState, oldest_held_s: Option<f64>) -> OwnerReport {
@@ -65,7 +77,10 @@ impl Engine {
     fn oldest_holds(&self) -> FxHashMap<OwnerIx, u64> {
         let mut oldest: FxHashMap<OwnerIx, u64> = FxHashMap::default();
         for hold in self.holds.values().filter(|hold| hold.born.is_some()) {
-            let first = oldest.entry(hold.owner).or_insert(hold.acquired_ns);
+            let Some(owner) = self.owners.charged(hold.owner) else {
+                continue;
+            };
+            let first = oldest.entry(owner).or_insert(hold.acquired_ns);
             *first = hold.acquired_ns.min(*first);
         }
         oldest

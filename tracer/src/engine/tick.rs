@@ -2,21 +2,21 @@
 
 use super::detector::Second;
 use super::detector::policy::Judgement;
-use super::owners::OwnerIx;
+use super::owners::{OwnerIx, OwnerState};
 use super::pools;
 use super::report::{Evidence, Finding, Verdict};
 use super::series_key::SeriesIx;
 use super::{Engine, SECOND_NS};
-use rustc_hash::FxHashSet;
 
-/// How often TIME_WAITs are scanned for lost ends, in seconds.
+/// How often TIME_WAITs are checked for lost ends, in seconds.
 const OVERDUE_EVERY: u32 = 10;
 
 impl Engine {
     pub(super) fn tick(&mut self, now: Second) {
         let now_ns = self.start_ns + u64::from(now) * SECOND_NS;
+        self.top_holders.clear();
         self.time_waits.purge(now_ns);
-        self.early_releases.retain(|_, ended_ns| *ended_ns + SECOND_NS > now_ns);
+        self.early_releases.purge(now_ns);
         if now.is_multiple_of(OVERDUE_EVERY) {
             for id in self.time_waits.overdue(now_ns) {
                 self.end_time_wait(id, now_ns);
@@ -27,17 +27,25 @@ impl Engine {
         let ticked = self.series.tick(now, |key| pools::surroundings(pools, key));
         self.sample(&ticked.queries);
         let mut found = ticked.found;
-        let known: FxHashSet<OwnerIx> = self
-            .owners
-            .iter()
-            .filter(|(_, owner)| owner.verdict > Verdict::Clean || owner.exhausted)
-            .map(|(ix, _)| ix)
-            .collect();
-        let mut concerned: Vec<_> = known.into_iter().chain(found.keys().copied()).collect();
+        let unsettled = std::mem::take(&mut self.unsettled);
+        let mut concerned: Vec<_> = unsettled.into_iter().chain(found.keys().copied()).collect();
         concerned.sort_unstable();
         concerned.dedup();
         for ix in concerned {
             self.update_verdict(ix, found.remove(&ix).unwrap_or_default(), now_ns);
+            if self.owners.get(ix).is_some_and(is_unsettled) {
+                self.unsettled.insert(ix);
+            }
+        }
+        self.drop_unused_pools();
+    }
+
+    /// Drops the pools that nothing uses, once there are too many: namespaces come and go.
+    fn drop_unused_pools(&mut self) {
+        let before = self.pools.len();
+        if before > self.limits.pools {
+            self.pools.retain(|_, pool| pool.used_towards(None) > 0);
+            self.pools_evicted += (before - self.pools.len()) as u64;
         }
     }
 
@@ -70,6 +78,9 @@ impl Engine {
         };
         let previous = std::mem::replace(&mut owner.verdict, verdict);
         owner.evidence = evidence;
+        if is_unsettled(owner) {
+            self.unsettled.insert(ix);
+        }
         if previous != verdict && in_scope {
             self.findings.push(Finding::Verdict {
                 at_ns,
@@ -80,10 +91,19 @@ impl Engine {
                 evidence: owner.evidence.clone(),
             });
         }
+        self.owners.touch(ix);
     }
 
     /// The verdict on an owner at this instant, from the state of its series after the last tick.
     pub(super) fn evaluate(&self, ix: OwnerIx) -> (Verdict, Vec<Evidence>) {
         self.combine(&self.series.of(ix, self.judged, |key| pools::surroundings(&self.pools, key)))
     }
+}
+
+/// Whether an owner's verdict can change without anything being found: it may go down. Of one that has
+/// ended a failing verdict stays, and so does exhaustion.
+fn is_unsettled(owner: &OwnerState) -> bool {
+    let stays = owner.ended && owner.verdict.fails();
+    let bare = owner.verdict == Verdict::Exhausted && owner.evidence.is_empty();
+    owner.verdict > Verdict::Clean && !stays && !bare
 }

@@ -41,6 +41,9 @@ pub enum OwnerId {
     /// All processes of one program together, when they leak together and none of them alone. Only
     /// the engine makes it.
     Program(ProgramId),
+    /// The owners that are not listed each by itself: of a program, or with `None` of all. Only the
+    /// engine makes it.
+    Others(Option<ProgramId>),
 }
 
 /// Facts of a process. Unknown ones are `None`.

@@ -143,6 +143,10 @@ impl Whole for OwnerId {
                 to.byte(3);
                 id.put(to);
             }
+            Self::Others(id) => {
+                to.byte(4);
+                id.put(to);
+            }
         }
     }
 
@@ -152,6 +156,7 @@ impl Whole for OwnerId {
             1 => Self::Process(ProcessId::take(from)?),
             2 => Self::System { netns: NetNs::take(from)?, module: Field::take(from)? },
             3 => Self::Program(ProgramId::take(from)?),
+            4 => Self::Others(Field::take(from)?),
             _ => return Err(Undecodable::Unknown),
         })
     }

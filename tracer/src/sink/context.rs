@@ -57,7 +57,7 @@ impl Context {
     pub fn usable(&self, owner: &Owner, protocol: Protocol) -> Option<u64> {
         let netns = match &owner.id {
             OwnerId::System { netns, .. } => *netns,
-            OwnerId::Process(_) | OwnerId::Program(_) => owner.facts.as_ref()?.netns?,
+            OwnerId::Process(_) | OwnerId::Program(_) | OwnerId::Others(_) => owner.facts.as_ref()?.netns?,
             OwnerId::Unowned => return None,
         };
         let range = self.pools.get(&PoolId { netns, protocol })?;

@@ -160,6 +160,7 @@ pub(crate) fn summary(owners: Vec<OwnerReport>) -> Summary {
         events: 48_211,
         lost: 0,
         corrections: 0,
+        folded: 0,
         evicted: 0,
         owners,
         pools: vec![PoolReport {

@@ -17,6 +17,7 @@ pub fn label(owner: &Owner) -> String {
             None => "System".to_owned(),
         },
         OwnerId::Program(id) => format!("{}[*]{}", program(owner, &id.exe), place(owner, " (", ")")),
+        OwnerId::Others(_) => full(owner),
         OwnerId::Unowned => "(unowned)".to_owned(),
     }
 }
@@ -38,6 +39,10 @@ pub fn full(owner: &Owner) -> String {
         OwnerId::Program(id) => {
             format!("{} (many processes{})", program(owner, &id.exe), place(owner, ", ", ""))
         }
+        OwnerId::Others(Some(id)) => {
+            format!("other processes of {}{}", program(owner, &id.exe), place(owner, " (", ")"))
+        }
+        OwnerId::Others(None) => "other processes".to_owned(),
         OwnerId::Unowned => "an unknown owner (orphaned sockets)".to_owned(),
     }
 }
@@ -105,6 +110,10 @@ mod tests {
         let program = Owner { id: OwnerId::Program(id), facts: None };
         assert_eq!(label(&program), "/usr/bin/curl[*]");
         assert_eq!(full(&program), "/usr/bin/curl (many processes)");
+        let id = ProgramId { exe: "/usr/bin/curl".into(), service: None };
+        let others = |id| label(&Owner { id: OwnerId::Others(id), facts: None });
+        assert_eq!(others(Some(id)), "other processes of /usr/bin/curl");
+        assert_eq!(others(None), "other processes");
     }
 
     #[test]

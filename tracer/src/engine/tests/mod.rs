@@ -4,6 +4,7 @@
 
 mod bookkeeping;
 mod early_warning;
+mod folding;
 mod ownership;
 mod properties;
 mod resting;

@@ -28,13 +28,18 @@ fn process() -> impl Strategy<Value = ProcessId> {
     (any::<u32>(), any::<u64>()).prop_map(|(pid, started_ticks)| ProcessId { pid, started_ticks })
 }
 
+fn program() -> impl Strategy<Value = ProgramId> {
+    (text(), of(text())).prop_map(|(exe, service)| ProgramId { exe, service })
+}
+
 fn owner() -> impl Strategy<Value = OwnerId> {
     prop_oneof![
         process().prop_map(OwnerId::Process),
         (of(text()), any::<u32>())
             .prop_map(|(module, netns)| OwnerId::System { module, netns: NetNs(netns) }),
         Just(OwnerId::Unowned),
-        (text(), of(text())).prop_map(|(exe, service)| OwnerId::Program(ProgramId { exe, service })),
+        program().prop_map(OwnerId::Program),
+        of(program()).prop_map(OwnerId::Others),
     ]
 }
 

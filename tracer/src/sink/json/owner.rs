@@ -18,7 +18,14 @@ const FRAMES_MAX: usize = 64;
 pub(super) enum OwnerJson<'a> {
     Process(ProcessJson<'a>),
     Program(ProgramJson<'a>),
-    System { module: Option<&'a str>, netns: Option<u32> },
+    /// The processes that are kept no more each by itself: of a program, or of all without one.
+    Others {
+        program: Option<ProgramJson<'a>>,
+    },
+    System {
+        module: Option<&'a str>,
+        netns: Option<u32>,
+    },
     Unowned,
 }
 
@@ -54,6 +61,9 @@ impl<'a> OwnerJson<'a> {
                 Self::System { module: module.as_deref(), netns: netns(*ns) }
             }
             OwnerId::Program(id) => Self::Program(ProgramJson::of(id, owner.facts.as_ref())),
+            OwnerId::Others(id) => {
+                Self::Others { program: id.as_ref().map(|id| ProgramJson::of(id, owner.facts.as_ref())) }
+            }
             OwnerId::Unowned => Self::Unowned,
         }
     }

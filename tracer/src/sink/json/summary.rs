@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Serialize)]
 pub(super) struct SummaryJson<'a> {
     duration_s: f64,
+    /// Owners whose counts are in the owners of kind `others`.
+    folded: u64,
     capture: QualityJson<'a>,
     owners: Vec<ReportJson<'a>>,
     pools: Vec<PoolJson>,
@@ -86,6 +88,7 @@ impl<'a> SummaryJson<'a> {
         let report = |owner| ReportJson::of(owner, context, summary.at_ns);
         Self {
             duration_s: seconds(summary.duration_s),
+            folded: summary.folded,
             capture: QualityJson {
                 events: summary.events,
                 lost: summary.lost,

@@ -33,6 +33,9 @@ pub(super) fn text(
         let corrections = counted(summary.corrections, "correction");
         text += &format!("{corrections} from the kernel's list of sockets\n");
     }
+    if summary.folded > 0 {
+        text += &format!("{} counted together as other processes\n", counted(summary.folded, "owner"));
+    }
     if options.verbose {
         return text + &limits(degraded, true);
     }

@@ -169,7 +169,9 @@ fn corrections_are_told_when_there_are_some_and_always_to_who_wants_to_know() {
     let line = "from the kernel's list of sockets";
     let exact = fixtures::summary(vec![]);
     assert!(!summary(&exact).contains(line));
-    assert!(summary(&Summary { corrections: 3, ..exact }).contains(&format!("3 corrections {line}")));
+    assert!(summary(&Summary { corrections: 3, ..exact.clone() }).contains(&format!("3 corrections {line}")));
+    let folded = "1,234 owners counted together as other processes";
+    assert!(summary(&Summary { folded: 1_234, ..exact }).contains(folded));
     let corrected = Finding::Corrected { at_ns: fixtures::at(1.0), count: 1 };
     let told = written(options(), |sink| sink.finding(&corrected).unwrap());
     assert!(told.contains("CORRECTED 1 hold from the kernel's list of sockets"), "{told}");
