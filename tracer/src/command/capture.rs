@@ -55,7 +55,7 @@ pub(super) fn config(args: &CaptureArgs) -> anyhow::Result<Config> {
     Ok(Config { profile, scope: scope(&args.filter)?, thresholds })
 }
 
-/// The filter's targets must exist: a slip must not look like a machine without leaks.
+/// The filter's targets must exist: a typing mistake must not look like a machine without leaks.
 pub(super) fn scope(args: &FilterArgs) -> anyhow::Result<Scope> {
     if let Some(pid) = args.pid.iter().find(|pid| !source::process_exists(**pid)) {
         bail!("no process has the pid {pid}\n  remedy: look it up (ps, pgrep, tasklist), or use --comm NAME");
@@ -69,7 +69,7 @@ pub(super) fn scope(args: &FilterArgs) -> anyhow::Result<Scope> {
     Ok(Scope { netns, cgroup, ..args.scope() })
 }
 
-/// Without the pools that nobody asked for.
+/// Without the pools outside the scope.
 pub(super) fn in_scope(capture: &Capture, scope: &Scope) -> Capture {
     let mut capture = capture.clone();
     capture.pools.retain(|pool, _| scope.takes(*pool));

@@ -15,7 +15,7 @@ use crate::exit;
 use crate::pipeline::session::RunError;
 use std::io::{self, Write};
 
-/// Executes `command` and says on standard error why it failed. Returns the exit code.
+/// Executes `command`; writes its error to standard error. Returns the exit code.
 #[must_use]
 pub fn execute(command: Command) -> u8 {
     diagnostics::install();

@@ -1,6 +1,6 @@
-//! Losses: where events got lost.
+//! Losses: the stages at which events can be lost.
 
-/// Where events got lost.
+/// Where events were lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LossStage {
     /// In the kernel: the buffer was full.
@@ -11,12 +11,12 @@ pub enum LossStage {
     Decode,
     /// In the Windows trace session.
     Etw,
-    /// In a damaged part of a recording: nothing is known of them but their number.
+    /// In a damaged part of a recording; only their number is known.
     Recording,
-    /// In the source's own table of ports, which is full: those that found no room are followed no
-    /// more, and their releases are not counted.
+    /// In the source's table of ports, which was full. Ports without a place in it are not followed,
+    /// and their releases are not counted.
     Table,
-    /// Between the engine and a sink: findings, whose reader is too slow. Events are not affected.
+    /// Between the engine and a sink with a slow reader: findings, not events.
     Output,
 }
 
@@ -35,7 +35,7 @@ impl LossStage {
         }
     }
 
-    /// Whether what the source counts is right nevertheless.
+    /// Whether the source's totals are exact nevertheless.
     #[must_use]
     pub fn keeps_totals(self) -> bool {
         !matches!(self, Self::Etw | Self::Recording | Self::Table)

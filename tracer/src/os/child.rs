@@ -1,5 +1,5 @@
-//! The command that `portleak run` runs. It has our terminal, our stdin, stdout and stderr, and
-//! it never outlives a failure of ours.
+//! The command that `portleak run` runs. It shares portleak's terminal, stdin, stdout and stderr, and
+//! never outlives a failure of portleak.
 
 use super::{Signal, system};
 use crate::exit;
@@ -76,7 +76,7 @@ impl Child {
     /// Completes when it has ended, at once if it already has.
     ///
     /// # Errors
-    /// When the system cannot tell.
+    /// When the system does not return its status.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.process.wait().await
     }
@@ -89,7 +89,7 @@ impl Child {
     /// Ends it if it still runs: SIGTERM, and SIGKILL when that did not help.
     ///
     /// # Errors
-    /// When the system cannot tell.
+    /// When the system does not return its status.
     pub async fn end(&mut self) -> io::Result<ExitStatus> {
         if let Some(status) = self.process.try_wait()? {
             return Ok(status);

@@ -1,4 +1,4 @@
-//! What a person, or a service manager, says to portleak while it traces.
+//! Signals that portleak receives while it traces.
 
 use super::{Signal, system};
 use std::io;
@@ -15,7 +15,7 @@ pub trait Signals {
     fn set_child(&mut self, pid: Option<u32>);
 
     /// Whether a Ctrl-C reaches the traced command as well. A terminal sends it to everyone in
-    /// the foreground; without a terminal somebody sent it to portleak alone.
+    /// the foreground; without a terminal it was sent to portleak alone.
     fn shared_with_child(&self) -> bool;
 }
 
@@ -24,7 +24,7 @@ pub trait Signals {
 pub struct OsSignals(system::Listener);
 
 impl OsSignals {
-    /// Signals no longer end portleak; they are told by [`Signals::next`].
+    /// Signals no longer end portleak; [`Signals::next`] returns them.
     ///
     /// # Errors
     /// When the system does not let us.

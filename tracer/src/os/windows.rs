@@ -1,4 +1,4 @@
-//! Windows: a console tells all of its programs what it was told.
+//! Windows: a console passes its signals to all of its programs.
 
 use super::signal::Signal;
 use crate::exit;

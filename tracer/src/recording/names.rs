@@ -1,7 +1,7 @@
-//! The names of call sites, for readers on machines that do not have the files.
+//! The names of call sites, for readers on machines without the files.
 //!
-//! They are looked up while the processes still live, by a worker: to read a program's debug
-//! information can take a second, and the recording does not wait for it before its end.
+//! A worker reads them while the processes exist. Reading a program's debug information can take a
+//! second; the recording waits for it only at its end.
 
 use crate::event::EventKind;
 use crate::symbols::{Name, Place, Symbols};
@@ -16,7 +16,7 @@ pub(super) struct Named {
     names: Vec<Name>,
 }
 
-/// The names in a block; nothing when it is not understood.
+/// The names in a block; `None` when it cannot be parsed.
 pub(super) fn parse(content: &[u8]) -> Option<impl Iterator<Item = (Place, Vec<Name>)>> {
     let all: Vec<Named> = serde_json::from_slice(content).ok()?;
     Some(all.into_iter().map(|named| ((named.path.into(), named.offset), named.names)))
@@ -24,7 +24,7 @@ pub(super) fn parse(content: &[u8]) -> Option<impl Iterator<Item = (Place, Vec<N
 
 /// The content of a block of names.
 pub(super) fn content(named: &[Named]) -> Vec<u8> {
-    // Texts and numbers: there is nothing in it that JSON could not say.
+    // Texts and numbers can always be written as JSON.
     serde_json::to_vec(named).unwrap_or_default()
 }
 
@@ -57,7 +57,7 @@ impl Namer {
             .collect()
     }
 
-    /// The names that are still being looked up, as far as they come by `deadline`.
+    /// The names that are found until `deadline`.
     pub(super) fn rest(&mut self, deadline: Instant) -> Vec<Named> {
         self.symbols.wait_all(deadline);
         self.found()

@@ -1,4 +1,4 @@
-//! Writes a recording, block by block, so that a crash costs a second at most.
+//! Writes a recording block by block, so that a crash loses one second at most.
 
 use super::block::{Kind, Packer};
 use super::field::Encoder;
@@ -12,9 +12,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
-/// A block is closed when it is so long.
+/// A block is closed at this length …
 const BLOCK_BYTES: usize = 64 << 10;
-/// Or when it is so old.
+/// … or at this age.
 const BLOCK_NS: u64 = 1_000_000_000;
 /// Places named in one block.
 const NAMES_MAX: usize = 1_000;
@@ -24,7 +24,7 @@ const NAMES_MAX: usize = 1_000;
 pub enum RecordError {
     /// The file could not be created.
     #[error(
-        "cannot write the recording {name}: {error}\n  remedy: give --record a file in a folder that you may write to"
+        "cannot write the recording {name}: {error}\n  remedy: choose a --record file in a writable folder"
     )]
     Create {
         /// The file's name.
@@ -32,13 +32,13 @@ pub enum RecordError {
         /// Why.
         error: io::Error,
     },
-    /// The disk took no more. What is there already can be replayed.
+    /// The disk accepts no more. What was written before can be replayed.
     #[error("the recording {name} was not finished: its disk is too slow\n  remedy: record to a faster disk")]
     Stalled {
         /// The file's name.
         name: String,
     },
-    /// It broke while being written. What is there already can be replayed.
+    /// A write failed. What was written before can be replayed.
     #[error(
         "cannot write the recording {name}: {error}\n  remedy: free space there, or choose another --record"
     )]
@@ -95,7 +95,7 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Writes what the trace is. Comes before all events.
+    /// Writes the header, before all events.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -110,8 +110,8 @@ impl Recording {
         &self.name
     }
 
-    /// Writes what happened, and how far time came after it; `None` when the next batch belongs to
-    /// the same instant.
+    /// Writes events and the instant to which the engine advances after them; `None` when the next
+    /// batch belongs to the same instant.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -136,7 +136,7 @@ impl Recording {
         Ok(())
     }
 
-    /// Writes what is left, the names that are known by `names_by`, and that it is all.
+    /// Writes the last block, the names that are known by `names_by`, and the end.
     ///
     /// # Errors
     /// When it cannot be written.

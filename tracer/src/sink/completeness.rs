@@ -1,21 +1,21 @@
-//! What an answer lacks, and how late it was found.
+//! How complete the results are, and how late the loop was.
 
 use crate::event::Incomplete;
 
 /// How complete a summary is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Completeness {
-    /// How late the loop was; `None` when a file was read.
+    /// How late the loop was; `None` for a file.
     pub loop_lag: Option<LoopLag>,
-    /// What is missing; empty when the answer is complete.
+    /// What is missing; empty when the summary is complete.
     pub incomplete: Vec<Incomplete>,
 }
 
-/// From the instant at which events were to be read until they were applied, in seconds.
+/// Time from when events were due to be read until the engine had applied them, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoopLag {
-    /// 99 of 100 batches were not later.
+    /// The 99th percentile of all batches.
     pub p99_s: f64,
-    /// The latest.
+    /// The maximum.
     pub max_s: f64,
 }

@@ -1,4 +1,4 @@
-//! What turns bare numbers into sentences: wall time, and how large the pools are.
+//! What sinks need to turn numbers into sentences: wall time, pool sizes, names of call sites.
 
 use crate::engine::report::{Owner, SiteShare};
 use crate::event::{Capture, Clock, OwnerId, PoolId, PortRange, Protocol};
@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use std::collections::BTreeMap;
 
-/// The circumstances of a capture that sinks need.
+/// The context of a capture.
 #[derive(Clone, Debug)]
 pub struct Context {
     clock: Clock,
@@ -44,7 +44,7 @@ impl Context {
         u64::try_from(at_ns).ok().map(|at_ns| self.rfc3339(at_ns))
     }
 
-    /// The time of day, with the date when it was not the day of `now_ns`.
+    /// The time of day, with the date if it is another day than `now_ns`.
     #[must_use]
     pub fn time_of_day(&self, at_ns: u64, now_ns: u64) -> String {
         let (at, now) = (self.zoned(at_ns), self.zoned(now_ns));
@@ -52,7 +52,7 @@ impl Context {
         at.strftime(form).to_string()
     }
 
-    /// How many ports the owner's pool can hand out, if that was known at the start.
+    /// The number of usable ports in the owner's pool, if it was known at the start.
     #[must_use]
     pub fn usable(&self, owner: &Owner, protocol: Protocol) -> Option<u64> {
         let netns = match &owner.id {

@@ -196,7 +196,7 @@ pub(crate) fn snapshot() -> Summary {
     Summary { duration_s: 0.0, events: 607, ..summary(vec![nginx, orphans]) }
 }
 
-/// What a sink wrote, to look at afterwards.
+/// Collects what a sink writes.
 #[derive(Clone, Default)]
 pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
 

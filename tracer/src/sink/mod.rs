@@ -1,5 +1,5 @@
-//! What users read: text for a person, JSON lines for a program. The engine's numbers come in,
-//! sentences go out; nothing is judged here.
+//! Sinks: text for people, JSON lines for programs. They turn the engine's numbers into output and
+//! judge nothing.
 
 mod completeness;
 pub mod context;
@@ -17,11 +17,11 @@ use crate::engine::report::{Finding, Progress, Summary};
 pub use completeness::{Completeness, LoopLag};
 pub use writer::{SinkError, Writer};
 
-/// A way to tell what the engine found. Everything is written and flushed at once.
+/// Shows what the engine found. Everything is written and flushed at once.
 ///
-/// It runs on a thread of its own, so it may wait for its reader.
+/// A sink runs on a thread of its own, so it may wait for its reader.
 pub trait Sink: Send {
-    /// What errors call it.
+    /// Its name in errors.
     fn name(&self) -> &str;
 
     /// Tracing begins.
@@ -30,7 +30,7 @@ pub trait Sink: Send {
     /// When the output cannot be written.
     fn start(&mut self, now_ns: u64) -> Result<(), SinkError>;
 
-    /// Something worth saying at once.
+    /// A finding.
     ///
     /// # Errors
     /// When the output cannot be written.
@@ -41,16 +41,16 @@ pub trait Sink: Send {
         false
     }
 
-    /// How it goes; called several times a second, unless it is busy.
+    /// Progress; called several times a second, unless the sink is busy.
     fn progress(&mut self, _progress: &Progress, _now_ns: u64) {}
 
-    /// The end, and how complete it is.
+    /// The summary at the end, and how complete it is.
     ///
     /// # Errors
     /// When the output cannot be written.
     fn summary(&mut self, summary: &Summary, completeness: &Completeness) -> Result<(), SinkError>;
 
-    /// Who holds what, when that is all that is known: nothing was traced.
+    /// The summary of a snapshot: nothing was traced.
     ///
     /// # Errors
     /// When the output cannot be written.

@@ -1,4 +1,4 @@
-//! Where the output goes: standard output or a file, and what to say when it does not.
+//! The output stream: standard output or a file, and its errors.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -7,29 +7,27 @@ use std::path::Path;
 /// The output could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// The reader went away, as `| head -1` does.
+    /// The reader closed the pipe, as `| head -1` does.
     #[error("the output was closed early ({name}): stopped tracing")]
     Closed {
         /// The output's name.
         name: String,
     },
     /// The file could not be created.
-    #[error(
-        "cannot write to {name}: {error}\n  remedy: give --output a file in a folder that you may write to"
-    )]
+    #[error("cannot write to {name}: {error}\n  remedy: choose an --output file in a writable folder")]
     Create {
         /// The output's name.
         name: String,
         /// Why.
         error: io::Error,
     },
-    /// Its reader takes no more: a pipe that is full, a terminal that was stopped.
+    /// The reader reads no more: a full pipe, a stopped terminal.
     #[error("the summary was not written: nobody reads {name}\n  remedy: read it, or use --output FILE")]
     Stalled {
         /// The output's name.
         name: String,
     },
-    /// It broke while being written.
+    /// A write failed.
     #[error("cannot write to {name}: {error}\n  remedy: free space there, or choose another --output")]
     Write {
         /// The output's name.
@@ -77,7 +75,7 @@ impl Writer {
         &self.name
     }
 
-    /// Whether a person's terminal is on the other end.
+    /// Whether it is a terminal.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         self.terminal
@@ -91,7 +89,7 @@ impl Writer {
         self.stream.write_all(text).and_then(|()| self.stream.flush()).map_err(|error| self.broken(error))
     }
 
-    /// What `error` means for this writer.
+    /// Translates `error`.
     #[must_use]
     pub fn broken(&self, error: io::Error) -> SinkError {
         let name = self.name.clone();
@@ -124,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_went_away_is_no_accident() {
+    fn a_closed_pipe_is_told_from_a_full_disk() {
         assert_eq!(
             message(ErrorKind::BrokenPipe),
             "the output was closed early (standard output): stopped tracing"
@@ -138,6 +136,6 @@ mod tests {
         let path = folder.path().join("absent/report.txt");
         let error = Writer::open(Some(&path)).err().unwrap().to_string();
         assert!(error.contains("absent/report.txt"), "{error}");
-        assert!(error.contains("remedy: give --output"), "{error}");
+        assert!(error.contains("remedy: choose an --output file"), "{error}");
     }
 }

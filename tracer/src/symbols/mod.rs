@@ -7,10 +7,10 @@
 //!                                   worker: one file at a time (files)
 //! ```
 //!
-//! Frames are read from the files that they lie in, so it does not matter whether the process still
-//! lives. These files belong to the traced programs: one of them can make its reader wait forever.
-//! So a worker reads them, with a deadline, and whoever shows a name shows what is known by then.
-//! A file without symbols still yields its name and the offset.
+//! Names come from the executables and libraries, so the process need not exist any more. These files
+//! belong to the traced programs, and one of them can make its reader wait forever. So a worker reads
+//! them, with a deadline; a name that is not known by then is shown as module and offset. So is a
+//! place in a file without symbols.
 
 mod files;
 mod frame_origin;
@@ -30,15 +30,15 @@ use std::sync::Arc;
 /// A frame by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name {
-    /// The function; `None` when its file does not tell.
+    /// The function; `None` when its file has no symbol for it.
     pub function: Option<String>,
-    /// The source file without its folders, and the line.
+    /// The source file, without folders, and the line.
     pub line: Option<(String, u32)>,
-    /// The executable, library or kernel module, without its folders.
+    /// The executable, library or kernel module, without folders.
     pub module: Option<String>,
-    /// Whose code it is.
+    /// To what its code belongs.
     pub origin: Origin,
-    /// Where in the module, or in memory when that is not known either.
+    /// Offset in the module, or the address when the module is not known.
     pub offset: u64,
 }
 
@@ -54,16 +54,16 @@ impl fmt::Display for Name {
     }
 }
 
-/// Whose code a frame is of; the later, the less it tells about a bug.
+/// To what a frame's code belongs. The later ones are less likely to have the bug.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
-    /// The program's own, as far as is known.
+    /// The program itself, or unknown.
     #[default]
     Program,
-    /// A library's that the program was built with.
+    /// A library that the program was built with.
     Dependency,
-    /// The C library's, or a language's own.
+    /// The C library or a language's runtime.
     Runtime,
 }
 
@@ -72,10 +72,10 @@ pub type Place = (Arc<str>, u64);
 /// Names by place, innermost first.
 pub type Names = FxHashMap<Place, Vec<Name>>;
 
-/// Reads names out of files. It may take its time, or never return: a worker calls it.
+/// Reads names from files. It may take long, or never return: a worker calls it.
 pub trait ReadNames {
-    /// The functions at `offset` of the file at `path`, innermost first; `None` when the file does
-    /// not tell.
+    /// The functions at `offset` of the file at `path`, innermost first; `None` when the file has no
+    /// symbol for it.
     fn read(&mut self, path: &str, offset: u64) -> Option<Vec<Name>>;
 }
 

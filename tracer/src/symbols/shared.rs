@@ -21,7 +21,7 @@ const READ_MAX: Duration = Duration::from_secs(5);
 /// Abandoned workers at once. With so many stuck, nothing is read any more.
 const ABANDONED_MAX: usize = 4;
 
-/// Names of frames, shared by all who show or keep them.
+/// Names of frames, shared by sinks and recorder.
 #[derive(Clone, Debug)]
 pub struct Symbols(Arc<Shared>);
 
@@ -47,7 +47,7 @@ enum Known {
     /// A worker will read it, or is reading it. Since when it is to be shown; `None` if it is only
     /// kept for later.
     Requested(Option<Instant>),
-    /// `None` when the file does not tell.
+    /// `None` when the file has no symbol for it.
     Read(Option<Vec<Name>>),
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Table {
     stuck: FxHashSet<Arc<str>>,
     /// Places that had to be shown without their name.
     missed: FxHashSet<Place>,
-    /// Until when anybody waits at most; set at the end.
+    /// The latest instant until which callers wait; set at the end.
     ends: Option<Instant>,
 }
 
@@ -139,7 +139,7 @@ impl Symbols {
         drop(self.0.wait(self.0.lock(), deadline, is_done));
     }
 
-    /// From now on nobody waits longer than until `deadline`.
+    /// From now on no caller waits beyond `deadline`.
     pub fn end_by(&self, deadline: Instant) {
         self.0.lock().ends = Some(deadline);
         self.0.changed.notify_all();
@@ -165,7 +165,7 @@ impl Symbols {
     }
 }
 
-/// The frames that lie in files.
+/// The frames that are in files.
 fn places(frames: &[Frame]) -> impl Iterator<Item = Place> {
     frames.iter().filter_map(|frame| match frame {
         Frame::File { path, offset } => Some((Arc::clone(path), *offset)),
@@ -178,7 +178,7 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `done`, and says whether that was before the deadline.
+    /// Waits until `done`; false if the deadline came first.
     fn wait<'a>(
         self: &'a Arc<Self>,
         mut table: MutexGuard<'a, Table>,
@@ -244,8 +244,8 @@ impl Shared {
         None
     }
 
-    /// Worker `generation` has read a place. An abandoned one is stuck no more, and what it found is
-    /// welcome.
+    /// Worker `generation` has read a place. An abandoned worker is no longer stuck, and its result is
+    /// used.
     pub(super) fn has_read(&self, generation: u64, place: Place, names: Option<Vec<Name>>) {
         let mut table = self.lock();
         if !table.worker.finished(generation) {

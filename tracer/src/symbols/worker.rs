@@ -1,7 +1,7 @@
-//! The thread that reads names. It ends when it has had nothing to do for a while, which also gives
-//! back the memory of the files that it has read; the next request starts another.
+//! The thread that reads names. It ends when it has been idle for a while, which also frees the memory
+//! of the files that it has read; the next request starts another thread.
 //!
-//! A worker that is stuck is abandoned: another takes its place, and it ends when it comes back.
+//! A worker that is stuck is abandoned: another replaces it, and it ends when its read returns.
 
 use super::shared::Shared;
 use super::{Place, ReadNames};
@@ -18,7 +18,7 @@ pub(super) struct Worker {
     /// The number of the last worker that was started.
     generation: u64,
     running: bool,
-    /// What it reads, and since when.
+    /// The place that it reads, and since when.
     reading: Option<(Place, Instant)>,
     abandoned: usize,
 }

@@ -1,4 +1,4 @@
-//! Every event that can be said.
+//! Strategies for arbitrary events.
 
 use crate::event::{
     Acquired, Event, EventKind, Failed, FailureCode, Frame, HoldId, LossStage, NetNs, OwnerId, PoolId,

@@ -1,4 +1,4 @@
-//! What was recorded comes back; what was damaged is told and never made up.
+//! Intact parts are restored; damage is reported and never filled in.
 
 mod arbitrary;
 
@@ -13,7 +13,7 @@ use std::io::{self, Cursor, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// A file in memory that can be looked at while it is written.
+/// A file in memory that can be read while it is written.
 #[derive(Clone, Default)]
 struct File(Arc<Mutex<Vec<u8>>>);
 
@@ -54,7 +54,7 @@ fn header() -> Header {
     }
 }
 
-/// Events, and when the engine was told the time after them.
+/// Events, and the instant to which the engine advanced after them.
 type Batch = (Vec<Event>, u64);
 
 /// The bytes of a recording of `batches`.
@@ -166,7 +166,7 @@ proptest! {
     }
 }
 
-/// What lies between a header's bytes cannot be trusted even when the checksums say so.
+/// Content may be malformed even if the checksums match.
 #[test]
 fn records_that_make_no_sense_are_damage() {
     use super::block::{Kind, Packer};

@@ -46,12 +46,8 @@ struct ReportJson<'a> {
 
 #[derive(Debug, Serialize)]
 struct TcpJson {
-    acquired: u64,
-    released: u64,
-    moved_in: u64,
-    moved_out: u64,
-    held: u64,
-    held_bound_only: u64,
+    #[serde(flatten)]
+    counts: CountsJson,
     close_wait: u64,
     syn_sent: u64,
     time_wait: u64,
@@ -60,13 +56,20 @@ struct TcpJson {
 
 #[derive(Debug, Serialize)]
 struct UdpJson {
+    #[serde(flatten)]
+    counts: CountsJson,
+    failed: BTreeMap<&'static str, u64>,
+}
+
+/// What both protocols have.
+#[derive(Debug, Serialize)]
+struct CountsJson {
     acquired: u64,
     released: u64,
     moved_in: u64,
     moved_out: u64,
     held: u64,
     held_bound_only: u64,
-    failed: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -123,12 +126,7 @@ impl TcpJson {
     fn of(report: &ProtocolReport) -> Self {
         use FailureCode::{EADDRINUSE, EADDRNOTAVAIL};
         Self {
-            acquired: report.acquired,
-            released: report.released,
-            moved_in: report.moved_in,
-            moved_out: report.moved_out,
-            held: report.held,
-            held_bound_only: report.held_bound_only,
+            counts: CountsJson::of(report),
             close_wait: report.close_wait,
             syn_sent: report.syn_sent,
             time_wait: report.time_wait,
@@ -140,6 +138,12 @@ impl TcpJson {
 impl UdpJson {
     fn of(report: &ProtocolReport) -> Self {
         use FailureCode::{EADDRINUSE, EAGAIN};
+        Self { counts: CountsJson::of(report), failed: failed(report, [EAGAIN, EADDRINUSE]) }
+    }
+}
+
+impl CountsJson {
+    fn of(report: &ProtocolReport) -> Self {
         Self {
             acquired: report.acquired,
             released: report.released,
@@ -147,7 +151,6 @@ impl UdpJson {
             moved_out: report.moved_out,
             held: report.held,
             held_bound_only: report.held_bound_only,
-            failed: failed(report, [EAGAIN, EADDRINUSE]),
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Text for a person: findings as they happen, and at the end one screen that is read in ten
-//! seconds.
+//! Text for people: findings as they happen, then a summary of one screen.
 
 mod columns;
 mod data_quality;
@@ -23,7 +22,7 @@ use crate::event::{Capture, Degradation};
 use crate::symbols::Symbols;
 use jiff::tz::TimeZone;
 
-/// Columns that every line fits into, unless a sentence needs more.
+/// Width of all lines except sentences.
 const WIDTH: usize = 100;
 
 /// How to write text.
@@ -33,13 +32,13 @@ pub struct TextOptions {
     pub paint: Paint,
     /// Leave out the findings.
     pub summary_only: bool,
-    /// Spell out what is inexact.
+    /// List every limited feature.
     pub verbose: bool,
-    /// The buffer that was used, to advise a larger one; `None` when it was not portleak's.
+    /// The size of the event buffer, to advise a larger one; `None` when it was not portleak's.
     pub buffer_bytes: Option<u32>,
-    /// What to do to be told of what is limited, such as `portleak doctor`.
+    /// The command that lists what is limited, such as `portleak doctor`.
     pub limits_by: &'static str,
-    /// For times of day.
+    /// The time zone of times of day.
     pub zone: TimeZone,
 }
 
@@ -50,13 +49,13 @@ pub struct TextSink {
     context: Context,
     degraded: Vec<Degradation>,
     options: TextOptions,
-    told: bool,
-    /// Whether no loss so far has made the totals wrong.
+    wrote_findings: bool,
+    /// Whether totals are exact despite all losses so far.
     totals_kept: bool,
 }
 
 impl TextSink {
-    /// Writes to `writer` what is seen under `capture`, and how it goes to `progress`.
+    /// Writes findings and summary to `writer`, and the progress to `progress`.
     #[must_use]
     pub fn new(
         writer: Writer,
@@ -71,7 +70,7 @@ impl TextSink {
             context: Context::new(capture, symbols, options.zone.clone()),
             degraded: capture.degraded.clone(),
             options,
-            told: false,
+            wrote_findings: false,
             totals_kept: true,
         }
     }
@@ -101,12 +100,12 @@ impl Sink for TextSink {
         if self.options.summary_only {
             return Ok(());
         }
-        // That somebody found no port has been told when it happened.
+        // The failed allocation itself was a finding.
         if matches!(finding, Finding::Verdict { verdict: Verdict::Exhausted, evidence, .. } if evidence.is_empty())
         {
             return Ok(());
         }
-        self.told = true;
+        self.wrote_findings = true;
         let text = finding::text(finding, &self.context, &self.options);
         self.write(&text)
     }
@@ -130,7 +129,7 @@ impl Sink for TextSink {
                 + &data_quality::completeness(completeness, &self.options),
         ];
         parts.retain(|part| !part.is_empty());
-        let gap = if self.told { "\n" } else { "" };
+        let gap = if self.wrote_findings { "\n" } else { "" };
         self.write(&format!("{gap}{}", parts.join("\n")))
     }
 
