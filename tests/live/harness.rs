@@ -6,6 +6,7 @@ use portleak_tests::workload::require_root;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -195,6 +196,13 @@ impl Workload {
     /// The pid of the process that was started.
     pub(crate) fn pid(&self) -> Value {
         self.process.0.id().into()
+    }
+
+    /// The inode number of its network namespace, once it is in its own.
+    pub(crate) fn netns(&self) -> u64 {
+        let of = |who: &str| fs::metadata(format!("/proc/{who}/ns/net")).expect("a live process").ino();
+        let pid = self.process.0.id().to_string();
+        until("the workload's namespace", PATIENCE, || (of(&pid) != of("self")).then(|| of(&pid)))
     }
 
     /// Says that its observer is there, for a workload that waits for that.

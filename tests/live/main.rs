@@ -18,5 +18,6 @@ mod moves;
 mod places;
 mod recording;
 mod sites;
+mod slow_reader;
 mod tree;
 mod verdicts;
