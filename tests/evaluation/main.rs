@@ -8,6 +8,7 @@
 use portleak::engine::Profile;
 use portleak_tests::evaluate::judge::{Outcome, Setup, judge};
 use portleak_tests::evaluate::kinds::{Frame, KINDS, Kind};
+use portleak_tests::evaluate::policies::PolicyName;
 
 /// A quarter of an hour, in which the leak begins after a minute.
 const SHORT: Frame = Frame { seconds: 900.0, begin: 60.0 };
@@ -58,4 +59,16 @@ fn verdicts_come_in_time() {
     let fast = run(named("total 20/s"), 0, Profile::Production);
     assert!(fast.growing.is_some_and(|s| s <= 2.0) && fast.suspected.is_some_and(|s| s <= 10.0));
     assert!(fast.leaked < 1_412, "less than 5 % of the pool: {}", fast.leaked);
+}
+
+/// The seam: another policy reads the same features and comes to verdicts of its own.
+#[test]
+fn a_second_policy_judges_the_same_events() {
+    let setup = Setup { frame: SHORT, policy: PolicyName::OldHolds, ..Setup::of(Profile::Session, true) };
+    let leak_s = judge(named("total 20/s"), 0, setup).leak;
+    // Ages are known to a quarter.
+    assert!(leak_s.is_some_and(|leak_s| (600.0..750.0).contains(&leak_s)), "{leak_s:?}");
+    assert!(judge(named("churn 50/s, 50 ms"), 0, setup).wrong.is_none());
+    let pool = judge(named("pool of 2,000 in 5 min"), 0, setup);
+    assert!(pool.false_suspected, "it knows nothing of use");
 }
