@@ -18,7 +18,7 @@ const FRAMES_MAX: usize = 64;
 pub(super) enum OwnerJson<'a> {
     Process(ProcessJson<'a>),
     Program(ProgramJson<'a>),
-    /// The processes that are kept no more each by itself: of a program, or of all without one.
+    /// Processes that are no longer kept one by one: of a program, or of all.
     Others {
         program: Option<ProgramJson<'a>>,
     },
