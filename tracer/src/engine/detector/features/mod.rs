@@ -1,7 +1,7 @@
 //! What is measured of a series: no thresholds, no verdicts.
 //!
 //! A policy reads features and judges. Features of a series in which nothing happens need no work
-//! each second: [`Features::live_until`] catches up any number of seconds at once, with exactly the
+//! each second: `Features::live_until` catches up any number of seconds at once, with exactly the
 //! numbers that one second after the other would have produced.
 
 mod age_histogram;
