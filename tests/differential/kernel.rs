@@ -1,7 +1,7 @@
 //! What the kernel says is held: its list of sockets, and whose descriptors refer to them.
 
 use portleak::event::{Acquired, NetNs, Protocol, SocketState};
-use portleak::source::linux::kernel::bound_sockets;
+use portleak::source::linux::kernel::features;
 use portleak::source::linux::kernel::netns::{self, Namespace};
 use portleak::source::linux::kernel::sock_diag::{self, SocketRow};
 use std::collections::{HashMap, HashSet};
@@ -39,7 +39,7 @@ pub(crate) fn look(namespace: &Namespace, began_ns: u64, pids: &[u32]) -> Kernel
         netns: namespace.id,
         began_ns,
         listening: rows.iter().filter(|row| is_listener(row)).map(|row| row.local_port).collect(),
-        lacks_bound: bound_sockets::are_unlisted(),
+        lacks_bound: !features::lists_bound_sockets(),
         rows: rows.into_iter().map(|row| (row.cookie, row)).collect(),
         time_waits: time_waits.into_iter().map(|row| row.cookie).collect(),
         owners: pids.iter().flat_map(|pid| inodes(*pid).into_iter().map(|inode| (inode, *pid))).collect(),

@@ -5,8 +5,7 @@ use crate::source::SourceError;
 use crate::source::linux::kernel::cgroup_root;
 use crate::source::linux::kernel::netns::{self, Namespace};
 use crate::source::linux::procfs::processes;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The network namespace that we run in.
 ///
@@ -38,10 +37,10 @@ pub fn known_netns(inode: u32) -> Result<NetNs, SourceError> {
 /// # Errors
 /// When there is no such cgroup.
 pub fn known_cgroup(text: &str) -> Result<String, SourceError> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mounts: Vec<&str> = cgroup_root::all_mount_points(&mounts).collect();
-    let path = within_hierarchy(text, &mounts);
-    let is_mounted = |mount: &&str| Path::new(&format!("{mount}{path}")).is_dir();
+    let mounts = cgroup_root::all_mount_points();
+    let named: Vec<&str> = mounts.iter().filter_map(|mount| mount.to_str()).collect();
+    let path = within_hierarchy(text, &named);
+    let is_mounted = |mount: &PathBuf| mount.join(path.trim_start_matches('/')).is_dir();
     // In a container the hierarchy may not be mounted, or not all of it.
     let is_inhabited = || {
         let below = format!("{path}/");

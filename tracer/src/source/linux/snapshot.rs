@@ -9,7 +9,7 @@ use crate::event::{
 use crate::source::linux::bpf::ledger::Ledger;
 use crate::source::linux::bpf::wire;
 use crate::source::linux::kernel::sock_diag::{self, SocketRow};
-use crate::source::linux::kernel::{bound_sockets, clock, netns};
+use crate::source::linux::kernel::{bound_sockets, clock, features, netns};
 use crate::source::linux::procfs::descriptors::{Descriptors, Holders};
 use portleak_ebpf::{Hold, OwnerKey, address_words, flag, protocol, state};
 use rustc_hash::FxHashSet;
@@ -62,7 +62,7 @@ pub(crate) fn survey(degraded: &mut Vec<Degradation>, descriptors: &Descriptors)
         let views = look(degraded);
         (views, holders.join().unwrap_or_default())
     });
-    if bound_sockets::are_unlisted() {
+    if !features::lists_bound_sockets() {
         add_bound_only(&mut views, &holders);
     }
     (views, holders)

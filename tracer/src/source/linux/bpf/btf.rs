@@ -24,6 +24,7 @@ const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
+const KIND_FUNC: u32 = 12;
 /// `struct btf_enum`.
 const ENUMERATOR_BYTES: usize = 8;
 
@@ -127,6 +128,14 @@ impl Btf {
                 found.then(|| u32_at(&self.data, at + 4))?
             })
         })
+    }
+
+    /// Whether the kernel has a function of that name.
+    #[must_use]
+    pub fn has_function(&self, name: &str) -> bool {
+        let mut functions =
+            self.types.iter().filter_map(|at| self.type_at(*at)).filter(|ty| ty.kind == KIND_FUNC);
+        functions.any(|ty| self.name(ty.name) == Some(name.as_bytes()))
     }
 
     /// Notes where every type begins.

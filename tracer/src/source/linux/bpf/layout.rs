@@ -5,10 +5,12 @@
 
 use crate::source::SourceError;
 use crate::source::linux::bpf::btf::{Btf, BtfError};
+use crate::source::linux::kernel::features::Features;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 
-const BTF: &str = "/sys/kernel/btf/vmlinux";
+/// The running kernel's type information.
+pub const BTF: &str = "/sys/kernel/btf/vmlinux";
 const KALLSYMS: &str = "/proc/kallsyms";
 
 /// The value of a global whose field this kernel does not have.
@@ -94,11 +96,13 @@ impl From<LayoutError> for SourceError {
 }
 
 /// What the probes must know of the running kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelLayout {
-    globals: Vec<(&'static str, u32)>,
+    pub(super) globals: Vec<(&'static str, u32)>,
     /// Whether a bind that wants no port can be told from one that found none.
     pub shows_no_port: bool,
+    /// What the probes may use.
+    pub features: Features,
     /// Address of the timer function that ends a TIME_WAIT (net/ipv4/inet_timewait_sock.c);
     /// `None` if the kernel hides addresses (`kptr_restrict=2`).
     pub tw_timer_handler: Option<u64>,
@@ -145,7 +149,12 @@ impl KernelLayout {
             ("OFF_NET_PORT_RANGE", range.byte),
             ("PORT_RANGE_PACKED", u32::from(!range.is_array)),
         ]);
-        Ok(Self { globals, shows_no_port: no_port.is_some(), tw_timer_handler })
+        Ok(Self {
+            globals,
+            shows_no_port: no_port.is_some(),
+            features: Features::detect(btf),
+            tw_timer_handler,
+        })
     }
 
     /// The probes' globals by name: byte offsets (`OFF_…`), bit positions within that byte

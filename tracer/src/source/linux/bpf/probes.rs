@@ -6,11 +6,11 @@ use crate::source::linux::bpf::function_probes::{
 };
 use crate::source::linux::bpf::layout::KernelLayout;
 use crate::source::linux::bpf::socket_files::SocketFiles;
+use crate::source::linux::kernel::features::Features;
 use crate::source::linux::procfs::descriptors::Descriptors;
 use crate::source::{CaptureOptions, SourceError, Stacks};
 use aya::programs::tp_btf::BtfTracePointLink;
 use aya::programs::{CgroupAttachMode, Program, ProgramError};
-use aya::util::KernelVersion;
 use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
 use portleak_ebpf::stacks;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -52,7 +52,7 @@ const PROBES: [Probe; 20] = [
     extra("connect6", "ports of UDP connect over IPv6"),
     extra("sendmsg4", "ports of UDP sendto over IPv4"),
     extra("sendmsg6", "ports of UDP sendto over IPv6"),
-    extra("socket_files", "who holds which socket, without reading all of /proc"),
+    extra(SOCKET_FILES, "who holds which socket, without reading all of /proc"),
     extra(SENDS, "failures of UDP sendto because no port is free"),
 ];
 
@@ -63,10 +63,13 @@ pub struct Probes {
     /// Every probe, on or off.
     pub hooks: Vec<Hook>,
     stacks: Stacks,
+    features: Features,
     /// The hook after every send, while it is attached.
     sends: Option<BtfTracePointLink>,
 }
 
+/// Lists the open files of every process.
+const SOCKET_FILES: &str = "socket_files";
 /// The hook that is attached only while it is needed, for every send has to pay for it.
 pub const SENDS: &str = "sock_send_length";
 
@@ -85,10 +88,10 @@ impl Probes {
         // First, for they are tested with sockets of our own, which are nobody else's business.
         let mut hooks = function_probes::attach(&mut ebpf, btf);
         for probe in PROBES {
-            if !is_needed(&probe, &hooks) {
+            if !is_needed(&probe, &hooks, &layout.features) {
                 continue;
             }
-            let attached = unfit(&probe, &hooks, layout.shows_no_port).map_or_else(
+            let attached = unfit(&probe, &hooks, layout).map_or_else(
                 || attach(&mut ebpf, probe.name, btf, &cgroup).map_err(|error| explain(&error)),
                 |why| Err(why.to_owned()),
             );
@@ -101,7 +104,7 @@ impl Probes {
             }
             hooks.push(Hook { name: probe.name.to_owned(), off_because });
         }
-        Ok(Self { ebpf, hooks, stacks: options.stacks, sends: None })
+        Ok(Self { ebpf, hooks, stacks: options.stacks, features: layout.features, sends: None })
     }
 
     /// Attaches the hook after every send, or detaches it. Says whether it is attached.
@@ -131,7 +134,7 @@ impl Probes {
     /// The kernel's own list of who holds which socket, where it gives one.
     #[must_use]
     pub fn descriptors(&self) -> Descriptors {
-        let listing = match self.ebpf.program("socket_files") {
+        let listing = match self.ebpf.program(SOCKET_FILES) {
             Some(Program::Iter(program)) => program.fd().ok().and_then(|fd| SocketFiles::of(fd.as_fd()).ok()),
             _ => None,
         };
@@ -150,11 +153,13 @@ impl Probes {
         shows_binds(&self.hooks)
     }
 
-    /// What is not seen for want of a hook.
+    /// What is not seen for want of a hook. Without the list of open files /proc is read, which shows
+    /// the same.
     #[must_use]
     pub fn degraded(&self) -> Vec<Degradation> {
         let mut degraded: Vec<_> = PROBES
             .iter()
+            .filter(|probe| probe.name != SOCKET_FILES)
             .filter_map(|probe| {
                 let why = self.hooks.iter().find(|hook| hook.name == probe.name)?.off_because.as_ref()?;
                 Some(Degradation {
@@ -164,7 +169,7 @@ impl Probes {
                 })
             })
             .collect();
-        degraded.extend(untold_sites(self.stacks, can_walk_task()));
+        degraded.extend(untold_sites(self.stacks, self.features.task_stack));
         let unseen = FUNCTIONS_SHOW.iter().filter(|shown| !shown.by.iter().any(|name| self.has(name)));
         degraded.extend(unseen.map(|shown| Degradation {
             feature: shown.feature.to_owned(),
@@ -236,20 +241,11 @@ fn untold_sites(wanted: Stacks, can_walk_task: bool) -> Vec<Degradation> {
     unwalked.into_iter().chain(pointerless).collect()
 }
 
-/// Whether tracing programs may ask for a socket's cookie (`bpf_get_socket_cookie`, since 5.12).
-fn can_ask_cookie() -> bool {
-    KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(5, 12, 0))
-}
-
 /// Whether a probe has a place on this kernel.
-fn is_needed(probe: &Probe, hooks: &[Hook]) -> bool {
+fn is_needed(probe: &Probe, hooks: &[Hook], features: &Features) -> bool {
     match probe.name {
         // Makes cookies at birth, which costs every socket a little: for old kernels only.
-        "sock_create" => !can_ask_cookie(),
-        // Asks for a file's socket (`bpf_sock_from_file`, since 5.11).
-        "socket_files" => {
-            KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(5, 11, 0))
-        }
+        "sock_create" => !features.socket_cookie,
         // Is for want of the function that finds the ports.
         SENDS => !is_on(hooks, UDP_GET_PORT),
         _ => true,
@@ -257,27 +253,15 @@ fn is_needed(probe: &Probe, hooks: &[Hook]) -> bool {
 }
 
 /// Why a probe would tell wrong things on this kernel, if it would.
-fn unfit(probe: &Probe, hooks: &[Hook], shows_no_port: bool) -> Option<&'static str> {
+fn unfit(probe: &Probe, hooks: &[Hook], layout: &KernelLayout) -> Option<&'static str> {
     if !matches!(probe.name, "bind4" | "bind6") || shows_binds(hooks) {
         return None;
     }
-    if !can_ask_verdict() {
+    if !layout.features.bind_verdict {
         return Some("before Linux 6.1 a bind that a program has denied looks like one that found no port");
     }
-    (!shows_no_port)
+    (!layout.shows_no_port)
         .then_some("a bind that wants no port (IP_BIND_ADDRESS_NO_PORT) looks like one that found none")
-}
-
-/// Whether cgroup hooks may ask what the programs before them decided (`bpf_get_retval`, for hooks
-/// of addresses since 6.1).
-fn can_ask_verdict() -> bool {
-    KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(6, 1, 0))
-}
-
-/// Whether cgroup hooks may ask for the current task's stack (`bpf_get_task_stack`): refused by 6.12,
-/// granted by 6.18; the series between were not tried.
-fn can_walk_task() -> bool {
-    KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(6, 18, 0))
 }
 
 fn load(layout: &KernelLayout, btf: &Btf, options: &CaptureOptions) -> Result<Ebpf, SourceError> {
@@ -292,17 +276,17 @@ fn load(layout: &KernelLayout, btf: &Btf, options: &CaptureOptions) -> Result<Eb
     }
     let wake_bytes = buffer_bytes / 4;
     let handler = layout.tw_timer_handler.unwrap_or_default();
-    let can_ask_cookie = u32::from(can_ask_cookie());
+    let can_ask_cookie = u32::from(layout.features.socket_cookie);
     loader.override_global("WAKE_BYTES", &wake_bytes, true);
     loader.override_global("CAN_ASK_COOKIE", &can_ask_cookie, true);
-    let can_ask_verdict = u32::from(can_ask_verdict());
+    let can_ask_verdict = u32::from(layout.features.bind_verdict);
     loader.override_global("CAN_ASK_VERDICT", &can_ask_verdict, true);
     let stacks = match options.stacks {
         Stacks::None => stacks::NONE,
         Stacks::Kernel => stacks::KERNEL,
         Stacks::All => stacks::ALL,
     };
-    let can_walk_task = u32::from(can_walk_task());
+    let can_walk_task = u32::from(layout.features.task_stack);
     loader.override_global("STACKS", &stacks, true);
     loader.override_global("CAN_WALK_TASK", &can_walk_task, true);
     loader.override_global("TW_TIMER_HANDLER", &handler, true);
@@ -392,17 +376,23 @@ mod tests {
         PROBES.iter().find(|probe| probe.name == name).unwrap()
     }
 
+    const FEATURES: Features = Features { socket_cookie: true, bind_verdict: false, task_stack: true };
+
     #[test]
-    fn the_hook_after_every_send_is_for_want_of_the_function() {
-        assert!(is_needed(probe(SENDS), &hooks(&[])));
-        assert!(!is_needed(probe(SENDS), &hooks(&[UDP_GET_PORT])));
+    fn probes_are_for_want_of_something_else() {
+        assert!(is_needed(probe(SENDS), &hooks(&[]), &FEATURES));
+        assert!(!is_needed(probe(SENDS), &hooks(&[UDP_GET_PORT]), &FEATURES));
+        assert!(!is_needed(probe("sock_create"), &hooks(&[]), &FEATURES));
+        let old = Features { socket_cookie: false, ..FEATURES };
+        assert!(is_needed(probe("sock_create"), &hooks(&[]), &old));
     }
 
     #[test]
     fn binds_are_told_apart_by_functions_or_by_what_they_show() {
+        let layout = KernelLayout { features: FEATURES, ..KernelLayout::default() };
         let functions = hooks(&[UDP_GET_PORT, TCP_GET_PORT]);
-        assert_eq!(unfit(probe("bind4"), &functions, false), None);
-        assert!(unfit(probe("bind4"), &hooks(&[UDP_GET_PORT]), false).is_some());
-        assert_eq!(unfit(probe("connect4"), &hooks(&[]), false), None);
+        assert_eq!(unfit(probe("bind4"), &functions, &layout), None);
+        assert!(unfit(probe("bind4"), &hooks(&[UDP_GET_PORT]), &layout).is_some());
+        assert_eq!(unfit(probe("connect4"), &hooks(&[]), &layout), None);
     }
 }

@@ -5,31 +5,25 @@
 //! what it is, and given back at once.
 
 use crate::event::{NetNs, ProcessId, Protocol};
-use crate::source::linux::kernel::platform;
 use crate::source::linux::kernel::sock_diag::SocketRow;
 use portleak_ebpf::state;
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::ffi::{CStr, CString};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::getxattr;
+use rustix::net::sockopt::socket_cookie;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 
-/// The first kernel whose `sock_diag` lists them.
-const LISTED_SINCE: (u32, u32) = (6, 8);
 /// The attribute of a socket's descriptor that names its protocol (`sockfs_xattr_handlers`,
 /// net/socket.c): asking for it touches nothing.
 const PROTOCOL_NAME: &CStr = c"system.sockprotoname";
 /// `SIOCGSKNS`: the network namespace of a socket (include/uapi/linux/sockios.h).
 const NETNS_OF_SOCKET: libc::Ioctl = 0x894c;
-
-/// Whether this kernel's `sock_diag` leaves them out.
-#[must_use]
-pub fn are_unlisted() -> bool {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    platform::parse_release(&release).is_some_and(|version| version < LISTED_SINCE)
-}
 
 /// Those among the sockets of `holders` that are not `listed` (both by inode number), with their
 /// namespaces. What ends meanwhile or may not be looked at is left out.
@@ -72,29 +66,20 @@ fn inode_behind(path: &str) -> Option<u32> {
 }
 
 fn is_tcp(path: &str) -> bool {
-    let Ok(path) = CString::new(path) else {
-        return false;
-    };
     let mut name = [0_u8; 16];
-    // SAFETY: both names end with a NUL; pointer and length are those of one array.
-    let length = unsafe {
-        libc::getxattr(path.as_ptr(), PROTOCOL_NAME.as_ptr(), name.as_mut_ptr().cast(), name.len())
-    };
-    let length = usize::try_from(length).unwrap_or_default();
+    let length = getxattr(path, PROTOCOL_NAME, &mut name).unwrap_or_default();
     let name = name.get(..length).unwrap_or_default();
     matches!(name.strip_suffix(b"\0").unwrap_or(name), b"TCP" | b"TCPv6")
 }
 
 fn open_process(pid: u32) -> io::Result<OwnedFd> {
-    // SAFETY: no pointers.
-    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// A descriptor of our own for what a process's descriptor refers to.
 fn borrow(process: &OwnedFd, number: RawFd) -> io::Result<File> {
-    // SAFETY: no pointers; the process's descriptor is open.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) };
-    owned(fd).map(File::from)
+    Ok(pidfd_getfd(process, number, PidfdGetfdFlags::empty())?.into())
 }
 
 /// What the socket is, if it has a port and was never more than bound.
@@ -123,12 +108,11 @@ fn bound_only(socket: File) -> io::Result<Option<(NetNs, SocketRow)>> {
 /// still has the address of a port that it gave back; but it is shut down (`tcp_done`), which shows
 /// as POLLRDHUP. In the state CLOSE there is POLLHUP (`tcp_poll`, net/ipv4/tcp.c).
 fn is_bare(socket: &File) -> io::Result<bool> {
-    let mut poll = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
-    // SAFETY: one valid pollfd; it does not wait.
-    if unsafe { libc::poll(&raw mut poll, 1, 0) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(poll.revents & (libc::POLLHUP | libc::POLLRDHUP) == libc::POLLHUP)
+    let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut polled, Some(&now))?;
+    let shown = polled[0].revents();
+    Ok(shown.contains(PollFlags::HUP) && !shown.contains(PollFlags::RDHUP))
 }
 
 fn netns(socket: &File) -> io::Result<NetNs> {
@@ -140,19 +124,7 @@ fn netns(socket: &File) -> io::Result<NetNs> {
 
 /// The socket's cookie; it gets one if it has none.
 fn cookie(socket: &File) -> io::Result<u64> {
-    let mut cookie = 0_u64;
-    let mut bytes: libc::socklen_t = 8;
-    // SAFETY: the pointer is to so many writable bytes.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut bytes,
-        )
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
+    Ok(socket_cookie(socket)?)
 }
 
 /// The descriptor that a system call has just made, or its error.
@@ -169,8 +141,9 @@ mod tests {
     use super::*;
     use crate::source::linux::kernel::netns::Namespace;
     use crate::source::linux::procfs::processes;
+    use rustix::net::{self, AddressFamily, SocketType};
     use std::iter;
-    use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+    use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
     use std::path::Path;
 
     fn inode(fd: RawFd) -> u32 {
@@ -185,18 +158,8 @@ mod tests {
     }
 
     fn bound() -> OwnedFd {
-        // SAFETY: no pointers.
-        let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) };
-        let socket = owned(fd.into()).unwrap();
-        let address = libc::sockaddr_in {
-            sin_family: libc::AF_INET.try_into().unwrap(),
-            sin_port: 0,
-            sin_addr: libc::in_addr { s_addr: u32::from(Ipv4Addr::LOCALHOST).to_be() },
-            sin_zero: [0; 8],
-        };
-        // SAFETY: pointer and length are those of one address.
-        let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), 16) };
-        assert_eq!(result, 0);
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         socket
     }
 
@@ -227,10 +190,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         drop(listener); // Resets the connection that nobody accepted.
-        let mut poll = libc::pollfd { fd: connected.as_raw_fd(), events: 0, revents: 0 };
-        // SAFETY: one valid pollfd.
-        assert_eq!(unsafe { libc::poll(&raw mut poll, 1, 5000) }, 1);
-        assert!(poll.revents & libc::POLLHUP != 0);
+        let mut polled = [PollFd::new(&connected, PollFlags::empty())];
+        let patience = Timespec { tv_sec: 5, tv_nsec: 0 };
+        assert_eq!(poll(&mut polled, Some(&patience)).unwrap(), 1);
+        assert!(polled[0].revents().contains(PollFlags::HUP));
         assert_eq!(found(&[connected.as_raw_fd()]), []);
     }
 

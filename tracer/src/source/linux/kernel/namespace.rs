@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 
 /// Inode numbers of the namespaces that the machine itself started with
 /// (include/linux/proc_ns.h; part of the interface since 6.18, never changed before).
@@ -25,10 +25,8 @@ pub mod initial {
 /// When no thread can be started, or the kernel does not let it in (needs `CAP_SYS_ADMIN`).
 pub fn within<T: Send>(handle: &File, work: impl FnOnce() -> T + Send) -> io::Result<T> {
     let inside = || {
-        // SAFETY: no pointers; the descriptor is open. Affects the calling thread only.
-        if unsafe { libc::setns(handle.as_raw_fd(), 0) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        // Affects the calling thread only.
+        rustix::thread::move_into_link_name_space(handle.as_fd(), None)?;
         Ok(work())
     };
     std::thread::scope(|scope| {

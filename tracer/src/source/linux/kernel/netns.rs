@@ -2,6 +2,7 @@
 
 use crate::event::{NetNs, PortRange};
 use crate::source::SourceError;
+use crate::source::linux::kernel::mounts::{self, Mount};
 use crate::source::linux::procfs::processes;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -66,9 +67,8 @@ pub fn paths_by_id() -> BTreeMap<NetNs, PathBuf> {
 }
 
 fn paths() -> impl Iterator<Item = PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mounted: Vec<_> = mounted(&mounts).collect();
-    processes::pids().into_iter().map(of_process).chain(mounted)
+    let mounted = mounts::all().unwrap_or_default().into_iter().filter(is_namespace);
+    processes::pids().into_iter().map(of_process).chain(mounted.map(|mount| mount.point))
 }
 
 /// The path to the namespace that a process runs in.
@@ -153,13 +153,9 @@ fn count_within(range: &RangeInclusive<u16>, reserved: &[RangeInclusive<u16>]) -
     range.clone().filter(is_reserved).map(|_| 1).sum()
 }
 
-/// The mount points of network namespaces in a mountinfo file, as `ip netns add` makes them.
-fn mounted(mountinfo: &str) -> impl Iterator<Item = PathBuf> {
-    mountinfo.lines().filter_map(|line| {
-        let mut columns = line.split(' ').skip(3);
-        let (root, mount_point) = (columns.next()?, columns.next()?);
-        root.starts_with("net:[").then(|| PathBuf::from(mount_point))
-    })
+/// Whether a mount is that of a network namespace, as `ip netns add` makes it.
+fn is_namespace(mount: &Mount) -> bool {
+    mount.root.as_encoded_bytes().starts_with(b"net:[")
 }
 
 #[cfg(test)]
@@ -191,14 +187,6 @@ mod tests {
     }
 
     #[test]
-    fn mounted_namespaces() {
-        let text = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
-                    99 27 0:4 net:[4026532001] /run/netns/blue rw shared:5 - nsfs nsfs rw\n\
-                    short\n";
-        assert_eq!(mounted(text).collect::<Vec<_>>(), [PathBuf::from("/run/netns/blue")]);
-    }
-
-    #[test]
     fn our_own_namespace_is_found_once() {
         let own = Namespace::open(Path::new("/proc/thread-self/ns/net")).unwrap().id;
         assert_eq!(all().iter().filter(|namespace| namespace.id == own).count(), 1);
@@ -215,8 +203,8 @@ mod tests {
     fn within_another_namespace_its_own_range_is_seen() {
         let here = port_range().unwrap();
         let other = std::thread::spawn(|| {
-            // SAFETY: no pointers. Affects the calling thread only.
-            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
+            // SAFETY: of a thread, the descriptors stay shared.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
             fs::write(PORT_RANGE, "40000 40007").unwrap();
             fs::write(RESERVED_PORTS, "40001-40002,50000").unwrap();
             Namespace::open(Path::new("/proc/thread-self/ns/net")).unwrap()

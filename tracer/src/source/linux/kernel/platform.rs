@@ -3,8 +3,8 @@
 
 use crate::event::Degradation;
 use crate::source::SourceError;
-use crate::source::linux::kernel::bound_sockets;
 use crate::source::linux::kernel::cgroup_root::CgroupRoot;
+use crate::source::linux::kernel::features;
 use crate::source::linux::kernel::namespace::initial;
 use std::fs;
 use std::io;
@@ -64,7 +64,7 @@ pub fn check() -> Result<Platform, SourceError> {
 pub fn sight() -> Result<(String, Vec<Degradation>), SourceError> {
     let kernel = read("/proc/sys/kernel/osrelease")?.trim_end().to_owned();
     let privileges = Privileges::parse(&read("/proc/self/status")?);
-    let mut degraded = privileges.blind_spots(bound_sockets::are_unlisted());
+    let mut degraded = privileges.blind_spots(!features::lists_bound_sockets());
     if !is_namespace("pid", initial::PID) {
         degraded.push(other_pids());
     }
@@ -192,13 +192,13 @@ fn check_user_namespace() -> Result<(), SourceError> {
     ))
 }
 
-/// Whether our namespace of that kind is the given one; taken for granted if /proc does not tell.
 /// Whether /proc shows every process under the pid that the kernel knows it by.
 #[must_use]
 pub fn shows_all_processes() -> bool {
     is_namespace("pid", initial::PID)
 }
 
+/// Whether our namespace of that kind is the given one; assumed if /proc does not say.
 fn is_namespace(kind: &str, expected: &str) -> bool {
     let link = fs::read_link(format!("/proc/self/ns/{kind}"));
     link.map_or(true, |link| link.as_os_str() == expected)

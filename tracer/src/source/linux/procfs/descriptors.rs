@@ -8,16 +8,12 @@ use super::processes::{id, pids};
 use crate::event::ProcessId;
 use crate::source::linux::bpf::socket_files::SocketFiles;
 use rustc_hash::FxHashMap;
+use rustix::fs::{RawDir, readlinkat_raw};
 use std::collections::BTreeSet;
-use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::mem::MaybeUninit;
 
-/// The offset of the length in `struct linux_dirent64` (include/linux/dirent.h).
-const RECORD_BYTES_AT: usize = 16;
-/// The offset of the name.
-const NAME_AT: usize = 19;
 /// Room for some 1,300 entries a call.
 const DIRECTORY_BYTES: usize = 32 * 1024;
 /// Longer than any `socket:[N]`; links to longer names are cut, which does no harm.
@@ -118,7 +114,7 @@ impl Holders {
 fn read_processes(pids: impl IntoIterator<Item = u32>) -> Holders {
     let mut holders = Holders::default();
     let mut inodes = Vec::new();
-    let mut buffer = vec![0; DIRECTORY_BYTES];
+    let mut buffer = vec![MaybeUninit::uninit(); DIRECTORY_BYTES];
     for pid in pids {
         inodes.clear();
         read_process(pid, &mut buffer, &mut inodes);
@@ -133,7 +129,7 @@ fn read_processes(pids: impl IntoIterator<Item = u32>) -> Holders {
 }
 
 /// Appends the inode numbers of a process's sockets to `inodes`, as far as they can be read.
-fn read_process(pid: u32, buffer: &mut [u8], inodes: &mut Vec<u32>) {
+fn read_process(pid: u32, buffer: &mut [MaybeUninit<u8>], inodes: &mut Vec<u32>) {
     // Ended, or not ours to see: what was read until then still counts.
     let read = read_sockets(&format!("/proc/{pid}/fd"), buffer, inodes);
     if read.is_ok_and(|entries| entries > 0) {
@@ -153,57 +149,23 @@ fn read_process(pid: u32, buffer: &mut [u8], inodes: &mut Vec<u32>) {
 
 /// Appends the inode numbers of the sockets in a directory of descriptors to `inodes`; says how
 /// many descriptors there are.
-fn read_sockets(directory: &str, buffer: &mut [u8], inodes: &mut Vec<u32>) -> io::Result<usize> {
+fn read_sockets(directory: &str, buffer: &mut [MaybeUninit<u8>], inodes: &mut Vec<u32>) -> io::Result<usize> {
     let directory = File::open(directory)?;
-    let mut link = [0; LINK_BYTES];
+    let mut link = [MaybeUninit::uninit(); LINK_BYTES];
     let mut entries = 0;
-    loop {
-        let batch = read_entries(&directory, buffer)?;
-        if batch.is_empty() {
-            return Ok(entries);
+    let mut names = RawDir::new(&directory, buffer);
+    while let Some(entry) = names.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_bytes().starts_with(b".") {
+            continue; // The directory itself and the one above.
         }
-        inodes.extend(names(batch).inspect(|_| entries += 1).filter_map(|name| {
-            let target = read_link_at(&directory, name, &mut link).ok()?;
-            socket_inode(target)
-        }));
+        entries += 1;
+        if let Ok((target, _)) = readlinkat_raw(&directory, name, &mut link) {
+            inodes.extend(socket_inode(target));
+        }
     }
-}
-
-/// The next records of a directory; empty at its end.
-fn read_entries<'a>(directory: &File, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
-    // SAFETY: pointer and length are those of one writable slice.
-    let read = unsafe {
-        libc::syscall(libc::SYS_getdents64, directory.as_raw_fd(), buffer.as_mut_ptr(), buffer.len())
-    };
-    filled(buffer, read.try_into().unwrap_or(-1))
-}
-
-/// What the link `name` in `directory` leads to, cut to the buffer's length.
-fn read_link_at<'a>(directory: &File, name: &CStr, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
-    // SAFETY: the name ends with a NUL; pointer and length are those of one writable slice.
-    let read = unsafe {
-        libc::readlinkat(directory.as_raw_fd(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len())
-    };
-    filled(buffer, read)
-}
-
-/// The part of `buffer` that a call filled, or the call's error.
-fn filled(buffer: &[u8], length: isize) -> io::Result<&[u8]> {
-    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
-    Ok(buffer.get(..length).unwrap_or_default())
-}
-
-/// The names in a batch of `struct linux_dirent64`, without `.` and `..`.
-fn names(batch: &[u8]) -> impl Iterator<Item = &CStr> {
-    let mut rest = batch;
-    std::iter::from_fn(move || {
-        let length = rest.get(RECORD_BYTES_AT..)?.first_chunk().copied()?;
-        let length = usize::from(u16::from_ne_bytes(length));
-        let record = rest.get(..length)?;
-        rest = rest.get(length..)?;
-        CStr::from_bytes_until_nul(record.get(NAME_AT..)?).ok()
-    })
-    .filter(|name| !name.to_bytes().starts_with(b"."))
+    Ok(entries)
 }
 
 /// The inode number in `socket:[N]`.
@@ -216,31 +178,8 @@ fn socket_inode(link: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
     use std::net::UdpSocket;
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::MetadataExt;
-
-    fn record(name: &str) -> Vec<u8> {
-        let length = (NAME_AT + name.len() + 1).next_multiple_of(8);
-        let mut record = vec![0; length];
-        record[RECORD_BYTES_AT..][..2].copy_from_slice(&u16::try_from(length).unwrap().to_ne_bytes());
-        record[NAME_AT..][..name.len()].copy_from_slice(name.as_bytes());
-        record
-    }
-
-    #[test]
-    fn names_of_a_directory() {
-        let batch = [".", "..", "0", "17", "1048575"].map(record).concat();
-        let found: Vec<_> = names(&batch).map(|name| name.to_str().unwrap()).collect();
-        assert_eq!(found, ["0", "17", "1048575"]);
-    }
-
-    #[test]
-    fn a_batch_cut_short_or_without_length_ends_the_names() {
-        let batch = ["0", "17"].map(record).concat();
-        for length in 0..batch.len() {
-            assert!(names(&batch[..length]).count() < 2, "{length}");
-        }
-        assert_eq!(names(&[0; 64]).count(), 0);
-    }
 
     #[test]
     fn links_to_sockets() {

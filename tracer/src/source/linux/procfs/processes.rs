@@ -215,7 +215,7 @@ mod tests {
         let earlier = ProcessId { started_ticks: id.started_ticks - 1, ..id };
         assert_eq!(complete(earlier, bare.clone()), bare, "another process had the pid");
         // SAFETY: neither takes a pointer nor fails.
-        assert_eq!(facts.uid, Some(unsafe { libc::getuid() }));
+        assert_eq!(facts.uid, Some(rustix::process::getuid().as_raw()));
         assert_eq!(facts.ppid, Some(std::os::unix::process::parent_id()));
         assert!(all().contains(&(id, facts)));
     }

@@ -5,9 +5,11 @@ use super::{
     split_message, u16_at, u32_at,
 };
 use crate::event::Protocol;
+use rustix::io::Errno;
+use rustix::net::{self, RecvFlags};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// `NLM_F_REQUEST`.
@@ -47,10 +49,8 @@ impl Inquiry {
     ) -> Result<Option<Duration>, SockDiagError> {
         send(&self.socket, &request(cookie, local, remote))?;
         let mut buffer = [0; ANSWER_BYTES];
-        // SAFETY: pointer and length are those of one writable array.
-        let received =
-            unsafe { libc::recv(self.socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
-        let length = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        let received = net::recv(&self.socket, &mut buffer, RecvFlags::empty()).map_err(io::Error::from)?;
+        let (length, _) = received;
         answer(buffer.get(..length).unwrap_or_default(), cookie)
     }
 }
@@ -98,7 +98,7 @@ fn answer(bytes: &[u8], cookie: u64) -> Result<Option<Duration>, SockDiagError> 
 }
 
 fn is_stale(error: &SockDiagError) -> bool {
-    matches!(error, SockDiagError::Io(error) if error.raw_os_error() == Some(libc::ESTALE))
+    matches!(error, SockDiagError::Io(error) if Errno::from_io_error(error) == Some(Errno::STALE))
 }
 
 /// The `struct tcp_info` among the attributes after a row.

@@ -11,9 +11,12 @@ pub use idle::Inquiry;
 
 use crate::event::Protocol;
 use crate::source::SourceError;
+use portleak_ebpf::protocol;
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 /// Larger than any message: the kernel fills at most 32 KiB at once (`netlink_recvmsg`).
 const RECEIVE_BYTES: usize = 256 * 1024;
@@ -120,21 +123,14 @@ pub fn dump(protocols: &[Protocol]) -> Result<Dump, SockDiagError> {
 }
 
 fn open() -> io::Result<OwnedFd> {
-    // SAFETY: no pointers; the result is checked before it is used as a descriptor.
-    let fd = unsafe {
-        libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG)
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a fresh descriptor that nothing else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
+    Ok(net::socket_with(family, SocketType::RAW, flags, Some(netlink::SOCK_DIAG))?)
 }
 
+/// Unaddressed, it goes to the kernel.
 fn send(socket: &OwnedFd, request: &[u8]) -> io::Result<()> {
-    // SAFETY: pointer and length are those of one slice. Unaddressed, it goes to the kernel.
-    let sent = unsafe { libc::send(socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    net::send(socket, request, SendFlags::empty())?;
+    Ok(())
 }
 
 /// Receives one batch of messages into `dump`; `false` when it was the last.
@@ -144,12 +140,10 @@ fn receive(
     protocol: Protocol,
     dump: &mut Dump,
 ) -> Result<bool, SockDiagError> {
-    // SAFETY: pointer and length are those of one writable slice.
-    let received = unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
-    let Ok(length) = usize::try_from(received) else {
-        let error = io::Error::last_os_error();
-        let again = error.kind() == io::ErrorKind::Interrupted;
-        return if again { Ok(true) } else { Err(error.into()) };
+    let length = match net::recv(socket, &mut *buffer, RecvFlags::empty()) {
+        Ok((length, _)) => length,
+        Err(Errno::INTR) => return Ok(true),
+        Err(error) => return Err(io::Error::from(error).into()),
     };
     read_batch(buffer.get(..length).unwrap_or_default(), protocol, dump)
 }
@@ -157,8 +151,8 @@ fn receive(
 /// The request for a dump of all sockets of a protocol and a family.
 fn request(family: u8, protocol: Protocol) -> [u8; REQUEST_BYTES] {
     let number = match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
+        Protocol::Tcp => protocol::TCP,
+        Protocol::Udp => protocol::UDP,
     };
     let mut request = [0; REQUEST_BYTES];
     request[0] = 72;
@@ -208,7 +202,7 @@ fn refusal(payload: &[u8], protocol: Protocol) -> Option<SockDiagError> {
     let code = i32::from_ne_bytes(*payload.first_chunk()?);
     match code.checked_neg()? {
         0 => None,
-        libc::ENOENT => Some(SockDiagError::NoModule(protocol)),
+        code if code == Errno::NOENT.raw_os_error() => Some(SockDiagError::NoModule(protocol)),
         code => Some(io::Error::from_raw_os_error(code).into()),
     }
 }
@@ -263,6 +257,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::MetadataExt;
     use std::{fs, process};
 
@@ -352,9 +347,15 @@ mod tests {
             let message = message(kind, 0, &code.to_ne_bytes());
             read_batch(&message, Protocol::Udp, &mut dump).unwrap_err()
         };
-        assert!(matches!(refused(ERROR, -libc::ENOENT), SockDiagError::NoModule(Protocol::Udp)));
-        assert!(matches!(refused(DONE, -libc::ENOENT), SockDiagError::NoModule(Protocol::Udp)));
-        assert!(matches!(refused(ERROR, -libc::EPERM), SockDiagError::Io(_)));
+        assert!(matches!(
+            refused(ERROR, -Errno::NOENT.raw_os_error()),
+            SockDiagError::NoModule(Protocol::Udp)
+        ));
+        assert!(matches!(
+            refused(DONE, -Errno::NOENT.raw_os_error()),
+            SockDiagError::NoModule(Protocol::Udp)
+        ));
+        assert!(matches!(refused(ERROR, -Errno::PERM.raw_os_error()), SockDiagError::Io(_)));
     }
 
     #[test]
