@@ -77,7 +77,7 @@ fn judge(path: &Path) -> Result<()> {
         symbols: Symbols::default(),
         pace: Pace::File,
     };
-    let summary = session::replay(&mut Reading::new(trace), setup)?;
+    let summary = session::replay(&mut Reading::new(trace), setup)?.summary;
     let cpu_s = meter::cpu_s();
     let megabytes = std::fs::metadata(path)?.len() as f64 / MEGABYTE as f64;
     let said = serde_json::json!({

@@ -215,7 +215,7 @@ fn judge(path: &Path) -> Result<()> {
         pace: Pace::File,
     };
     let before = meter::memory("VmRSS").unwrap_or_default();
-    let summary = session::replay(&mut Reading::new(reader), setup)?;
+    let summary = session::replay(&mut Reading::new(reader), setup)?.summary;
     let grown = after.load(Ordering::Relaxed).saturating_sub(before);
     let held: u64 = summary.owners.iter().map(|owner| owner.tcp.held).sum();
     let per_hold = (held > 0).then(|| grown as f64 / held as f64);

@@ -3,9 +3,15 @@
 use crate::cli::{Doctor, Format};
 use crate::exit;
 use crate::os::page_bytes;
-use crate::sink::{Writer, doctor};
-use crate::source::{self, CaptureOptions, Source, Stacks};
+use crate::pipeline::{capture, session};
+use crate::sink::Writer;
+use crate::sink::doctor::{self, Health};
+use crate::source::{self, CaptureOptions, Stacks};
 use jiff::Timestamp;
+use std::time::Duration;
+
+/// How long the event loop is watched.
+const LAG_MEASURED: Duration = Duration::from_millis(300);
 
 pub(super) fn execute(args: &Doctor) -> anyhow::Result<u8> {
     if args.self_test { self_test(args) } else { examine(args) }
@@ -14,14 +20,14 @@ pub(super) fn execute(args: &Doctor) -> anyhow::Result<u8> {
 #[tokio::main(flavor = "current_thread")]
 async fn examine(args: &Doctor) -> anyhow::Result<u8> {
     let mut writer = Writer::open(None)?;
-    let mut source = source::open(&CaptureOptions { buffer_bytes: page_bytes(), stacks: Stacks::default() })?;
-    let now_ns = source.now_ns();
-    let advice = source::advice();
+    let options = CaptureOptions { buffer_bytes: page_bytes(), stacks: Stacks::default() };
+    let (opened, mut capturing) = capture::open(move || source::open(&options)).await?;
+    let lag = session::measure_lag(&mut capturing, opened.now_ns, LAG_MEASURED).await?;
+    let health = Health { capture: &opened.capture, advice: &source::advice(), lag };
     match args.format {
-        Format::Text => doctor::text(source.capture(), &advice, args.verbose, &mut writer)?,
-        Format::Json => doctor::json(source.capture(), &advice, now_ns, &mut writer)?,
+        Format::Text => doctor::text(&health, args.verbose, &mut writer)?,
+        Format::Json => doctor::json(&health, opened.now_ns, &mut writer)?,
     }
-    source.stop(&mut Vec::new())?;
     Ok(exit::OK)
 }
 

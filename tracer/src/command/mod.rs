@@ -13,7 +13,6 @@ mod trace;
 use crate::cli::Command;
 use crate::exit;
 use crate::pipeline::session::RunError;
-use std::io::{self, Write};
 
 /// Executes `command`; writes its error to standard error. Returns the exit code.
 #[must_use]
@@ -27,8 +26,10 @@ pub fn execute(command: Command) -> u8 {
         Command::Doctor(args) => (doctor::execute(&args), exit::FAILURE),
         Command::Explain(args) => (explain::execute(&args), exit::FAILURE),
     };
-    ended.unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "portleak: {error:#}");
+    let code = ended.unwrap_or_else(|error| {
+        diagnostics::fail(&error);
         error.downcast_ref().map_or(own_failure, RunError::exit_code)
-    })
+    });
+    diagnostics::flush();
+    code
 }

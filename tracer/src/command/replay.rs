@@ -4,10 +4,9 @@ use super::capture::in_scope;
 use super::report::{BY_VERBOSE, Subject, leak_or, open_sink, open_writer};
 use crate::cli::{ProfileArg, Replay};
 use crate::engine::Config;
-use crate::engine::report::Summary;
 use crate::exit;
 use crate::pipeline::intake::Reading;
-use crate::pipeline::{Pace, Setup, session};
+use crate::pipeline::{Outcome, Pace, Setup, session};
 use crate::recording::Reader;
 use crate::sink::Writer;
 use crate::source::Source;
@@ -32,26 +31,26 @@ fn recording(args: &Replay, mut reader: Reader<File>, writer: Writer) -> anyhow:
     };
     let symbols = Symbols::recorded(reader.take_names());
     let mut reading = Reading::new(reader);
-    let summary = judge(args, &mut reading, config, symbols, Some(header.buffer_bytes), writer)?;
+    let outcome = judge(args, &mut reading, config, symbols, Some(header.buffer_bytes), writer)?;
     let flaws = reading.source().flaws();
     for flaw in flaws.to_string().lines() {
         log::warn!("{}: {flaw}", args.file.display());
     }
     let code = if flaws.is_damaged() { exit::FAILURE } else { exit::OK };
-    Ok(leak_or(&args.output, &summary, code))
+    Ok(leak_or(&args.output, &outcome, code))
 }
 
 fn event_trace(args: &Replay, trace: EventTrace, writer: Writer) -> anyhow::Result<u8> {
     let profile = args.profile.map(ProfileArg::profile).unwrap_or_default();
     let config = Config { profile, ..Config::default() };
     let mut reading = Reading::new(trace);
-    let summary = judge(args, &mut reading, config, Symbols::default(), None, writer)?;
+    let outcome = judge(args, &mut reading, config, Symbols::default(), None, writer)?;
     let damage = reading.source().damage();
     if let Some(damage) = &damage {
         log::warn!("{}: {damage}", args.file.display());
     }
     let code = if damage.is_some() { exit::FAILURE } else { exit::OK };
-    Ok(leak_or(&args.output, &summary, code))
+    Ok(leak_or(&args.output, &outcome, code))
 }
 
 fn judge<S: Source>(
@@ -61,7 +60,7 @@ fn judge<S: Source>(
     symbols: Symbols,
     buffer_bytes: Option<u32>,
     writer: Writer,
-) -> anyhow::Result<Summary> {
+) -> anyhow::Result<Outcome> {
     let subject = Subject {
         capture: &in_scope(reading.source().capture(), &config.scope),
         symbols: symbols.clone(),

@@ -1,9 +1,9 @@
 //! Where the results go and in which form, and what they mean for the exit code.
 
 use crate::cli::{Format, OutputArgs};
-use crate::engine::report::Summary;
 use crate::event::Capture;
 use crate::exit;
+use crate::pipeline::Outcome;
 use crate::sink::json::JsonSink;
 use crate::sink::text::{Paint, ProgressLine, TextOptions, TextSink};
 use crate::sink::{Sink, Writer};
@@ -56,6 +56,6 @@ pub(super) fn progress_line(args: &OutputArgs) -> Option<ProgressLine> {
 }
 
 /// `--fail-on-leak` outranks every other status.
-pub(super) fn leak_or(args: &OutputArgs, summary: &Summary, code: u8) -> u8 {
-    if args.fail_on_leak && summary.worst().fails() { exit::LEAK } else { code }
+pub(super) fn leak_or(args: &OutputArgs, outcome: &Outcome, code: u8) -> u8 {
+    if args.fail_on_leak && outcome.summary.worst().fails() { exit::LEAK } else { code }
 }

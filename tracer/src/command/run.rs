@@ -30,6 +30,6 @@ pub(super) async fn execute(args: Run) -> anyhow::Result<u8> {
     let began_ns = opened.now_ns;
     let setup = Setup { config, began_ns, sinks, recording, symbols, pace: Pace::Live };
     let plan = Plan { command: args.command, linger: args.linger, duration: args.capture.duration };
-    let (summary, status) = session::run_command(&mut capturing, setup, &plan, &mut signals).await?;
-    Ok(leak_or(&args.output, &summary, exit_code(status)))
+    let (outcome, status) = session::run_command(&mut capturing, setup, &plan, &mut signals).await?;
+    Ok(leak_or(&args.output, &outcome, exit_code(status)))
 }

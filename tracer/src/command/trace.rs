@@ -27,6 +27,6 @@ pub(super) async fn execute(args: &Trace) -> anyhow::Result<u8> {
     let began_ns = opened.began_ns;
     let setup = Setup { config, began_ns, sinks, recording, symbols, pace: Pace::Live };
     let duration = args.capture.duration;
-    let summary = session::trace_machine(&mut capturing, setup, duration, &mut signals).await?;
-    Ok(leak_or(&args.output, &summary, exit::OK))
+    let outcome = session::trace_machine(&mut capturing, setup, duration, &mut signals).await?;
+    Ok(leak_or(&args.output, &outcome, exit::OK))
 }

@@ -3,6 +3,7 @@
 use super::Engine;
 use super::SECOND_NS;
 use super::detector::policy::Judgement;
+use super::pools::Pool;
 use super::report::{Evidence, LeakKind, SiteShare, Usual, Verdict};
 use super::sampling::Sample;
 use super::series_index::SeriesEntry;
@@ -61,6 +62,7 @@ impl Engine {
                 Part::Destination(remote) => remote,
                 Part::Whole | Part::Program => None,
             },
+            usable: self.pools.get(&key.pool).and_then(Pool::known_usable),
             site: self.site(entry, sample),
             oldest_ns: sample.map(|sample| sample.oldest_ns),
             usual: usual(&judged),

@@ -95,6 +95,11 @@ impl Pool {
         self.ports.len() as u64
     }
 
+    /// How many ports it can hand out; `None` when its range could not be read.
+    pub(super) fn known_usable(&self) -> Option<u64> {
+        self.range.map(|range| u64::from(range.usable()))
+    }
+
     /// Ports that can be handed out; the kernel's default range while unknown.
     pub(super) fn usable(&self) -> u64 {
         self.range.map_or(28_232, |range| u64::from(range.usable()))

@@ -103,6 +103,8 @@ pub struct Evidence {
     pub exhaustion_between_s: Option<(f64, f64)>,
     /// The destination, when there is one.
     pub remote: Option<SocketAddr>,
+    /// How many ports the pool can hand out, if its range is known.
+    pub usable: Option<u64>,
     /// The call site that has most of these ports, where stacks are taken.
     pub site: Option<SiteShare>,
     /// When the oldest port of the leak was acquired, on the source's clock.

@@ -6,8 +6,8 @@ use super::fan_out::FanOut;
 use super::intake::{Batch, Intake};
 use super::lag::Lag;
 use super::recorder::{Kept, Recorder};
-use super::{Pace, Patience, TraceError, capture};
-use crate::engine::report::{Evidence, Finding, Summary};
+use super::{Outcome, Pace, Patience, TraceError, capture};
+use crate::engine::report::{Evidence, Finding};
 use crate::engine::{Config, Engine};
 use crate::event::{Event, Incomplete, LossStage};
 use crate::recording::{Header, Recording};
@@ -182,7 +182,7 @@ impl Hub {
         now_ns: u64,
         incomplete: Vec<Incomplete>,
         patience: Patience,
-    ) -> Result<Summary, TraceError> {
+    ) -> Result<Outcome, TraceError> {
         let began = Instant::now();
         let names_by = began + patience.names();
         self.apply(&events, Some(now_ns));
@@ -204,7 +204,10 @@ impl Hub {
         }
         shown?;
         recorded?;
-        Ok(Arc::unwrap_or_clone(summary))
+        Ok(Outcome {
+            summary: Arc::unwrap_or_clone(summary),
+            completeness: Arc::unwrap_or_clone(completeness),
+        })
     }
 
     /// What the source could not find out, and what this side lacks.

@@ -19,7 +19,7 @@ pub mod session;
 
 use crate::engine::report::Summary;
 use crate::recording::RecordError;
-use crate::sink::SinkError;
+use crate::sink::{Completeness, SinkError};
 use crate::source::SourceError;
 pub use hub::{Hub, Setup};
 use intake::{Delivery, End, Intake};
@@ -85,7 +85,16 @@ impl Patience {
     }
 }
 
-/// Traces until `until` completes or the intake ends, then writes the summary and returns it.
+/// What a trace came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Everything at its end.
+    pub summary: Summary,
+    /// What is missing in it.
+    pub completeness: Completeness,
+}
+
+/// Traces until `until` completes or the intake ends, then writes the summary.
 ///
 /// A source that breaks, or a recording or a sink that cannot be written on, ends the trace; the
 /// summary is still written wherever it can be: what was seen so far is worth having.
@@ -96,7 +105,7 @@ pub async fn trace(
     intake: &mut impl Intake,
     mut hub: Hub,
     until: impl Future<Output = Patience>,
-) -> Result<Summary, TraceError> {
+) -> Result<Outcome, TraceError> {
     let (failed, patience, end) = match follow(intake, &mut hub, until).await {
         Stop::Asked(patience) => (Ok(()), patience, None),
         Stop::Failed(failure) => (Err(failure), Patience::Short, None),
@@ -109,9 +118,9 @@ pub async fn trace(
     let End { events, now_ns, incomplete, ended } = end;
     let written = hub.end(events, now_ns, incomplete, patience);
     failed?;
-    let summary = written?;
+    let outcome = written?;
     ended?;
-    Ok(summary)
+    Ok(outcome)
 }
 
 enum Stop {

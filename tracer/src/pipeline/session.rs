@@ -2,15 +2,15 @@
 
 use super::capture::{Capturing, ended_early, no_thread};
 use super::intake::Reading;
-use super::{Hub, Patience, Setup, TraceError, trace};
-use crate::engine::report::Summary;
+use super::{Hub, Outcome, Pace, Patience, Setup, TraceError, trace};
 use crate::engine::{Config, Engine};
 use crate::exit;
 use crate::os::Signal;
 use crate::os::child::{Child, SpawnError};
 use crate::os::signals::Signals;
-use crate::sink::{Sink, SinkError};
+use crate::sink::{LoopLag, Sink, SinkError};
 use crate::source::{OneShot, Source};
+use crate::symbols::Symbols;
 use std::ffi::OsString;
 use std::io;
 use std::pin::pin;
@@ -65,7 +65,7 @@ pub async fn trace_machine(
     setup: Setup,
     duration: Option<Duration>,
     signals: &mut impl Signals,
-) -> Result<Summary, TraceError> {
+) -> Result<Outcome, TraceError> {
     let hub = Hub::start(setup)?;
     capturing.begin();
     let until = async {
@@ -79,11 +79,36 @@ pub async fn trace_machine(
     trace(capturing, hub, until).await
 }
 
+/// How late the loop is on this machine now, traced for `duration`; `None` when nothing happened.
+///
+/// # Errors
+/// When the source broke.
+pub async fn measure_lag(
+    capturing: &mut Capturing,
+    began_ns: u64,
+    duration: Duration,
+) -> Result<Option<LoopLag>, TraceError> {
+    let hub = Hub::start(Setup {
+        config: Config::default(),
+        began_ns,
+        sinks: Vec::new(),
+        recording: None,
+        symbols: Symbols::default(),
+        pace: Pace::Live,
+    })?;
+    capturing.begin();
+    let until = async {
+        sleep(duration).await;
+        Patience::Short
+    };
+    Ok(trace(capturing, hub, until).await?.completeness.loop_lag)
+}
+
 /// Judges a file, as fast as it can be read.
 ///
 /// # Errors
 /// When the file or a sink broke.
-pub fn replay<S: Source>(reading: &mut Reading<S>, setup: Setup) -> Result<Summary, TraceError> {
+pub fn replay<S: Source>(reading: &mut Reading<S>, setup: Setup) -> Result<Outcome, TraceError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(|error| no_thread(&error))?;
     runtime.block_on(trace(reading, Hub::start(setup)?, std::future::pending()))
@@ -111,7 +136,7 @@ pub async fn run_command(
     mut setup: Setup,
     plan: &Plan,
     signals: &mut impl Signals,
-) -> Result<(Summary, ExitStatus), RunError> {
+) -> Result<(Outcome, ExitStatus), RunError> {
     // The engine needs the pid, and the child may take ports at once: so the engine begins at an
     // instant before the child, and the source keeps its events until the capture begins.
     let mut child = spawn(capturing, plan.command.clone()).await?;
@@ -141,7 +166,7 @@ async fn trace_child(
     plan: &Plan,
     child: &mut Child,
     signals: &mut impl Signals,
-) -> Result<Summary, TraceError> {
+) -> Result<Outcome, TraceError> {
     let hub = Hub::start(setup)?;
     capturing.begin();
     let until = async {

@@ -178,7 +178,7 @@ async fn traced(
     setup: Setup,
     seconds: Option<f64>,
     signals: &mut Said,
-) -> Result<Summary, TraceError> {
+) -> Result<Outcome, TraceError> {
     let duration = seconds.map(Duration::from_secs_f64);
     beside(source, async |capturing| trace_machine(capturing, setup, duration, signals).await).await
 }
@@ -449,7 +449,7 @@ mod with_a_command {
         sink: Listening,
         plan: &Plan,
         signals: &mut Said,
-    ) -> Result<(Summary, std::process::ExitStatus), RunError> {
+    ) -> Result<(Outcome, std::process::ExitStatus), RunError> {
         let setup = setup(vec![Box::new(sink)], None);
         beside(source, async |capturing| run_command(capturing, setup, plan, signals).await).await
     }

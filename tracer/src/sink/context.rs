@@ -1,11 +1,10 @@
-//! What sinks need to turn numbers into sentences: wall time, pool sizes, names of call sites.
+//! What sinks need to turn numbers into sentences: wall time, names of call sites.
 
-use crate::engine::report::{Owner, SiteShare};
-use crate::event::{Capture, Clock, OwnerId, PoolId, PortRange, Protocol};
+use crate::engine::report::SiteShare;
+use crate::event::{Capture, Clock};
 use crate::symbols::{Name, Symbols};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
-use std::collections::BTreeMap;
 
 /// The context of a capture.
 #[derive(Clone, Debug)]
@@ -13,7 +12,6 @@ pub struct Context {
     clock: Clock,
     ticks_per_s: u64,
     zone: TimeZone,
-    pools: BTreeMap<PoolId, PortRange>,
     symbols: Symbols,
 }
 
@@ -21,13 +19,7 @@ impl Context {
     /// The context of `capture`, with frames named by `symbols` and times of day in `zone`.
     #[must_use]
     pub fn new(capture: &Capture, symbols: Symbols, zone: TimeZone) -> Self {
-        Self {
-            clock: capture.clock,
-            ticks_per_s: capture.ticks_per_s,
-            zone,
-            pools: capture.pools.clone(),
-            symbols,
-        }
+        Self { clock: capture.clock, ticks_per_s: capture.ticks_per_s, zone, symbols }
     }
 
     /// An instant in UTC, to the millisecond.
@@ -50,18 +42,6 @@ impl Context {
         let (at, now) = (self.zoned(at_ns), self.zoned(now_ns));
         let form = if at.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
         at.strftime(form).to_string()
-    }
-
-    /// The number of usable ports in the owner's pool, if it was known at the start.
-    #[must_use]
-    pub fn usable(&self, owner: &Owner, protocol: Protocol) -> Option<u64> {
-        let netns = match &owner.id {
-            OwnerId::System { netns, .. } => *netns,
-            OwnerId::Process(_) | OwnerId::Program(_) | OwnerId::Others(_) => owner.facts.as_ref()?.netns?,
-            OwnerId::Unowned => return None,
-        };
-        let range = self.pools.get(&PoolId { netns, protocol })?;
-        Some(u64::from(range.usable()))
     }
 
     /// The frames of a call site by name.

@@ -1,15 +1,27 @@
 //! What works on this machine, what does not, why, and the remedy.
 
+use super::LoopLag;
 use super::context::{Context, rfc3339};
-use super::json::{DegradationJson, HookJson, PoolJson, write_line};
+use super::json::{DegradationJson, HookJson, LoopLagJson, PoolJson, write_line};
 use super::numbers::counted;
-use super::text::{limits, pool_line, several};
+use super::text::{lag_line, limits, pool_line, several};
 use super::writer::{SinkError, Writer};
 use crate::event::{Advice, Answer, Capture, Hook};
 use crate::symbols::Symbols;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
+
+/// What was found out about this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Health<'a> {
+    /// What can be seen.
+    pub capture: &'a Capture,
+    /// Advice on its settings.
+    pub advice: &'a [Advice],
+    /// How late the event loop is; `None` when nothing happened.
+    pub lag: Option<LoopLag>,
+}
 
 /// The body of the `doctor` object.
 #[derive(Debug, Serialize)]
@@ -20,6 +32,7 @@ struct DoctorJson<'a> {
     degraded: Vec<DegradationJson<'a>>,
     pools: Vec<PoolJson>,
     advice: Vec<AdviceJson<'a>>,
+    loop_lag_s: Option<LoopLagJson>,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,7 +56,8 @@ struct AnswerJson<'a> {
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn json(capture: &Capture, advice: &[Advice], now_ns: u64, writer: &mut Writer) -> Result<(), SinkError> {
+pub fn json(health: &Health<'_>, now_ns: u64, writer: &mut Writer) -> Result<(), SinkError> {
+    let Health { capture, advice, lag } = *health;
     let at = Context::new(capture, Symbols::default(), TimeZone::UTC).rfc3339(now_ns);
     let body = DoctorJson {
         platform: &capture.platform,
@@ -52,6 +66,7 @@ pub fn json(capture: &Capture, advice: &[Advice], now_ns: u64, writer: &mut Writ
         degraded: DegradationJson::all(capture),
         pools: PoolJson::known_at_start(capture),
         advice: advice.iter().map(|it| AdviceJson { says: &it.says, remedy: &it.remedy }).collect(),
+        loop_lag_s: lag.map(LoopLagJson::of),
     };
     write_line(writer, "doctor", at, body)
 }
@@ -61,12 +76,8 @@ pub fn json(capture: &Capture, advice: &[Advice], now_ns: u64, writer: &mut Writ
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn text(
-    capture: &Capture,
-    advice: &[Advice],
-    verbose: bool,
-    writer: &mut Writer,
-) -> Result<(), SinkError> {
+pub fn text(health: &Health<'_>, verbose: bool, writer: &mut Writer) -> Result<(), SinkError> {
+    let Health { capture, advice, lag } = *health;
     let verdict = if capture.degraded.is_empty() {
         "everything works".to_owned()
     } else {
@@ -78,6 +89,7 @@ pub fn text(
     if minor > 0 && !verbose {
         text += &format!("{} that need no remedy: portleak doctor -v\n", counted(minor, "more limit"));
     }
+    text.extend(lag.map(lag_line));
     text += "\nhooks\n";
     text.extend(capture.hooks.iter().map(hook));
     if !capture.pools.is_empty() {
@@ -131,6 +143,10 @@ mod tests {
     use super::*;
     use crate::sink::fixtures::{self, Written};
 
+    fn health<'a>(capture: &'a Capture, advice: &'a [Advice]) -> Health<'a> {
+        Health { capture, advice, lag: Some(LoopLag { p99_s: 0.000_4, max_s: 0.002 }) }
+    }
+
     fn advice() -> [Advice; 1] {
         [Advice { says: "the range could be wider".to_owned(), remedy: "widen it".to_owned() }]
     }
@@ -138,12 +154,13 @@ mod tests {
     #[test]
     fn text_shows_what_is_off_and_the_remedy() {
         let written = Written::default();
-        text(&fixtures::capture(), &advice(), false, &mut written.writer()).unwrap();
+        text(&health(&fixtures::capture(), &advice()), false, &mut written.writer()).unwrap();
         assert_eq!(
             written.text(),
             "linux 6.8.0-45-generic: tracing works, with limits\n\
              limited: UDP ports of the kernel: udp_lib_unhash is off\n\
              \x20 remedy: use a kernel with CONFIG_FUNCTION_TRACER\n\
+             event loop: lag 0.4 ms at the 99th percentile, 2 ms at most\n\
              \n\
              hooks\n\
              \x20 on   inet_sock_set_state\n\
@@ -162,7 +179,7 @@ mod tests {
     #[test]
     fn json_is_one_object() {
         let written = Written::default();
-        json(&fixtures::capture(), &advice(), fixtures::at(0.0), &mut written.writer()).unwrap();
+        json(&health(&fixtures::capture(), &advice()), fixtures::at(0.0), &mut written.writer()).unwrap();
         let object: serde_json::Value = serde_json::from_str(&written.text()).unwrap();
         assert_eq!(object["type"], "doctor");
         assert_eq!(object["at"], "2026-05-01T09:12:04.000Z");
@@ -171,6 +188,7 @@ mod tests {
         assert_eq!(object["pools"][0]["low"], 32768);
         assert!(object["pools"][0]["used"].is_null());
         assert_eq!(object["advice"][0]["remedy"], "widen it");
+        assert_eq!(object["loop_lag_s"]["max"], 0.002);
     }
 
     #[test]

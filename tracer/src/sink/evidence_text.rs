@@ -3,16 +3,16 @@
 use super::context::Context;
 use super::names::printable;
 use super::numbers::{count, counted, duration, percent, rate};
-use crate::engine::report::{Evidence, LeakKind, Owner, Usual};
+use crate::engine::report::{Evidence, LeakKind, Usual};
 use crate::event::Protocol;
 use crate::symbols::representative;
 
 /// Forecasts beyond one year are not shown.
 const FORECAST_MAX_S: f64 = 365.0 * 86400.0;
 
-/// The sentence for one piece of evidence against `owner`, as of `now_ns`.
+/// The sentence for one piece of evidence as of `now_ns`.
 #[must_use]
-pub fn evidence(evidence: &Evidence, owner: &Owner, context: &Context, now_ns: u64) -> String {
+pub fn evidence(evidence: &Evidence, context: &Context, now_ns: u64) -> String {
     let since = context.time_of_day(evidence.since_ns, now_ns);
     let held = ports(evidence);
     let to = to(evidence);
@@ -38,7 +38,7 @@ pub fn evidence(evidence: &Evidence, owner: &Owner, context: &Context, now_ns: u
             released(evidence)
         ),
         LeakKind::Bound => format!("{held} bound and not connected since {since}, {}", released(evidence)),
-        LeakKind::Churn => return churn(evidence, context.usable(owner, evidence.protocol)),
+        LeakKind::Churn => return churn(evidence, evidence.usable),
     };
     fact + &usual(evidence) + &unused(evidence) + &outlook(evidence) + &from(evidence, context)
 }
@@ -163,7 +163,7 @@ mod tests {
     fn say(change: impl FnOnce(&mut Evidence)) -> String {
         let mut e = fixtures::evidence();
         change(&mut e);
-        evidence(&e, &fixtures::python(), &fixtures::context(), fixtures::at(12.0))
+        evidence(&e, &fixtures::context(), fixtures::at(12.0))
     }
 
     #[test]

@@ -95,6 +95,7 @@ pub(crate) fn evidence() -> Evidence {
         exhaustion_in_s: Some(551.0),
         exhaustion_between_s: None,
         remote: Some(([127, 0, 0, 1], 9999).into()),
+        usable: Some(28_232),
         site: None,
         oldest_ns: None,
         usual: None,

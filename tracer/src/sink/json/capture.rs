@@ -101,13 +101,15 @@ impl<'a> IncompleteJson<'a> {
 
 /// How late the event loop was, in seconds.
 #[derive(Debug, Serialize)]
-pub(super) struct LoopLagJson {
+pub struct LoopLagJson {
     p99: f64,
     max: f64,
 }
 
 impl LoopLagJson {
-    pub(super) fn of(lag: LoopLag) -> Self {
+    /// The JSON of `lag`.
+    #[must_use]
+    pub fn of(lag: LoopLag) -> Self {
         Self { p99: seconds(lag.p99_s), max: seconds(lag.max_s) }
     }
 }

@@ -88,7 +88,7 @@ impl<'a> FindingJson<'a> {
                 verdict: verdict.name(),
                 previous: previous.name(),
                 held: *held,
-                evidence: EvidenceJson::all(evidence, owner, context, *at_ns),
+                evidence: EvidenceJson::all(evidence, context, *at_ns),
             },
             Finding::Exhausted { owner, pool, code, local, remote, top_holders, .. } => Self::Exhausted {
                 owner: OwnerJson::of(owner, context),

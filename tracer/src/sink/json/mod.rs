@@ -6,7 +6,7 @@ mod owner;
 mod pool;
 mod summary;
 
-pub use capture::{CaptureJson, DegradationJson, HookJson};
+pub use capture::{CaptureJson, DegradationJson, HookJson, LoopLagJson};
 pub use pool::PoolJson;
 
 use super::context::Context;

@@ -119,8 +119,8 @@ pub(super) struct EvidenceJson {
 }
 
 impl EvidenceJson {
-    pub(super) fn all(evidence: &[Evidence], owner: &Owner, context: &Context, now_ns: u64) -> Vec<Self> {
-        let one = |e| Self::of(e, evidence_text::evidence(e, owner, context, now_ns), context);
+    pub(super) fn all(evidence: &[Evidence], context: &Context, now_ns: u64) -> Vec<Self> {
+        let one = |e| Self::of(e, evidence_text::evidence(e, context, now_ns), context);
         evidence.iter().map(one).collect()
     }
 

@@ -117,7 +117,7 @@ impl<'a> ReportJson<'a> {
             lifetime_s: LifetimeJson::of(&report.lifetime),
             oldest_held_s: report.oldest_held_s.map(seconds),
             verdict: report.verdict.name(),
-            evidence: EvidenceJson::all(&report.evidence, owner, context, now_ns),
+            evidence: EvidenceJson::all(&report.evidence, context, now_ns),
         }
     }
 }

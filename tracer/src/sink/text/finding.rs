@@ -18,7 +18,7 @@ pub(super) fn text(finding: &Finding, context: &Context, options: &TextOptions) 
             let facts = if evidence.is_empty() {
                 changed(*previous, *held)
             } else {
-                sentences(evidence, owner, context, *at_ns)
+                sentences(evidence, context, *at_ns)
             };
             let name = options.paint.verdict(*verdict, &upper(*verdict));
             (*at_ns, format!("{name} {} {facts}", label(owner)))
@@ -55,8 +55,8 @@ fn changed(previous: Verdict, held: u64) -> String {
     format!("was {}; holds {} now", previous.name(), counted(held, "port"))
 }
 
-fn sentences(evidence: &[Evidence], owner: &Owner, context: &Context, now_ns: u64) -> String {
-    let sentence = |e| evidence_text::evidence(e, owner, context, now_ns);
+fn sentences(evidence: &[Evidence], context: &Context, now_ns: u64) -> String {
+    let sentence = |e| evidence_text::evidence(e, context, now_ns);
     let sentences: Vec<String> = evidence.iter().map(sentence).collect();
     sentences.join(&format!("\n{INDENT}"))
 }

@@ -10,7 +10,7 @@ mod progress;
 mod summary_text;
 mod table;
 
-pub(super) use data_quality::limits;
+pub(super) use data_quality::{lag_line, limits};
 pub use paint::Paint;
 pub(super) use pools::{pool_line, several};
 pub use progress::ProgressLine;

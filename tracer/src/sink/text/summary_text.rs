@@ -129,7 +129,7 @@ fn details(report: &OwnerReport, context: &Context, now_ns: u64, paint: &Paint) 
         .evidence
         .iter()
         .take(EVIDENCE_MAX)
-        .map(|e| evidence_text::evidence(&current(e), &report.owner, context, now_ns))
+        .map(|e| evidence_text::evidence(&current(e), context, now_ns))
         .collect();
     lines.push(balance(report));
     if let Some(failed) = failed(report) {
