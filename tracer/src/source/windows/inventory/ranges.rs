@@ -241,8 +241,8 @@ mod tests {
         };
         assert!(ranges(b"").unknown[0].why.starts_with("netsh printed nothing; IPv4's is assumed"));
         let refused = ranges(b"\r\nThe requested operation requires elevation.\r\n");
-        let why = "netsh printed no such table, but: The requested operation requires elevation.; they are taken to be \
-                   IPv4's";
+        let why = "netsh printed no such table, but: The requested operation requires elevation.; IPv4's are \
+                   assumed";
         assert_eq!((refused.unknown.len(), &*refused.unknown[1].why), (4, why));
     }
 
