@@ -14,7 +14,7 @@ const MODULES: &str = "rds_tcp nvme_fabrics";
 
 /// The live tests of a short run: those that ask of a kernel what no proof workload does. Every one
 /// starts portleak, which is five to ten seconds of checking its probes where the kernel is emulated.
-const SHORT: [&str; 8] = [
+const SHORT: [&str; 7] = [
     "corrections::a_spoilt_ledger_is_mended",
     "exactness::older_sockets_of_every_kind_are_found",
     "moves::who_is_sent_them_has_them",
@@ -22,7 +22,6 @@ const SHORT: [&str; 8] = [
     "places::a_snapshot_lists_every_kind_of_hold_with_its_owner",
     "sites::a_leak_is_told_with_its_line_of_code",
     "tree::a_tree_in_a_pid_namespace_is_found",
-    "tree::lost_records_forget_no_child",
 ];
 
 /// How much is tested. Workloads and ports of the kernel's own are tried either way.
