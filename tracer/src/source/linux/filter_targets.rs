@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The network namespace that we run in.
 ///
 /// # Errors
-/// When /proc does not tell.
+/// When /proc does not say.
 pub fn own_netns() -> Result<NetNs, SourceError> {
     let own = Namespace::open(Path::new(netns::OWN));
     own.map(|namespace| namespace.id).map_err(|error| SourceError {

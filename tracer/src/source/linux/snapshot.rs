@@ -177,7 +177,7 @@ fn hold(view: &View, row: &SocketRow, holder: Option<&ProcessId>) -> Hold {
     }
 }
 
-/// One that an IPv6 socket has as IPv4 inside is told as IPv4, as everywhere.
+/// An IPv4 address inside an IPv6 socket is emitted as IPv4, as everywhere.
 fn words(address: IpAddr) -> (u8, [u64; 2]) {
     match address {
         IpAddr::V4(v4) => {

@@ -58,7 +58,7 @@ const OPTIONAL: [(&str, &str); 7] = [
     ("OFF_INODE_NUMBER", "inode.i_ino"),
 ];
 
-/// Kernel sockets are told from users' by this bit.
+/// This bit distinguishes kernel sockets from users'.
 const KERN_SOCK: &str = "sock.sk_kern_sock";
 /// A bitfield or a `bool` of its own, by version; missing without `CONFIG_MPTCP`.
 const IS_MPTCP: &str = "tcp_sock.is_mptcp";
@@ -99,7 +99,7 @@ impl From<LayoutError> for SourceError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelLayout {
     pub(super) globals: Vec<(&'static str, u32)>,
-    /// Whether a bind that wants no port can be told from one that found none.
+    /// Whether a bind that wants no port can be distinguished from one that found none.
     pub shows_no_port: bool,
     /// What the probes may use.
     pub features: Features,

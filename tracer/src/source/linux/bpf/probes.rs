@@ -213,7 +213,7 @@ const FUNCTIONS_SHOW: [Shown; 3] = [
     },
 ];
 
-/// Whose call sites are not told, of those that are wanted.
+/// Call sites that are wanted and cannot be had here.
 fn untold_sites(wanted: Stacks, can_walk_task: bool) -> Vec<Degradation> {
     let degradation = |feature: &str, why: &str, remedy: &str| Degradation {
         feature: feature.to_owned(),
@@ -252,7 +252,7 @@ fn is_needed(probe: &Probe, hooks: &[Hook], features: &Features) -> bool {
     }
 }
 
-/// Why a probe would tell wrong things on this kernel, if it would.
+/// Why a probe would report wrong events on this kernel, if it would.
 fn unfit(probe: &Probe, hooks: &[Hook], layout: &KernelLayout) -> Option<&'static str> {
     if !matches!(probe.name, "bind4" | "bind6") || shows_binds(hooks) {
         return None;

@@ -32,7 +32,7 @@ impl CgroupRoot {
     pub fn open(path: &Path) -> io::Result<Self> {
         let directory = File::open(path)?;
         // Every cgroup but the root has this file (`CFTYPE_NOT_ON_ROOT`). The root that mountinfo
-        // shows does not tell: inside a cgroup namespace it is `/` as well.
+        // does not say: inside a cgroup namespace it is `/` as well.
         let is_root = !path.join("cgroup.type").exists();
         Ok(Self { directory: directory.into(), is_root })
     }

@@ -1,4 +1,4 @@
-//! Where a process runs, as far as its cgroup's path tells: its container, its systemd unit.
+//! Where a process runs, as far as its cgroup's path shows it: its container, its systemd unit.
 //!
 //! Container engines and systemd name cgroups after what is inside; there is no other record of it
 //! that all of them share.
@@ -24,7 +24,7 @@ pub struct CgroupPath {
 }
 
 impl CgroupPath {
-    /// The place that `/proc/PID/cgroup` tells.
+    /// What `/proc/PID/cgroup` shows.
     ///
     /// Where there are hierarchies of old beside cgroup2, it is the path that says most: engines
     /// that use the old ones leave their processes at the top of the other.
@@ -95,7 +95,7 @@ fn is_id(text: &str) -> bool {
     text.len() == ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The pod of a Kubernetes cgroup whose container is not told: `kubepods-burstable-podUID.slice`,
+/// The pod of a Kubernetes cgroup whose container is not named: `kubepods-burstable-podUID.slice`,
 /// `podUID`.
 fn pod(component: &str) -> Option<String> {
     let name = component.strip_suffix(".slice").unwrap_or(component);
@@ -108,7 +108,7 @@ fn pod(component: &str) -> Option<String> {
     is_uid.then(|| format!("pod-{uid}"))
 }
 
-/// The innermost service or scope; a user's manager is told only if nothing is inside it.
+/// The innermost service or scope; a user's manager only if nothing is inside it.
 fn unit<'a>(components: &[&'a str]) -> Option<&'a str> {
     let units = || {
         let is_unit = |part: &&str| part.ends_with(".service") || part.ends_with(".scope");

@@ -1,4 +1,4 @@
-//! Sockets in io_uring's own tables, where no descriptor refers to them: the kernel tells of them with
+//! Sockets in io_uring's own tables, where no descriptor refers to them: the kernel lists them with
 //! the ring's descriptor (`io_uring_show_fdinfo`, io_uring/fdinfo.c).
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! What /proc tells of processes. One that ends while it is read is normal and left out.
+//! What /proc shows of processes. One that ends while it is read is normal and left out.
 
 pub mod cgroup_path;
 pub mod descriptors;

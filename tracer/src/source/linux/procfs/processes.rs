@@ -59,7 +59,7 @@ pub fn facts_without_command_line(pid: u32) -> Option<(ProcessId, ProcessFacts)>
     Some((id, placed(facts, cgroup_path(pid))))
 }
 
-/// Adds to what the probes tell of a process what only /proc knows, while it lives.
+/// Adds to what the probes report of a process what only /proc knows, while it lives.
 #[must_use]
 pub fn complete(process: ProcessId, facts: ProcessFacts) -> ProcessFacts {
     let (exe, path) = (link(process.pid, "exe"), cgroup_path(process.pid));

@@ -21,7 +21,7 @@ pub struct Ledger {
     moved: FxHashMap<u64, Moved>,
 }
 
-/// What the probes could not keep or tell, summed over CPUs.
+/// What the probes could not keep or report, summed over CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Records that found the ring buffer full.
@@ -63,7 +63,7 @@ impl Ledger {
     }
 
     /// Marks the next children of the calling thread, and all that comes of them, as `run`'s process
-    /// tree; or no more. False if the probes cannot be told.
+    /// tree; or no more. False if the map cannot be written.
     pub fn mark_children(&mut self, on: bool) -> bool {
         let thread = if on { rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned() } else { 0 };
         self.maps.set_control(control::ROOT_PARENT, thread).is_ok()
@@ -177,7 +177,7 @@ impl Ledger {
     pub fn take_unanswered(&mut self, until_ns: u64) -> Vec<(u64, Hold)> {
         let noted = self.maps.binds().into_iter();
         let old: Vec<_> = noted.filter(|(_, hold)| hold.acquired_ns <= until_ns).collect();
-        // One that cannot be removed was answered, or told of, just now.
+        // One that cannot be removed was answered or reported just now.
         old.into_iter().filter(|(cookie, _)| self.maps.remove_bind(*cookie)).collect()
     }
 

@@ -51,7 +51,7 @@ impl Ledger {
         }
     }
 
-    /// Settles the moves of all holds but `held`: their release was told in a record that was lost.
+    /// Settles the moves of all holds but `held`: the record of their release was lost.
     pub(super) fn settle_all_but(&mut self, held: &FxHashSet<u64>) {
         let gone: Vec<u64> = self.moved.keys().filter(|cookie| !held.contains(cookie)).copied().collect();
         gone.into_iter().for_each(|cookie| self.settle_move(cookie));

@@ -40,7 +40,7 @@ impl Inquiry {
     /// `None` if there is none with these ends and this cookie any more.
     ///
     /// # Errors
-    /// When the kernel does not tell, or its answer is not understood.
+    /// When the kernel does not answer, or its answer is not understood.
     pub fn idle(
         &self,
         cookie: u64,

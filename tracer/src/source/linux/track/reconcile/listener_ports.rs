@@ -1,6 +1,6 @@
 //! Ports that somebody has listened on.
 //!
-//! An accepted socket has its listener's port and chose none. The kernel does not tell it from one
+//! An accepted socket has its listener's port and chose none. The kernel does not distinguish it from one
 //! that did once the listener is closed, so the listener must be remembered.
 
 use crate::event::{Acquired, Protocol, SocketState};
