@@ -12,14 +12,14 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-/// What was found out about this machine.
+/// What `doctor` shows about this machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Health<'a> {
-    /// What can be seen.
+    /// What can be captured.
     pub capture: &'a Capture,
     /// Advice on its settings.
     pub advice: &'a [Advice],
-    /// How late the event loop is; `None` when nothing happened.
+    /// How late the event loop is; `None` if no event came.
     pub lag: Option<LoopLag>,
 }
 
