@@ -9,12 +9,17 @@ use crate::event::LossStage;
 use crate::sink::{Completeness, Sink, SinkError};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use std::{io, thread};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Messages in the queue of a sink at most.
 const QUEUE_MAX: usize = 1_024;
+
+/// How often a sink that does not end is looked at, and how long it may be at work.
+const CHECK: Duration = Duration::from_millis(20);
+const WORK_MAX: Duration = Duration::from_secs(4);
 
 enum Message {
     Start(u64),
@@ -34,6 +39,8 @@ struct Outlet {
     name: String,
     wants_progress: bool,
     queue: Sender<Message>,
+    /// Whether the sink may wait for its reader.
+    writing: Arc<AtomicBool>,
     /// Disconnected when the sink has ended.
     ended: Receiver<()>,
     /// Findings that were dropped, and those of them that the sink has not been sent the number of.
@@ -106,7 +113,7 @@ impl FanOut {
         let mut stalled = None;
         for outlet in self.outlets {
             let ended = match deadline {
-                Some(deadline) => outlet.ended.recv_deadline(deadline).is_err_and(|why| !why.is_timeout()),
+                Some(deadline) => outlet.ends_by(deadline),
                 None => outlet.ended.recv().is_err(),
             };
             if !ended {
@@ -120,6 +127,7 @@ impl FanOut {
 impl Outlet {
     fn start(sink: Box<dyn Sink>, failures: UnboundedSender<TraceError>) -> io::Result<Self> {
         let (name, wants_progress) = (sink.name().to_owned(), sink.wants_progress());
+        let writing = sink.writing();
         let (queue, messages) = bounded(QUEUE_MAX);
         let (alive, ended) = bounded(0);
         let work = move || {
@@ -130,7 +138,7 @@ impl Outlet {
             drop::<Sender<()>>(alive);
         };
         thread::Builder::new().name("sink".to_owned()).spawn(work)?;
-        Ok(Self { name, wants_progress, queue, ended, dropped: 0, unreported: 0 })
+        Ok(Self { name, wants_progress, queue, writing, ended, dropped: 0, unreported: 0 })
     }
 
     /// False if there was no room.
@@ -142,6 +150,22 @@ impl Outlet {
                 true
             }
             Pace::Live => !matches!(self.queue.try_send(message), Err(TrySendError::Full(_))),
+        }
+    }
+
+    /// Waits until the sink has ended. One that waits for its reader has time until `deadline`; one
+    /// that is still at work, on a busy machine, has more.
+    fn ends_by(&self, deadline: Instant) -> bool {
+        loop {
+            match self.ended.recv_timeout(CHECK) {
+                Err(why) if why.is_timeout() => {}
+                _ => return true,
+            }
+            let now = Instant::now();
+            let is_blocked = now >= deadline && self.writing.load(Ordering::Relaxed);
+            if is_blocked || now >= deadline + WORK_MAX {
+                return false;
+            }
         }
     }
 

@@ -15,6 +15,8 @@ pub mod writer;
 
 use crate::engine::report::{Finding, Progress, Summary};
 pub use completeness::{Completeness, LoopLag};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 pub use writer::{SinkError, Writer};
 
 /// Shows what the engine found. Everything is written and flushed at once.
@@ -23,6 +25,11 @@ pub use writer::{SinkError, Writer};
 pub trait Sink: Send {
     /// Its name in errors.
     fn name(&self) -> &str;
+
+    /// Whether it is in the middle of a write, and so may wait for its reader.
+    fn writing(&self) -> Arc<AtomicBool> {
+        Arc::default()
+    }
 
     /// Tracing begins.
     ///

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The output could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -42,13 +44,15 @@ pub struct Writer {
     name: String,
     stream: Box<dyn Write + Send>,
     terminal: bool,
+    /// Whether a write is in progress, which may wait for a reader.
+    writing: Arc<AtomicBool>,
 }
 
 impl Writer {
     /// A writer to `stream`, called `name` in errors.
     #[must_use]
     pub fn new(name: &str, stream: Box<dyn Write + Send>) -> Self {
-        Self { name: name.to_owned(), stream, terminal: false }
+        Self { name: name.to_owned(), stream, terminal: false, writing: Arc::default() }
     }
 
     /// The file at `path`, or standard output.
@@ -69,6 +73,12 @@ impl Writer {
         }
     }
 
+    /// Whether a write is in progress, for whoever waits for it.
+    #[must_use]
+    pub fn writing(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.writing)
+    }
+
     /// What errors call it.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -86,7 +96,10 @@ impl Writer {
     /// # Errors
     /// When the reader is gone or the write failed.
     pub fn write(&mut self, text: &[u8]) -> Result<(), SinkError> {
-        self.stream.write_all(text).and_then(|()| self.stream.flush()).map_err(|error| self.broken(error))
+        self.writing.store(true, Ordering::Relaxed);
+        let written = self.stream.write_all(text).and_then(|()| self.stream.flush());
+        self.writing.store(false, Ordering::Relaxed);
+        written.map_err(|error| self.broken(error))
     }
 
     /// Translates `error`.

@@ -16,6 +16,8 @@ use crate::event::Capture;
 use crate::symbols::Symbols;
 use jiff::tz::TimeZone;
 use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// The version of the shape.
 pub const SCHEMA: u32 = 1;
@@ -75,6 +77,10 @@ impl JsonSink {
 impl Sink for JsonSink {
     fn name(&self) -> &str {
         self.writer.name()
+    }
+
+    fn writing(&self) -> Arc<AtomicBool> {
+        self.writer.writing()
     }
 
     fn start(&mut self, now_ns: u64) -> Result<(), SinkError> {

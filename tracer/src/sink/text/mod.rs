@@ -21,6 +21,8 @@ use crate::engine::report::{Finding, Progress, Summary, Verdict};
 use crate::event::{Capture, Degradation};
 use crate::symbols::Symbols;
 use jiff::tz::TimeZone;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Width of all lines except sentences.
 const WIDTH: usize = 100;
@@ -86,6 +88,10 @@ impl TextSink {
 impl Sink for TextSink {
     fn name(&self) -> &str {
         self.writer.name()
+    }
+
+    fn writing(&self) -> Arc<AtomicBool> {
+        self.writer.writing()
     }
 
     fn start(&mut self, now_ns: u64) -> Result<(), SinkError> {
