@@ -87,6 +87,12 @@ enum Bench {
     Replay(Rounds),
     /// A synthetic recording: what a new owner costs among few others and among many
     Owners(Rounds),
+    /// A simulated month of a busy host through the engine: sums, leaks found, memory at half and at the end
+    Month {
+        /// Days that are simulated
+        #[arg(long, default_value_t = 30)]
+        days: u32,
+    },
 }
 
 #[derive(Args)]
@@ -123,6 +129,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Bench { bench: Bench::Traffic(of) } => bench::traffic(&root, of.rounds)?,
         Task::Bench { bench: Bench::Replay(of) } => bench::replay::run(&root, of.rounds)?,
         Task::Bench { bench: Bench::Owners(of) } => bench::owners::run(&root, of.rounds)?,
+        Task::Bench { bench: Bench::Month { days } } => bench::replay::month(&root, *days)?,
     }
     Ok(ExitCode::SUCCESS)
 }

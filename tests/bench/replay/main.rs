@@ -6,6 +6,7 @@
 //! bench-replay write FILE --owners LIVE --brief N       one of LIVE processes, then N brief ones
 //! bench-replay decode FILE                            reads it and does nothing with it
 //! bench-replay judge FILE                             what `portleak replay` does
+//! bench-replay month --days N                        a simulated month, or less of it, through the engine
 //! ```
 //!
 //! The connections are those of a busy host: 50 processes that each talk to 4 of 64 servers, 5,000
@@ -14,6 +15,7 @@
 
 #![expect(clippy::print_stdout, reason = "a program, not the library")]
 
+mod month;
 mod owners;
 
 use anyhow::{Result, bail};
@@ -56,6 +58,7 @@ fn main() -> Result<()> {
         ["write", file, "--owners", live, "--brief", brief] => {
             owners::write(Path::new(file), live.parse()?, brief.parse()?)
         }
+        ["month", "--days", days] => month::run(days.parse()?),
         ["decode", file] => decode(Path::new(file)),
         ["judge", file] => judge(Path::new(file)),
         _ => bail!("usage: see the head of tests/bench/replay/main.rs"),

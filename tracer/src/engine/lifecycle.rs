@@ -43,6 +43,7 @@ impl Engine {
         if let Some(range) = acquired.range {
             pool.set_range(range);
         }
+        pool.acquire();
         if let Some(port) = hold.port {
             pool.occupy_port(port);
         }
@@ -117,6 +118,7 @@ impl Engine {
     pub(super) fn vacate(&mut self, id: HoldId) -> Option<Hold> {
         let hold = self.holds.remove(&id)?;
         let pool = self.pools.entry(hold.pool).or_default();
+        pool.release();
         hold.port.into_iter().for_each(|port| pool.free_port(port));
         if is_per_destination(hold.pool.protocol) {
             hold.remote.into_iter().for_each(|remote| pool.towards(remote, -1));

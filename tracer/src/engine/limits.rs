@@ -31,6 +31,12 @@ pub struct Limits {
     pub sites: usize,
     /// Processes of the traced command's tree.
     pub tree: usize,
+    /// Owners whose past levels are kept, up to 20 KiB each.
+    pub history_owners: usize,
+    /// Pools whose past levels are kept.
+    pub history_pools: usize,
+    /// Destinations whose past levels are kept.
+    pub history_destinations: usize,
 }
 
 impl Default for Limits {
@@ -49,6 +55,9 @@ impl Default for Limits {
             series: 32_768,
             sites: 8_192,
             tree: 65_536,
+            history_owners: 256,
+            history_pools: 32,
+            history_destinations: 128,
         }
     }
 }

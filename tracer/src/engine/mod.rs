@@ -11,6 +11,7 @@ mod early_warning;
 mod evidence;
 mod exhaustion;
 mod forecast;
+pub mod history;
 mod holds;
 mod lifecycle;
 pub mod limits;
@@ -31,6 +32,7 @@ mod summary;
 mod tests;
 mod tick;
 mod time_waits;
+pub mod view;
 
 use crate::event::{
     Event, EventKind, HoldId, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId, Protocol, Totals,
@@ -40,6 +42,7 @@ use detector::policy::{LifetimePolicy, Policy};
 use detector::{Second, Thresholds};
 use early_releases::EarlyReleases;
 use exhaustion::TopHolders;
+use history::History;
 use holds::Holds;
 use limits::Limits;
 use owners::{OwnerIx, OwnerTable};
@@ -73,6 +76,7 @@ pub struct Engine {
     pools: FxHashMap<PoolId, Pool>,
     series: SeriesIndex,
     sites: Sites,
+    history: History,
     tree: ProcessTree,
     findings: Vec<Finding>,
     /// Holds whose idle time the source is asked for.
@@ -131,6 +135,7 @@ impl Engine {
             pools: FxHashMap::default(),
             series: SeriesIndex::new(policy, limits.series),
             sites: Sites::new(limits.sites),
+            history: History::default(),
             findings: Vec::new(),
             idle_queries: Vec::new(),
             unsettled: FxHashSet::default(),

@@ -3,6 +3,7 @@
 use super::detector::Second;
 use super::detector::policy::Surroundings;
 use super::forecast::Trends;
+use super::history::Levels;
 use super::report::{DestinationReport, PoolReport};
 use super::series_key::{Key, Part};
 use crate::event::{PoolId, PortRange, Protocol};
@@ -30,6 +31,8 @@ pub(super) struct Pool {
     scarce: u64,
     scarce_emitted: Option<Second>,
     time_wait: u64,
+    acquired: u64,
+    released: u64,
     /// Holds and TIME_WAITs towards each destination: TCP only, where a port is used up for one
     /// destination at a time (`__inet_check_established`, net/ipv4/inet_hashtables.c).
     destinations: FxHashMap<SocketAddr, u64>,
@@ -103,6 +106,31 @@ impl Pool {
     /// Ports that can be handed out; the kernel's default range while unknown.
     pub(super) fn usable(&self) -> u64 {
         self.range.map_or(28_232, |range| u64::from(range.usable()))
+    }
+
+    /// Every destination and the ports used towards it, TIME_WAIT included.
+    pub(super) fn destinations(&self) -> impl Iterator<Item = (SocketAddr, u64)> {
+        self.destinations.iter().map(|(&remote, &used)| (remote, used))
+    }
+
+    /// Ports held and in TIME_WAIT, and how many were acquired and released.
+    pub(super) fn levels(&self) -> Levels {
+        Levels {
+            held: self.used(),
+            acquired: self.acquired,
+            released: self.released,
+            time_wait: self.time_wait,
+        }
+    }
+
+    /// Counts an acquisition.
+    pub(super) fn acquire(&mut self) {
+        self.acquired += 1;
+    }
+
+    /// Counts a release.
+    pub(super) fn release(&mut self) {
+        self.released += 1;
     }
 
     /// Ports used towards a destination, TIME_WAIT included; of the whole pool without one.

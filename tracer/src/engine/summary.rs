@@ -66,7 +66,7 @@ impl Engine {
     }
 
     /// The evidence with the numbers of this instant; of an owner that has ended, those of its last.
-    fn evidence_now(&self, ix: OwnerIx, owner: &OwnerState) -> Vec<Evidence> {
+    pub(super) fn evidence_now(&self, ix: OwnerIx, owner: &OwnerState) -> Vec<Evidence> {
         if owner.ended || owner.evidence.is_empty() {
             return owner.evidence.clone();
         }

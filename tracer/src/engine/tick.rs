@@ -38,6 +38,7 @@ impl Engine {
             }
         }
         self.drop_unused_pools();
+        self.record_history(now);
     }
 
     /// Drops the pools that nothing uses, once there are too many: namespaces come and go.

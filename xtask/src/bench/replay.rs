@@ -33,6 +33,12 @@ pub(crate) fn run(root: &Path, rounds: u32) -> Result<()> {
     Ok(())
 }
 
+/// A simulated month: fails if a sum is wrong, a leak is not found or a healthy owner is accused.
+pub(crate) fn month(root: &Path, days: u32) -> Result<()> {
+    print!("{}", Program::build(root)?.run(&["month", "--days", &days.to_string()])?);
+    Ok(())
+}
+
 /// The program that writes and judges recordings.
 pub(super) struct Program(PathBuf);
 

@@ -231,6 +231,11 @@ impl Counts {
         (self.acquired() + self.pre_existing + self.moved_in).saturating_sub(self.released())
     }
 
+    /// TIME_WAITs left behind.
+    pub(in crate::engine) fn time_waits(&self) -> u64 {
+        self.live.time_wait.try_into().unwrap_or(0)
+    }
+
     /// Whether there is anything to report.
     pub(in crate::engine) fn is_empty(&self) -> bool {
         self.acquired() + self.pre_existing + self.moved_in + self.released() == 0 && self.failed.is_empty()

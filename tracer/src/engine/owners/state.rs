@@ -87,7 +87,7 @@ impl OwnerState {
     }
 
     /// Whether a verdict says more of it than that it is clean.
-    pub(super) fn is_accused(&self) -> bool {
+    pub(in crate::engine) fn is_accused(&self) -> bool {
         self.verdict > Verdict::Clean || self.exhausted
     }
 

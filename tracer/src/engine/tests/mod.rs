@@ -11,6 +11,7 @@ mod resting;
 mod robustness;
 mod sites;
 mod verdicts;
+mod view;
 
 use super::report::{Finding, LeakKind, Summary, Verdict};
 use super::{Config, Engine, Profile, SECOND_NS};
