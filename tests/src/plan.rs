@@ -1,4 +1,4 @@
-//! What the stand-in is to do: written by the tests, read by `fakewin.rs`.
+//! What the stand-in is to do: written by the tests, read by the package `fakewin`.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
