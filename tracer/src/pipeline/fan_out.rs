@@ -1,15 +1,16 @@
 //! The sinks, each on a thread of its own behind a queue.
 //!
 //! While a trace lasts, nobody waits for a sink: a finding for which its queue has no room is dropped
-//! and counted. A replay waits, for there is nothing that it could miss.
+//! and counted. At the end, a sink that is slow skips the findings still queued, so that its summary
+//! is written in time; they are counted too. A replay waits, for there is nothing that it could miss.
 
 use super::{Pace, TraceError};
 use crate::engine::report::{Finding, Progress, Summary};
 use crate::event::LossStage;
 use crate::sink::{Completeness, Sink, SinkError};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 use tokio::sync::mpsc::UnboundedSender;
@@ -41,6 +42,8 @@ struct Outlet {
     queue: Sender<Message>,
     /// Whether the sink may wait for its reader.
     writing: Arc<AtomicBool>,
+    /// From when on its findings are skipped.
+    skip_from: Arc<OnceLock<Instant>>,
     /// Disconnected when the sink has ended.
     ended: Receiver<()>,
     /// Findings that were dropped, and those of them that the sink has not been sent the number of.
@@ -89,13 +92,19 @@ impl FanOut {
         outlets.filter(move |outlet| dropped(outlet)).map(|outlet| (outlet.name.as_str(), outlet.dropped))
     }
 
-    /// Sends the summary and waits until every sink has written it, at most until `deadline`.
+    /// Sends the summary and waits until every sink has written it, at most until `deadline`. Findings
+    /// that are still queued when half of that time is over are skipped.
     pub(super) fn end(
         self,
         summary: &Arc<Summary>,
         completeness: &Arc<Completeness>,
         deadline: Option<Instant>,
     ) -> Result<(), SinkError> {
+        if let Some(deadline) = deadline {
+            let now = Instant::now();
+            let skip_from = now + deadline.saturating_duration_since(now) / 2;
+            self.outlets.iter().for_each(|outlet| _ = outlet.skip_from.set(skip_from));
+        }
         // One that is stalled must not keep the others waiting.
         let mut full = Vec::new();
         for outlet in &self.outlets {
@@ -130,15 +139,17 @@ impl Outlet {
         let writing = sink.writing();
         let (queue, messages) = bounded(QUEUE_MAX);
         let (alive, ended) = bounded(0);
+        let skip_from = Arc::new(OnceLock::new());
+        let skip_from_there = Arc::clone(&skip_from);
         let work = move || {
-            if let Err(error) = write(sink, &messages) {
+            if let Err(error) = write(sink, &messages, &skip_from_there) {
                 // Before it counts as ended.
                 let _ = failures.send(error.into());
             }
             drop::<Sender<()>>(alive);
         };
         thread::Builder::new().name("sink".to_owned()).spawn(work)?;
-        Ok(Self { name, wants_progress, queue, writing, ended, dropped: 0, unreported: 0 })
+        Ok(Self { name, wants_progress, queue, writing, skip_from, ended, dropped: 0, unreported: 0 })
     }
 
     /// False if there was no room.
@@ -184,14 +195,79 @@ impl Outlet {
     }
 }
 
-fn write(mut sink: Box<dyn Sink>, messages: &Receiver<Message>) -> Result<(), SinkError> {
+fn write(
+    mut sink: Box<dyn Sink>,
+    messages: &Receiver<Message>,
+    skip_from: &OnceLock<Instant>,
+) -> Result<(), SinkError> {
+    let is_late = || skip_from.get().is_some_and(|&from| Instant::now() >= from);
+    let mut skipped = 0;
     for message in messages {
         match message {
             Message::Start(now_ns) => sink.start(now_ns)?,
+            Message::Finding(_) if is_late() => skipped += 1,
             Message::Finding(finding) => sink.finding(&finding)?,
             Message::Progress(progress, now_ns) => sink.progress(&progress, now_ns),
+            Message::Summary(summary, completeness) if skipped > 0 => {
+                let mut completeness = Arc::unwrap_or_clone(completeness);
+                completeness.lacks_findings(sink.name(), skipped);
+                return sink.summary(&summary, &completeness);
+            }
             Message::Summary(summary, completeness) => return sink.summary(&summary, &completeness),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::fixtures;
+    use std::sync::Mutex;
+
+    #[derive(Clone, Default)]
+    struct Written {
+        findings: Arc<Mutex<u32>>,
+        lacks: Arc<Mutex<Vec<(String, u64)>>>,
+    }
+
+    impl Sink for Written {
+        fn name(&self) -> &str {
+            "test"
+        }
+
+        fn start(&mut self, _: u64) -> Result<(), SinkError> {
+            Ok(())
+        }
+
+        fn finding(&mut self, _: &Finding) -> Result<(), SinkError> {
+            *self.findings.lock().unwrap() += 1;
+            Ok(())
+        }
+
+        fn summary(&mut self, _: &Summary, completeness: &Completeness) -> Result<(), SinkError> {
+            let lacks = completeness.incomplete.iter().map(|one| (one.what.clone(), one.count));
+            *self.lacks.lock().unwrap() = lacks.collect();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn queued_findings_are_skipped_and_counted_when_the_end_is_near() {
+        let (queue, messages) = bounded(8);
+        queue.send(Message::Start(0)).unwrap();
+        for _ in 0..3 {
+            queue.send(Message::Finding(Arc::new(fixtures::half_used()))).unwrap();
+        }
+        let mut completeness = Completeness::default();
+        completeness.lacks_findings("test", 5);
+        let summary = Arc::new(fixtures::summary(Vec::new()));
+        queue.send(Message::Summary(summary, Arc::new(completeness))).unwrap();
+        let skip_from = OnceLock::from(Instant::now());
+        let written = Written::default();
+        write(Box::new(written.clone()), &messages, &skip_from).unwrap();
+        assert_eq!(*written.findings.lock().unwrap(), 0);
+        let what = "findings not written to test: its reader is too slow".to_owned();
+        assert_eq!(*written.lacks.lock().unwrap(), [(what, 8)]);
+    }
 }

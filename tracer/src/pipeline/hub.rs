@@ -195,7 +195,7 @@ impl Hub {
             recorder.end(names_by);
             recorder
         });
-        let completeness = Arc::new(self.completeness(dropped, incomplete));
+        let completeness = Arc::new(self.completeness(dropped, incomplete, summary.evicted));
         let deadline = patience.sinks().filter(|_| self.pace == Pace::Live).map(|time| began + time);
         let shown = self.sinks.end(&summary, &completeness, deadline);
         let recorded = recorder.map_or(Ok(()), |recorder| recorder.wait(began + patience.recording()));
@@ -214,37 +214,32 @@ impl Hub {
     fn completeness(
         &self,
         recording: Option<(String, u64)>,
-        mut incomplete: Vec<Incomplete>,
+        incomplete: Vec<Incomplete>,
+        evicted: u64,
     ) -> Completeness {
-        let mut lacks = |what: String, count: u64, remedy: &str| {
-            if count > 0 {
-                incomplete.push(Incomplete { what, count, remedy: remedy.to_owned() });
-            }
-        };
+        let mut found = Completeness { loop_lag: self.lag.report(), incomplete };
         for (stage, count) in &self.lost {
-            lacks(format!("lost events ({}): totals are inexact", stage.name()), *count, BUFFER);
+            found.lacks(format!("lost events ({}): totals are inexact", stage.name()), *count, BUFFER);
         }
         for (name, count) in self.sinks.dropped() {
-            lacks(format!("findings not written to {name}: its reader is too slow"), count, READER);
+            found.lacks_findings(name, count);
         }
         if let Some((name, count)) = recording {
-            lacks(format!("events not recorded in {name}: the disk is too slow"), count, DISK);
+            found.lacks(format!("events not recorded in {name}: the disk is too slow"), count, DISK);
         }
         let (unnamed, stuck) = self.symbols.missed();
-        lacks(
-            "call sites shown without their function: reading its file took too long".to_owned(),
-            unnamed,
-            AGAIN,
-        );
-        lacks("readers of symbols that are stuck in a file".to_owned(), stuck, AGAIN);
+        let unnamed_sites = "call sites shown without their function: reading its file took too long";
+        found.lacks(unnamed_sites.to_owned(), unnamed, AGAIN);
+        found.lacks("readers of symbols that are stuck in a file".to_owned(), stuck, AGAIN);
         let stalled = "captures that did not end in time: the last totals are missing".to_owned();
-        lacks(stalled, u64::from(self.capture_stalled), REPORT);
-        Completeness { loop_lag: self.lag.report(), incomplete }
+        found.lacks(stalled, u64::from(self.capture_stalled), REPORT);
+        found.lacks("entries evicted from full tables: verdicts may miss a part".to_owned(), evicted, FILTER);
+        found
     }
 }
 
 const BUFFER: &str = "trace with a larger --buffer";
-const READER: &str = "read faster, or use --output FILE";
 const DISK: &str = "record to a faster disk";
+const FILTER: &str = "trace less: --netns, --pid, --cgroup or --proto";
 const AGAIN: &str = "replay a recording on a machine that has the file";
 const REPORT: &str = "report it, with the load of the machine";

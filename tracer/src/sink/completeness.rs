@@ -11,6 +11,24 @@ pub struct Completeness {
     pub incomplete: Vec<Incomplete>,
 }
 
+impl Completeness {
+    /// Something is missing `count` times; nothing if it is not.
+    pub fn lacks(&mut self, what: String, count: u64, remedy: &str) {
+        if count > 0 {
+            self.incomplete.push(Incomplete { what, count, remedy: remedy.to_owned() });
+        }
+    }
+
+    /// The reader of the sink `name` was too slow for `count` findings; sums up with those before.
+    pub fn lacks_findings(&mut self, name: &str, count: u64) {
+        let what = format!("findings not written to {name}: its reader is too slow");
+        match self.incomplete.iter_mut().find(|one| one.what == what) {
+            Some(one) => one.count += count,
+            None => self.lacks(what, count, "read faster, or use --output FILE"),
+        }
+    }
+}
+
 /// Time from when events were due to be read until the engine had applied them, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoopLag {
