@@ -1,7 +1,7 @@
 //! `portleak replay`: a recording of portleak, or an event trace of Windows.
 
 use super::capture::in_scope;
-use super::report::{BY_VERBOSE, Subject, leak_or, open_sink, open_writer};
+use super::output::{BY_VERBOSE, Subject, leak_or, open_sink, open_writer};
 use crate::cli::{ProfileArg, Replay};
 use crate::engine::Config;
 use crate::exit;

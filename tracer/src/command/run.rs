@@ -1,7 +1,7 @@
 //! `portleak run`.
 
 use super::capture::{config, create_recording, header, in_scope, listen, open_source};
-use super::report::{BY_DOCTOR, Subject, leak_or, open_sink, open_writer};
+use super::output::{BY_DOCTOR, Subject, leak_or, open_sink, open_writer};
 use crate::cli::Run;
 use crate::os::exit_code;
 use crate::pipeline::session::{self, Plan};

@@ -1,7 +1,7 @@
 //! `portleak snapshot`.
 
 use super::capture::{in_scope, scope};
-use super::report::{BY_DOCTOR, Subject, open_sink, open_writer};
+use super::output::{BY_DOCTOR, Subject, open_sink, open_writer};
 use crate::cli::Snapshot;
 use crate::engine::Config;
 use crate::exit;

@@ -1,7 +1,7 @@
 //! `portleak trace`.
 
 use super::capture::{config, create_recording, header, in_scope, listen, open_source};
-use super::report::{BY_DOCTOR, Subject, leak_or, open_sink, open_writer, progress_line};
+use super::output::{BY_DOCTOR, Subject, leak_or, open_sink, open_writer, progress_line};
 use crate::cli::Trace;
 use crate::exit;
 use crate::pipeline::{Pace, Setup, session};

@@ -2,9 +2,8 @@
 
 use super::detector::Second;
 use super::detector::policy::Surroundings;
-use super::forecast::Trends;
 use super::history::Levels;
-use super::report::{DestinationReport, PoolReport};
+use super::report::{DestinationReport, Forecast, PoolReport};
 use super::series_key::{Key, Part};
 use crate::event::{PoolId, PortRange, Protocol};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -141,10 +140,16 @@ impl Pool {
         }
     }
 
-    pub(super) fn report(&self, id: PoolId, trends: &Trends) -> PoolReport {
+    /// Its report; `forecast` says how long so many free ports last towards a destination, or in the
+    /// whole pool.
+    pub(super) fn report(
+        &self,
+        id: PoolId,
+        forecast: impl Fn(Option<SocketAddr>, u64) -> Option<Forecast>,
+    ) -> PoolReport {
         let usable = self.usable();
         let one = |(&remote, &used): (&SocketAddr, &u64)| {
-            let forecast = trends.forecast(id, Some(remote), usable.saturating_sub(used));
+            let forecast = forecast(Some(remote), usable.saturating_sub(used));
             DestinationReport { remote, used, usable, forecast }
         };
         let mut destinations: Vec<_> = self.destinations.iter().map(one).collect();
@@ -156,7 +161,7 @@ impl Pool {
             used: self.used(),
             peak: self.peak,
             time_wait: self.time_wait,
-            forecast: trends.forecast(id, None, usable.saturating_sub(self.used_towards(None))),
+            forecast: forecast(None, usable.saturating_sub(self.used_towards(None))),
             destinations,
         }
     }

@@ -27,7 +27,11 @@ impl Engine {
             )
         });
         let trends = self.trends();
-        let mut pools: Vec<_> = self.pools.iter().map(|(&id, pool)| pool.report(id, &trends)).collect();
+        let mut pools: Vec<_> = self
+            .pools
+            .iter()
+            .map(|(&id, pool)| pool.report(id, |remote, room| trends.forecast(id, remote, room)))
+            .collect();
         pools.sort_by_key(|pool| (Reverse(pool.used), pool.id));
         Summary {
             at_ns: now_ns,

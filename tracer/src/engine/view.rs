@@ -138,7 +138,9 @@ impl Engine {
         let mut pools: Vec<_> = self.pools.iter().map(|(&id, pool)| (Reverse(pool.used()), id)).collect();
         pools.sort_unstable();
         pools.truncate(most);
-        let reports = pools.iter().filter_map(|&(_, id)| Some(self.pools.get(&id)?.report(id, &trends)));
+        let reports = pools.iter().filter_map(|&(_, id)| {
+            Some(self.pools.get(&id)?.report(id, |remote, room| trends.forecast(id, remote, room)))
+        });
         reports.collect()
     }
 }

@@ -1,13 +1,16 @@
 //! Where a member lies in a kernel struct, read from BTF, the kernel's own type information.
 //!
-//! Knows only structs, what leads through them, and the constants of enums. A general reader indexes every name of some
-//! 130,000 types before it answers (90–140 ms); this one walks the table once and compares names
-//! when asked (a few ms), which matters because tracing cannot start before it.
+//! Knows only structs, what leads through them, and the constants of enums. A general reader indexes
+//! every name of some 130,000 types before it answers (90–140 ms); this one walks the table once and
+//! compares names when asked (a few ms), which matters because tracing cannot start before it.
 //!
 //! Format: Documentation/bpf/btf.rst and include/uapi/linux/btf.h. Bit positions are those of a
 //! little-endian machine, the only kind that the probes are built for.
 
 use std::ffi::CStr;
+
+/// The running kernel's type information.
+pub const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// `BTF_MAGIC`, read in the machine's own byte order.
 const MAGIC: u16 = 0xeb9f;

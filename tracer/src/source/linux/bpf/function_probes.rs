@@ -5,7 +5,7 @@
 //! every path, before anything else is attached, and a probe that is not run where it should be is off.
 
 use crate::event::Hook;
-use crate::source::linux::bpf::probes::explain;
+use crate::source::linux::bpf::refusal::explain;
 use aya::maps::{Array, MapError};
 use aya::programs::{Program, ProgramError};
 use aya::{Btf, Ebpf};

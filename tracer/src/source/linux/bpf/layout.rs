@@ -4,13 +4,11 @@
 //! A field that only one feature needs may be missing; that feature is then off.
 
 use crate::source::SourceError;
-use crate::source::linux::bpf::btf::{Btf, BtfError};
+use crate::source::linux::bpf::btf::{BTF, Btf, BtfError};
 use crate::source::linux::kernel::features::Features;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 
-/// The running kernel's type information.
-pub const BTF: &str = "/sys/kernel/btf/vmlinux";
 const KALLSYMS: &str = "/proc/kallsyms";
 
 /// The value of a global whose field this kernel does not have.

@@ -5,5 +5,6 @@ pub mod function_probes;
 pub mod layout;
 pub mod ledger;
 pub mod probes;
+pub mod refusal;
 pub mod socket_files;
 pub mod wire;

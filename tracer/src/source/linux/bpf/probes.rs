@@ -5,6 +5,7 @@ use crate::source::linux::bpf::function_probes::{
     self, TCP_GET_PORT, UDP_DISCONNECT, UDP_GET_PORT, UDP_UNHASH,
 };
 use crate::source::linux::bpf::layout::KernelLayout;
+use crate::source::linux::bpf::refusal::explain;
 use crate::source::linux::bpf::socket_files::SocketFiles;
 use crate::source::linux::kernel::features::Features;
 use crate::source::linux::procfs::descriptors::Descriptors;
@@ -335,20 +336,6 @@ fn attach(ebpf: &mut Ebpf, name: &str, btf: &Btf, cgroup: &impl AsFd) -> Result<
         _ => return Err(ProgramError::NotLoaded),
     }
     Ok(())
-}
-
-/// Why a probe was refused, in a line: the kernel's error, and the verifier's last words if any.
-pub(crate) fn explain(error: &ProgramError) -> String {
-    match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
-            let log = verifier_log.to_string();
-            let last =
-                log.lines().rev().find(|line| !line.trim().is_empty() && !line.starts_with("processed "));
-            last.map_or_else(|| io_error.to_string(), |line| format!("{io_error}: {}", line.trim()))
-        }
-        ProgramError::SyscallError(call) => format!("{}: {}", call.call, call.io_error),
-        other => other.to_string(),
-    }
 }
 
 fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> SourceError {

@@ -5,8 +5,7 @@
 //! is simply loaded. Here is what decides how the programs are written: helpers, of which a program
 //! that calls one in vain is refused as a whole. A version is named in texts for people only.
 
-use crate::source::linux::bpf::btf::Btf;
-use crate::source::linux::bpf::layout::BTF;
+use crate::source::linux::bpf::btf::{BTF, Btf};
 use aya::programs::ProgramType;
 use aya::sys::{BpfHelper, is_helper_supported};
 use std::sync::OnceLock;
