@@ -27,6 +27,24 @@ fn the_ports_of_brief_processes_add_up() {
     workload.end();
 }
 
+/// What tells that an owner's ports are of the namespace, and what it was called, is kept by the probes:
+/// their records are lost, and they are dead.
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn the_ports_of_brief_processes_of_a_namespace_add_up_and_all_have_a_name() {
+    let _machine = alone();
+    let mut workload = Workload::start(&WORKLOAD);
+    let netns = workload.netns().to_string();
+    let tracer = Tracer::start(&[&BUFFER[..], &["--netns", &netns]].concat());
+    workload.observe();
+    let report = workload.reports(1, LONG).remove(0);
+    let trace = tracer.finish();
+    check_sums(&trace, &report);
+    let nameless = |owner: &&Value| owner["owner"]["kind"] == "process" && owner["owner"]["comm"].is_null();
+    assert_eq!(trace.owners().iter().find(nameless), None);
+    workload.end();
+}
+
 #[test]
 #[ignore = "needs root: cargo xtask test"]
 fn the_ports_of_a_commands_brief_children_add_up() {

@@ -69,7 +69,7 @@ pub(crate) fn acquire(
 /// Charges a hold's owner, and marks the hold if the owner is a descendant of `run`'s command.
 #[inline(always)]
 fn charge(ctx: &impl EbpfContext, hold: &mut Hold, change: u64) {
-    if owners::charge(ctx, &hold.owner, hold.protocol, change) {
+    if owners::charge(ctx, hold, change) {
         hold.flags |= flag::DESCENDANT;
     }
 }

@@ -182,8 +182,11 @@ pub const fn address_words(bytes: [u8; 16]) -> [u64; 2] {
     ]
 }
 
-/// How many ports an owner acquired and released, and what is known of it besides: the value of the
-/// `OWNERS` map. Right even when records are lost.
+/// How many ports an owner acquired and released, and who it was: the value of the `OWNERS` map. Right
+/// even when records are lost.
+///
+/// Name, user and parent are those of its first acquisition. They are zero for the kernel, and for an
+/// owner that user space entered.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnerTotals {
@@ -197,6 +200,16 @@ pub struct OwnerTotals {
     pub udp_released: u64,
     /// See [`owner_flag`].
     pub flags: u64,
+    /// Network namespace inode of its first hold.
+    pub netns: u32,
+    /// Parent's thread group id.
+    pub ppid: u32,
+    /// Command name as it lies in memory, padded with NUL.
+    pub comm: [u64; 2],
+    /// Real user id.
+    pub uid: u32,
+    /// Nonzero when a later hold was of another network namespace.
+    pub several_netns: u32,
 }
 
 /// The start of every record.
@@ -387,7 +400,7 @@ const _: () = {
     assert!(size_of::<Hold>() == 80);
     assert!(offset_of!(Hold, netns) == 64 && offset_of!(Hold, protocol) == 76);
     assert!(size_of::<SocketFile>() == 16);
-    assert!(size_of::<OwnerTotals>() == 40);
+    assert!(size_of::<OwnerTotals>() == 72);
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<HoldRecord>() == 104);
     assert!(size_of::<ProcessRecord>() == 328);

@@ -1,9 +1,10 @@
 //! The lives of processes: forked, renamed by exec, ended.
 
 use crate::kernel::Address;
+use crate::name::{self, Name};
 use crate::ring::{emit, header};
 use crate::task::{current, is_leader, key, was_last_thread};
-use crate::{name, owners, tree};
+use crate::{owners, tree};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use portleak_ebpf::{DESCENDANT, ForkRecord, Header, kind};
@@ -27,7 +28,7 @@ fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 fn sched_process_exec(_ctx: BtfTracePointContext) -> i32 {
     let owner = current();
     if owners::contains(&owner) {
-        name::emit_current(&owner, tree::contains(&owner));
+        name::emit_current(&owner, &Name::current(), tree::contains(&owner));
     }
     0
 }

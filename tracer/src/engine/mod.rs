@@ -35,7 +35,7 @@ mod time_waits;
 pub mod view;
 
 use crate::event::{
-    Event, EventKind, HoldId, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId, Protocol, Totals,
+    Event, EventKind, HoldId, NetNs, OwnerId, PoolId, PortRange, ProcessFacts, ProcessId, Protocol, Totals,
 };
 pub use config::{Config, Profile};
 use detector::policy::{LifetimePolicy, Policy};
@@ -180,7 +180,9 @@ impl Engine {
             EventKind::Failed(failed) => self.fail(at_ns, failed),
             EventKind::Scarce { pool } => self.mark_scarce(at_ns, *pool),
             EventKind::Pool { pool, range } => self.set_range(*pool, *range),
-            EventKind::Totals { owner, protocol, totals } => self.set_totals(owner, *protocol, *totals),
+            EventKind::Totals { owner, protocol, totals, netns } => {
+                self.set_totals(owner, *protocol, *totals, *netns);
+            }
             EventKind::Lost { count, stage } => {
                 self.lost += count;
                 self.findings.push(Finding::Lost { at_ns, count: *count, stage: *stage });
@@ -245,10 +247,11 @@ impl Engine {
     }
 
     /// The kernel's totals of an owner; one that is folded stays so.
-    fn set_totals(&mut self, id: &OwnerId, protocol: Protocol, totals: Totals) {
-        let ix = self.owners.find(id).unwrap_or_else(|| self.enter_owner(id));
-        let facts = self.owners.get(ix).and_then(|owner| owner.facts.as_deref());
-        if self.config.scope.takes_all_of(id, facts) {
+    fn set_totals(&mut self, id: &OwnerId, protocol: Protocol, totals: Totals, netns: Option<NetNs>) {
+        let known = self.owners.find(id);
+        let facts = known.and_then(|ix| self.owners.get(ix)).and_then(|owner| owner.facts.as_deref());
+        if self.config.scope.takes_all_of(id, netns, facts) {
+            let ix = known.unwrap_or_else(|| self.enter_owner(id));
             self.owners.set_totals(ix, protocol, totals);
         }
     }

@@ -31,12 +31,18 @@ impl Scope {
             && self.netns.is_none_or(|only| only == pool.netns)
     }
 
-    /// Whether the kernel's totals of an owner, which do not tell namespaces apart, are of ports
-    /// in scope only.
-    pub(super) fn takes_all_of(&self, owner: &OwnerId, facts: Option<&ProcessFacts>) -> bool {
+    /// Whether the kernel's totals of an owner are of ports in scope only. They do not tell namespaces
+    /// apart: `netns` is the one that all of them are of, if the kernel said so. If not, a process is
+    /// taken to use the ports of the namespace that it runs in.
+    pub(super) fn takes_all_of(
+        &self,
+        owner: &OwnerId,
+        netns: Option<NetNs>,
+        facts: Option<&ProcessFacts>,
+    ) -> bool {
         self.netns.is_none_or(|only| match owner {
             OwnerId::System { netns, .. } => *netns == only,
-            OwnerId::Process(_) => facts.and_then(|facts| facts.netns) == Some(only),
+            OwnerId::Process(_) => netns.or_else(|| facts?.netns) == Some(only),
             OwnerId::Program(_) | OwnerId::Others(_) | OwnerId::Unowned => false,
         })
     }

@@ -135,6 +135,8 @@ pub enum EventKind {
         protocol: Protocol,
         /// The totals.
         totals: Totals,
+        /// The namespace that all of them are of, where the kernel says so.
+        netns: Option<NetNs>,
     },
     /// Events were lost.
     Lost {

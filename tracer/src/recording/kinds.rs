@@ -59,7 +59,7 @@ kinds! {
     26 Moved { hold, owner }
     27 Corrected { count }
     28 Pool { pool, range }
-    29 Totals { owner, protocol, totals }
+    29 Totals { owner, protocol, totals, netns }
     30 Lost { count, stage }
     31 ResyncBegan {}
     32 ResyncEnded {}

@@ -160,7 +160,7 @@ fn after_a_loss_the_kernels_totals_and_its_list_are_the_truth() {
     script.at(2.0, EventKind::ResyncEnded);
     let totals = Totals { acquired: 10, released: 8 };
     let owner = OwnerId::Process(process(1));
-    script.at(2.0, EventKind::Totals { owner, protocol: Protocol::Tcp, totals });
+    script.at(2.0, EventKind::Totals { owner, protocol: Protocol::Tcp, totals, netns: None });
     script.release(2.5, gone); // Told late: it counts no second time.
     let outcome = script.run(Profile::Session, 3.0);
     assert!(matches!(outcome.findings[0], Finding::Lost { count: 3, .. }));
@@ -250,13 +250,33 @@ fn ports_of_other_namespaces_are_left_out_with_their_pools() {
     script.at(0.6, EventKind::Pool { pool: elsewhere, range: RANGE }).release(0.7, stray);
     // They are of all namespaces.
     let totals = Totals { acquired: 2, released: 1 };
-    script.at(0.8, EventKind::Totals { owner, protocol: Protocol::Tcp, totals });
+    script.at(0.8, EventKind::Totals { owner, protocol: Protocol::Tcp, totals, netns: None });
     let scope = Scope { netns: Some(NetNs(1)), ..Scope::default() };
     let summary = script.run_with(Config { scope, ..Config::default() }, 1.0).summary;
     assert_eq!(summary.pools.iter().map(|pool| pool.id).collect::<Vec<_>>(), [pool(Protocol::Tcp)]);
     assert_eq!(summary.owners.len(), 1);
     let tcp = &summary.owners[0].tcp;
     assert_eq!((tcp.acquired, tcp.released, tcp.held), (1, 0, 1));
+}
+
+/// The records of all of them were lost, their names too, and they are dead.
+#[test]
+fn totals_of_a_namespace_count_for_owners_that_nobody_knows() {
+    let mut script = Script::default();
+    let totals = Totals { acquired: 5, released: 4 };
+    for (pid, netns) in [(1, Some(NetNs(1))), (2, Some(NetNs(2))), (3, None)] {
+        let owner = OwnerId::Process(process(pid));
+        script.at(0.8, EventKind::Totals { owner, protocol: Protocol::Tcp, totals, netns });
+    }
+    // It runs in the namespace, but its ports are of another.
+    let facts = ProcessFacts { netns: Some(NetNs(1)), ..ProcessFacts::default() };
+    script.at(0.9, EventKind::Process { id: process(4), facts });
+    let (owner, netns) = (OwnerId::Process(process(4)), Some(NetNs(2)));
+    script.at(0.9, EventKind::Totals { owner, protocol: Protocol::Tcp, totals, netns });
+    let scope = Scope { netns: Some(NetNs(1)), ..Scope::default() };
+    let summary = script.run_with(Config { scope, ..Config::default() }, 1.0).summary;
+    let owners: Vec<_> = summary.owners.iter().map(|owner| (&owner.owner.id, owner.tcp.acquired)).collect();
+    assert_eq!(owners, [(&OwnerId::Process(process(1)), 5)]);
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Machine {
     fn totals(&mut self, pid: u32) {
         let Some(&totals) = self.totals.get(&pid) else { return };
         let owner = OwnerId::Process(process(pid));
-        self.emit(EventKind::Totals { owner, protocol: Protocol::Tcp, totals });
+        self.emit(EventKind::Totals { owner, protocol: Protocol::Tcp, totals, netns: None });
     }
 
     fn flush(&mut self) {

@@ -80,7 +80,7 @@ fn the_kernels_totals_agree_with_a_move() {
     script.at(1.0, EventKind::Moved { hold, owner: owner(2) }).release(2.0, hold);
     let totals = |acquired, released| Totals { acquired, released };
     for (pid, totals) in [(1, totals(1, 1)), (2, totals(0, 1))] {
-        script.at(3.0, EventKind::Totals { owner: owner(pid), protocol: Protocol::Tcp, totals });
+        script.at(3.0, EventKind::Totals { owner: owner(pid), protocol: Protocol::Tcp, totals, netns: None });
     }
     let summary = script.run(Profile::Session, 4.0).summary;
     assert_eq!([1, 2].map(|pid| report(&summary, &owner(pid)).tcp.held), [0, 0]);

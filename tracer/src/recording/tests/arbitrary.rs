@@ -152,10 +152,8 @@ fn kind() -> impl Strategy<Value = EventKind> {
         (hold(), owner()).prop_map(|(hold, owner)| EventKind::Moved { hold, owner }),
         any::<u64>().prop_map(|count| EventKind::Corrected { count }),
         (pool(), range()).prop_map(|(pool, range)| EventKind::Pool { pool, range }),
-        (owner(), protocol(), totals()).prop_map(|(owner, protocol, totals)| EventKind::Totals {
-            owner,
-            protocol,
-            totals
+        (owner(), protocol(), totals(), of(any::<u32>())).prop_map(|(owner, protocol, totals, netns)| {
+            EventKind::Totals { owner, protocol, totals, netns: netns.map(NetNs) }
         }),
         (any::<u64>(), stage()).prop_map(|(count, stage)| EventKind::Lost { count, stage }),
         pool().prop_map(|pool| EventKind::Scarce { pool }),

@@ -5,8 +5,8 @@ use crate::event::{
     ProcessId, Protocol, SiteId, SocketState,
 };
 use portleak_ebpf::{
-    CMDLINE_MAX, DESCENDANT, FRAMES_MAX, ForkRecord, Header, Hold, HoldRecord, OwnerKey, ProcessRecord,
-    SiteRecord, address_bytes, errno, flag, kind, protocol, state,
+    CMDLINE_MAX, DESCENDANT, FRAMES_MAX, ForkRecord, Header, Hold, HoldRecord, OwnerKey, OwnerTotals,
+    ProcessRecord, SiteRecord, address_bytes, errno, flag, kind, protocol, state,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
@@ -226,6 +226,25 @@ pub fn facts(record: &ProcessRecord) -> ProcessFacts {
     }
 }
 
+/// What the ledger knows of a process; `None` if it has no name of it.
+#[must_use]
+pub fn kept_facts(totals: &OwnerTotals) -> Option<ProcessFacts> {
+    let comm = text(until_nul(&address_bytes(totals.comm)));
+    let known = ProcessFacts {
+        uid: Some(totals.uid),
+        ppid: Some(totals.ppid),
+        netns: netns(totals),
+        ..<_>::default()
+    };
+    (!comm.is_empty()).then_some(ProcessFacts { comm, ..known })
+}
+
+/// The namespace of all ports that an owner has had, if there is but one.
+#[must_use]
+pub fn netns(totals: &OwnerTotals) -> Option<NetNs> {
+    (totals.netns != 0 && totals.several_netns == 0).then_some(NetNs(totals.netns))
+}
+
 /// The return addresses of a site, innermost first.
 #[must_use]
 pub fn addresses(record: &SiteRecord) -> &[u64] {
@@ -365,6 +384,21 @@ mod tests {
         assert_eq!(descendant(&fork(0)), None);
         assert_eq!(descendant(&Record::Hold(hold_record(kind::ACQUIRED, |_| {}))), None);
         assert_eq!(descendant(&Record::Short(Header { code: state::CONNECTED, ..short(kind::STATE) })), None);
+    }
+
+    #[test]
+    fn the_ledger_names_an_owner_by_what_the_probes_kept() {
+        let mut comm = [0; 16];
+        comm[..4].copy_from_slice(b"curl");
+        let comm = address_words(comm);
+        let kept = OwnerTotals { netns: 5, ppid: 6, comm, uid: 7, ..OwnerTotals::default() };
+        let known = ProcessFacts { uid: Some(7), ppid: Some(6), netns: Some(NetNs(5)), ..<_>::default() };
+        assert_eq!(kept_facts(&kept), Some(ProcessFacts { comm: "curl".into(), ..known.clone() }));
+        let several = OwnerTotals { several_netns: 1, ..kept };
+        assert_eq!(kept_facts(&several), Some(ProcessFacts { comm: "curl".into(), netns: None, ..known }));
+        // One that user space entered.
+        assert_eq!(kept_facts(&OwnerTotals { comm: [0; 2], ..kept }), None);
+        assert_eq!(netns(&OwnerTotals::default()), None);
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn a_loss_is_followed_by_what_the_ledger_holds() {
         let mut kernel = trace.kernel.state();
         kernel.counters[counter::LOST as usize] = 5;
         kernel.holds.insert(1, hold());
-        let totals = OwnerTotals { tcp_acquired: 6, tcp_released: 5, ..OwnerTotals::default() };
+        let totals = OwnerTotals { tcp_acquired: 6, tcp_released: 5, netns: 5, ..OwnerTotals::default() };
         kernel.owners.insert(owner(7), totals);
         kernel.processes.insert(7, process(7));
     }
@@ -63,10 +63,61 @@ fn a_loss_is_followed_by_what_the_ledger_holds() {
     assert_eq!(events[1], EventKind::ResyncBegan);
     assert!(matches!(&events[2], EventKind::Confirmed(acquired) if acquired.hold == HoldId(1)));
     assert_eq!(events[3], EventKind::ResyncEnded);
+    assert!(matches!(&events[4], EventKind::Process { id, .. } if id.pid == 7));
     let totals = Totals { acquired: 6, released: 5 };
-    let owner = OwnerId::Process(process(7).0);
-    assert_eq!(events[4], EventKind::Totals { owner, protocol: Protocol::Tcp, totals });
-    assert!(matches!(&events[6], EventKind::Process { id, .. } if id.pid == 7));
+    let (owner, netns) = (OwnerId::Process(process(7).0), Some(NetNs(5)));
+    assert_eq!(events[5], EventKind::Totals { owner, protocol: Protocol::Tcp, totals, netns });
+}
+
+#[test]
+fn a_dead_owner_whose_name_was_lost_is_named_by_the_ledger_before_its_totals() {
+    let mut trace = Trace::begin();
+    let mut comm = [0; 16];
+    comm[..4].copy_from_slice(b"curl");
+    let totals = OwnerTotals {
+        tcp_acquired: 1,
+        tcp_released: 1,
+        flags: owner_flag::ENDED,
+        netns: 5,
+        ppid: 6,
+        comm: portleak_ebpf::address_words(comm),
+        uid: 7,
+        ..OwnerTotals::default()
+    };
+    let several = OwnerTotals { several_netns: 1, ..totals };
+    {
+        let mut kernel = trace.kernel.state();
+        kernel.counters[counter::LOST as usize] = 1;
+        kernel.owners.extend([(owner(7), totals), (owner(8), several)]);
+    }
+    trace.record(exited(7));
+    let events = trace.pass(SECOND).to_vec();
+    let of = |pid: u32| events.iter().filter(move |kind| concerns(kind, pid)).collect::<Vec<_>>();
+    let [EventKind::Exited { .. }, EventKind::Process { facts, .. }, tcp, udp, EventKind::Exited { .. }] =
+        of(7)[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!(
+        (&*facts.comm, facts.ppid, facts.uid, facts.netns),
+        ("curl", Some(6), Some(7), Some(NetNs(5)))
+    );
+    for totals in [tcp, udp] {
+        assert!(matches!(totals, EventKind::Totals { netns: Some(NetNs(5)), .. }));
+    }
+    assert!(of(8).iter().any(|kind| matches!(kind, EventKind::Totals { netns: None, .. })));
+    trace.kernel.state().counters[counter::LOST as usize] = 2;
+    let again = trace.pass(2 * SECOND);
+    assert!(!again.iter().any(|kind| matches!(kind, EventKind::Process { .. })), "named once");
+}
+
+/// Whether an event is about a process.
+fn concerns(kind: &EventKind, pid: u32) -> bool {
+    match kind {
+        EventKind::Process { id, .. } | EventKind::Exited { id } => id.pid == pid,
+        EventKind::Totals { owner, .. } => *owner == OwnerId::Process(process(pid).0),
+        _ => false,
+    }
 }
 
 #[test]

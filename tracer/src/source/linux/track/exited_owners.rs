@@ -28,12 +28,10 @@ impl Tracker for ExitedOwners {
         }
     }
 
-    /// Names those whose name was lost, and emits the end of those whose end was.
+    /// Emits the end of those whose end was lost.
     fn on_owners(&mut self, owners: &[(OwnerKey, OwnerTotals)], cx: &mut Context<'_>) {
         for (owner, totals) in owners.iter().filter(|(owner, _)| owner.pid != 0) {
-            if totals.flags & owner_flag::ENDED == 0 {
-                cx.introduce_once(wire::process(owner));
-            } else if self.waiting.insert(*owner) {
+            if totals.flags & owner_flag::ENDED != 0 && self.waiting.insert(*owner) {
                 cx.emit(EventKind::Exited { id: wire::process(owner) });
             }
         }

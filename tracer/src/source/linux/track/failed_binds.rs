@@ -111,7 +111,7 @@ impl FailedBinds {
         self.looked_ns = cx.now_ns;
         let unanswered = cx.ledger.take_unanswered(cx.now_ns.saturating_sub(ANSWER_MAX_NS));
         for (cookie, hold) in unanswered.into_iter().filter(|_| !self.reported_by_probes) {
-            cx.ledger.enter_owner(&hold.owner); // As the probes do, so that its end is reported.
+            cx.ledger.enter_owner(&hold.owner, hold.netns); // As the probes do, so that its end is reported.
             cx.introduce(&hold.owner);
             let at_ns = cx.now_ns;
             let header = Header { at_ns, cookie, kind: kind::FAILED, code: EADDRINUSE, ..Header::default() };

@@ -24,7 +24,7 @@ use crate::source::linux::bpf::wire::{self, Record};
 use crate::source::linux::system::{Queries, System};
 use descendants::Descendants;
 use names::Names;
-use portleak_ebpf::{Hold, HoldRecord, OwnerKey, OwnerTotals};
+use portleak_ebpf::{Hold, HoldRecord, OwnerKey, OwnerTotals, owner_flag};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,6 +128,22 @@ impl Context<'_> {
         if !self.names.has(&owner) {
             self.introduce(&owner);
         }
+    }
+
+    /// Names the owner of these totals, if nobody has yet. True if it has ended.
+    pub fn introduce_or_recall(&mut self, owner: &OwnerKey, totals: &OwnerTotals) -> bool {
+        if owner.pid == 0 || self.names.has(owner) {
+            return false;
+        }
+        let has_ended = totals.flags & owner_flag::ENDED != 0;
+        if !has_ended && self.introduce(owner) {
+            return false;
+        }
+        let Some(name) = self.names.recall(owner, totals) else {
+            return false;
+        };
+        self.emit(name);
+        has_ended
     }
 
     /// Emits that a process belongs to `run`'s tree, if that is news.

@@ -9,7 +9,7 @@ use crate::event::{Event, EventKind, Incomplete, ProcessFacts, ProcessId};
 use crate::source::linux::bpf::wire::{self, Record};
 use crate::source::linux::system::{Queries, System};
 use crate::source::worker::{Limits, Outcome, Worker};
-use portleak_ebpf::OwnerKey;
+use portleak_ebpf::{OwnerKey, OwnerTotals};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +75,12 @@ impl Names {
             Err(_) => self.missed += 1,
         }
         true
+    }
+
+    /// Names a process that is gone, if nobody has: by what the ledger knows of it.
+    pub fn recall(&mut self, owner: &OwnerKey, totals: &OwnerTotals) -> Option<EventKind> {
+        let facts = wire::kept_facts(totals)?;
+        self.named.insert(*owner).then(|| EventKind::Process { id: wire::process(owner), facts })
     }
 
     /// Whether an owner was named.

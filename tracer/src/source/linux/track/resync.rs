@@ -29,20 +29,26 @@ pub fn resync(trackers: &mut [Box<dyn Tracker>], cx: &mut Context<'_>) -> bool {
     true
 }
 
-/// Emits the totals of some owners.
+/// Emits the totals of some owners, each after its name if that was lost.
 pub fn emit_totals(owners: &[(OwnerKey, OwnerTotals)], cx: &mut Context<'_>) {
     for (key, totals) in owners {
         if totals.flags & owner_flag::DESCENDANT != 0 {
             cx.announce(*key, cx.now_ns);
         }
+        let was_gone = cx.introduce_or_recall(key, totals);
         let owner = wire::owner(key);
         if cx.by_module && matches!(owner, OwnerId::System { .. }) {
             continue;
         }
+        let netns = wire::netns(totals);
         let tcp = Totals { acquired: totals.tcp_acquired, released: totals.tcp_released };
         let udp = Totals { acquired: totals.udp_acquired, released: totals.udp_released };
         for (protocol, totals) in [(Protocol::Tcp, tcp), (Protocol::Udp, udp)] {
-            cx.emit(EventKind::Totals { owner: owner.clone(), protocol, totals });
+            cx.emit(EventKind::Totals { owner: owner.clone(), protocol, totals, netns });
+        }
+        // The engine did not know it when its end was emitted.
+        if was_gone {
+            cx.emit(EventKind::Exited { id: wire::process(key) });
         }
     }
 }

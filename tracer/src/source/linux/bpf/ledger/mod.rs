@@ -91,7 +91,7 @@ impl Ledger {
     pub fn adopt(&mut self, cookie: u64, hold: &Hold) -> bool {
         // Owned before its first acquisition: so that its releases are counted.
         if !self.taken_over.contains_key(&hold.owner) {
-            self.enter_owner(&hold.owner);
+            self.enter_owner(&hold.owner, hold.netns);
         }
         let entered = self.maps.add_hold(cookie, hold);
         if entered {
@@ -100,11 +100,15 @@ impl Ledger {
         entered
     }
 
-    /// Gives an owner its place. False if it had one.
-    pub fn enter_owner(&mut self, owner: &OwnerKey) -> bool {
+    /// Gives an owner its place, because of a port of a namespace. False if it had one.
+    pub fn enter_owner(&mut self, owner: &OwnerKey, netns: u32) -> bool {
         let is_descendant = owner.pid != 0 && self.maps.tree(owner.pid) == Some(owner.started_ticks);
         let flags = if is_descendant { owner_flag::DESCENDANT } else { 0 };
-        self.maps.add_owner(owner, &OwnerTotals { flags, ..OwnerTotals::default() })
+        let entered = self.maps.add_owner(owner, &OwnerTotals { flags, netns, ..OwnerTotals::default() });
+        if !entered && self.maps.owner(owner).is_some_and(|totals| totals.netns != netns) {
+            self.corrections.entry(*owner).or_default().several_netns = 1;
+        }
+        entered
     }
 
     /// Writes a hold's port into the ledger, if the hold is still there.
@@ -204,7 +208,8 @@ impl Ledger {
             tcp_released: totals.tcp_released.wrapping_add(correction.tcp_released),
             udp_acquired: totals.udp_acquired.wrapping_add(correction.udp_acquired),
             udp_released: totals.udp_released.wrapping_add(correction.udp_released),
-            flags: totals.flags,
+            several_netns: totals.several_netns | correction.several_netns,
+            ..totals
         }
     }
 

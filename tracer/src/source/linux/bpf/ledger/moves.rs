@@ -36,7 +36,7 @@ impl Ledger {
         self.moved.insert(cookie, Moved { maker: hold.owner, to, protocol: hold.protocol });
         self.correct_released(from, hold.protocol, 1);
         *self.taken_over.entry(to).or_default() += 1;
-        self.enter_owner(&to)
+        self.enter_owner(&to, hold.netns)
     }
 
     /// The probes released a hold, and credited its maker.
