@@ -233,9 +233,11 @@ impl Engine {
 
     /// The owner with this identity. Makes room before it enters, so that it is not the one to go.
     fn enter_owner(&mut self, id: &OwnerId) -> OwnerIx {
-        if self.owners.is_new(id) {
-            self.make_room(1);
+        if let Some(ix) = self.owners.find(id).filter(|&ix| self.owners.get(ix).is_some()) {
+            self.owners.touch(ix);
+            return ix;
         }
+        self.make_room(1);
         self.owners.enter(id)
     }
 

@@ -16,7 +16,7 @@ use super::sites::Tally;
 use super::slot_set::SlotSet;
 use crate::event::PoolId;
 use rustc_hash::FxHashMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
@@ -58,6 +58,8 @@ pub(super) struct SeriesIndex {
     by_owner: BTreeSet<(OwnerIx, SeriesIx)>,
     /// Slots whose series is judged each second.
     awake: SlotSet,
+    /// Series that rest and hold nothing, by the second in which they are over unless they wake.
+    ending: BTreeMap<Second, Vec<SeriesIx>>,
     /// The last second that was judged.
     now: Second,
     max: usize,
@@ -77,6 +79,7 @@ impl SeriesIndex {
             by_key: FxHashMap::default(),
             by_owner: BTreeSet::new(),
             awake: SlotSet::default(),
+            ending: BTreeMap::new(),
             now: 0,
             max,
             hand: 0,
@@ -159,16 +162,19 @@ impl SeriesIndex {
         after.series.destination.into_iter().for_each(|ix| self.add(ix, after));
     }
 
-    /// A TIME_WAIT began or ended.
-    pub(super) fn time_wait(
-        &mut self,
+    /// The series of an owner's holds to one destination.
+    pub(super) fn of_destination(
+        &self,
         owner: OwnerIx,
         pool: PoolId,
         remote: Option<SocketAddr>,
-        change: i64,
-    ) {
-        let key = Key { owner, pool, part: Part::Destination(remote) };
-        if let Some(entry) = self.by_key.get(&key).copied().and_then(|ix| self.get_mut(ix)) {
+    ) -> Option<SeriesIx> {
+        self.by_key.get(&Key { owner, pool, part: Part::Destination(remote) }).copied()
+    }
+
+    /// A TIME_WAIT began or ended.
+    pub(super) fn time_wait(&mut self, ix: SeriesIx, change: i64) {
+        if let Some(entry) = self.get_mut(ix) {
             entry.series.features.count_time_wait(change);
         }
     }
@@ -279,8 +285,13 @@ impl SeriesIndex {
                 ticked.found.entry(key.owner).or_default().push((ix, judgement));
             }
             ticked.queries.extend(second.query.map(|window| (ix, window)));
-            if second.rests || series.is_over() {
-                over.push((slot, series.is_over()));
+            let is_over = series.is_over();
+            if second.rests || is_over {
+                over.push((slot, is_over));
+            }
+            if second.rests && !is_over && series.features.held() == 0 {
+                let ends = now + series.features.flows().still_in_s();
+                self.ending.entry(ends).or_default().push(ix);
             }
         }
         for (slot, is_over) in over {
@@ -289,7 +300,28 @@ impl SeriesIndex {
                 self.drop_series(slot);
             }
         }
+        self.drop_ended(now);
         ticked
+    }
+
+    /// Drops the series that rest and are over now.
+    fn drop_ended(&mut self, now: Second) {
+        while let Some(due) = self.ending.first_entry().filter(|due| *due.key() <= now) {
+            for ix in due.remove() {
+                let place =
+                    self.slots.get_mut(ix.slot as usize).filter(|slot| slot.generation == ix.generation);
+                let Some(entry) = place.and_then(|slot| slot.entry.as_mut()) else {
+                    continue;
+                };
+                if self.awake.contains(ix.slot) {
+                    continue;
+                }
+                entry.series.wake(now);
+                if entry.series.is_over() {
+                    self.drop_series(ix.slot);
+                }
+            }
+        }
     }
 
     /// How many are judged each second.

@@ -47,7 +47,7 @@ impl Series {
             self.features.begin_idle_round(now, window, policy.answers_min());
         }
         self.features.end_second();
-        Ticked { judgement, query: decision.query, rests: decision.rests && self.features.held() > 0 }
+        Ticked { judgement, query: decision.query, rests: decision.rests }
     }
 
     /// Catches up the seconds up to `now` in which it rested.

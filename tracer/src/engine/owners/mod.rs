@@ -95,11 +95,6 @@ impl OwnerTable {
         Self { limits, ..Self::default() }
     }
 
-    /// Whether an owner has no place of its own: it is not known, or folded.
-    pub(super) fn is_new(&self, id: &OwnerId) -> bool {
-        self.by_id.get(id).is_none_or(|&ix| self.get(ix).is_none())
-    }
-
     /// The owner with this identity, entered if new. The caller has made room for it
     /// ([`OwnerTable::surplus`]).
     pub(super) fn enter(&mut self, id: &OwnerId) -> OwnerIx {

@@ -147,6 +147,20 @@ fn a_pool_that_was_opened_long_ago_rests() {
 }
 
 #[test]
+fn a_process_that_came_and_went_rests_until_its_series_are_dropped() {
+    let mut script = Script::default();
+    let hold = script.acquire(1.0, 1);
+    script.release(1.5, hold);
+    let mut engine = engine(Profile::Production, false);
+    script.events.iter().for_each(|event| engine.apply(event));
+    let mut counts = |second: u64| {
+        engine.advance(START_NS + second * SECOND_NS + SECOND_NS / 2);
+        (awake(&engine), engine.series.iter().count() > 0)
+    };
+    assert_eq!([5, 60, 70].map(&mut counts), [(0, true), (0, true), (0, false)]);
+}
+
+#[test]
 fn a_full_index_evicts_what_is_missed_least() {
     let mut engine = engine(Profile::Session, false);
     engine.series = SeriesIndex::new(Box::new(LifetimePolicy::new(Thresholds::of(Profile::Session))), 32);

@@ -91,6 +91,12 @@ impl Flows {
         self.recent == [0, 0]
     }
 
+    /// After how many seconds without any movement it will be still.
+    pub(in crate::engine) fn still_in_s(&self) -> u32 {
+        let moved = |flow: &Flow| flow.acquired > 0 || flow.released > 0;
+        (0..SECONDS).zip(self.last(SECONDS)).find(|(_, flow)| moved(flow)).map_or(0, |(ago, _)| SECONDS - ago)
+    }
+
     /// Acquisitions since the series began.
     #[must_use]
     pub fn acquired(&self) -> u64 {

@@ -5,7 +5,8 @@ use crate::engine::detector::{Growing, Second};
 
 /// Whether more is acquired than released right now, in more than one second.
 pub(super) fn grows(flows: &Flows, t: &Growing) -> bool {
-    quick(flows, t) || outpaces(flows, t.slow_span_s, t.slow_net, t.slow_seconds_min, t.kept_share)
+    let slow = || outpaces(flows, t.slow_span_s, t.slow_net, t.slow_seconds_min, t.kept_share);
+    !cannot_grow(flows, t) && (quick(flows, t) || slow())
 }
 
 fn quick(flows: &Flows, t: &Growing) -> bool {
