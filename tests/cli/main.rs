@@ -57,7 +57,7 @@ fn an_output_that_cannot_be_written_is_told_before_tracing() {
 
 #[test]
 fn a_recording_that_cannot_be_written_is_told_before_tracing() {
-    let says = ["/nonexistent/leak.plk", "remedy: give --record"];
+    let says = ["/nonexistent/leak.plk", "remedy: choose a --record"];
     refused("trace --record /nonexistent/leak.plk", 1, &says);
     refused("run --record /nonexistent/leak.plk -- true", 125, &says);
 }
