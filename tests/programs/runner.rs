@@ -35,7 +35,7 @@ impl Runner {
     pub(crate) fn new() -> io::Result<Self> {
         let profile = program::profile_folder();
         let programs = program::own("programs");
-        let folder = profile.join("programs");
+        let folder = profile.join("programs-output"); // `programs` is the executable.
         let _ = fs::remove_dir_all(&folder); // Of the run before, if there was one.
         fs::create_dir_all(&folder)?;
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/python");
