@@ -87,8 +87,11 @@ struct Degraded {
     why: String,
 }
 
-/// Every hook must be on: these kernels refuse none. What no hook can show there is limited, and is
-/// told by name.
+/// Hooks that a kernel may refuse: what they show is read from /proc there. `socket_files` asks for a
+/// file's socket (`bpf_sock_from_file`, since 5.11).
+const OPTIONAL: [&str; 1] = ["socket_files"];
+
+/// Every other hook must be on: these kernels refuse none. What is limited there is reported by name.
 fn doctor(said: &Said) -> Result<Vec<String>, String> {
     let (text, code) = step(said, DOCTOR)?;
     let answer = text.lines().find_map(|line| serde_json::from_str::<Doctor>(line).ok());
@@ -96,13 +99,14 @@ fn doctor(said: &Said) -> Result<Vec<String>, String> {
         return Err(format!("portleak doctor ended with {code} and said\n  {}", text.trim_end()));
     };
     let off = answer.hooks.iter().filter(|hook| hook.state != "on");
-    let off: Vec<_> = off
-        .map(|hook| format!("hook {} is {}: {}", hook.name, hook.state, hook.why.as_deref().unwrap_or("?")))
-        .collect();
-    if !off.is_empty() {
-        return Err(off.join("\n  "));
+    let (optional, needed): (Vec<_>, Vec<_>) = off.partition(|hook| OPTIONAL.contains(&hook.name.as_str()));
+    let shown =
+        |hook: &Hook| format!("hook {} is {}: {}", hook.name, hook.state, hook.why.as_deref().unwrap_or("?"));
+    if !needed.is_empty() {
+        return Err(needed.into_iter().map(shown).collect::<Vec<_>>().join("\n  "));
     }
-    Ok(answer.degraded.iter().map(|limit| format!("{}: {}", limit.feature, limit.why)).collect())
+    let limits = answer.degraded.iter().map(|limit| format!("{}: {}", limit.feature, limit.why));
+    Ok(optional.into_iter().map(shown).chain(limits).collect())
 }
 
 fn tests(said: &Said, name: &str) -> Result<Counts, String> {
@@ -150,6 +154,13 @@ mod tests {
         let verdict = Verdict::of(&steps(HEALTHY, PASSED));
         assert_eq!(verdict.doctor, Ok(Vec::new()));
         assert_eq!(verdict.counts(), Counts { passed: 30, failed: 0, skipped: 1 });
+    }
+
+    #[test]
+    fn a_hook_that_a_kernel_may_refuse_is_a_limit() {
+        let answer = r#"{"hooks":[{"name":"socket_files","state":"off","why":"EINVAL"}],"degraded":[]}"#;
+        let verdict = Verdict::of(&steps(answer, PASSED));
+        assert_eq!(verdict.doctor, Ok(vec!["hook socket_files is off: EINVAL".to_owned()]));
     }
 
     #[test]
