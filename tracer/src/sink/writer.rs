@@ -44,6 +44,8 @@ pub struct Writer {
     name: String,
     stream: Box<dyn Write + Send>,
     terminal: bool,
+    /// Whether it is a regular file: a busy disk is slow, but nobody has to read it.
+    regular: bool,
     /// Whether a write is in progress, which may wait for a reader.
     writing: Arc<AtomicBool>,
 }
@@ -52,7 +54,7 @@ impl Writer {
     /// A writer to `stream`, called `name` in errors.
     #[must_use]
     pub fn new(name: &str, stream: Box<dyn Write + Send>) -> Self {
-        Self { name: name.to_owned(), stream, terminal: false, writing: Arc::default() }
+        Self { name: name.to_owned(), stream, terminal: false, regular: false, writing: Arc::default() }
     }
 
     /// The file at `path`, or standard output.
@@ -68,7 +70,10 @@ impl Writer {
         };
         let name = path.display().to_string();
         match File::create(path) {
-            Ok(file) => Ok(Self::new(&name, Box::new(file))),
+            Ok(file) => {
+                let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+                Ok(Self { regular, ..Self::new(&name, Box::new(file)) })
+            }
             Err(error) => Err(SinkError::Create { name, error }),
         }
     }
@@ -96,7 +101,7 @@ impl Writer {
     /// # Errors
     /// When the reader is gone or the write failed.
     pub fn write(&mut self, text: &[u8]) -> Result<(), SinkError> {
-        self.writing.store(true, Ordering::Relaxed);
+        self.writing.store(!self.regular, Ordering::Relaxed);
         let written = self.stream.write_all(text).and_then(|()| self.stream.flush());
         self.writing.store(false, Ordering::Relaxed);
         written.map_err(|error| self.broken(error))
