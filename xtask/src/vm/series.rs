@@ -18,8 +18,8 @@ pub(crate) enum Series {
     Newest,
 }
 
-/// The oldest kernel that is supported, those of Debian's last releases, and the newest on which
-/// everything is exact: on 7.3 the modules of kernel sockets are not (`cargo xtask test-vm newest`).
+/// The oldest kernel that is supported, those of Debian's last releases, and the newest on which no
+/// workload is wrong: on 7.3 ports of kernel sockets are missing (`cargo xtask test-vm newest`).
 pub(super) const ALL: [Series; 5] =
     [Series::Of(5, 10), Series::Of(6, 1), Series::Of(6, 12), Series::Of(6, 18), Series::Of(7, 2)];
 
